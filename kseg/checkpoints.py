@@ -1,0 +1,160 @@
+"""The run folder: what training leaves behind and everything else reads.
+
+    RUN/config.json          the whole Config
+    RUN/labels.json          the classes
+    RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
+    RUN/last/                weights, optimizer and progress of the last whole epoch, to resume
+    RUN/history.csv          one line per epoch
+    RUN/curves.png           the same as a plot
+"""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+
+from kseg import config as configs
+from kseg import models
+from kseg.errors import InputError
+from kseg.labels import LabelSet
+
+BEST = "best.weights.h5"
+
+
+def build_model(config, labels, encoder_weights="none"):
+    """Returns the untrained model of a Config."""
+    return models.build(
+        config.model,
+        config.size,
+        len(labels.classes),
+        encoder_alpha=config.encoder_alpha,
+        output_stride=config.output_stride,
+        decoder_channels=config.decoder_channels,
+        encoder_weights=encoder_weights,
+        freeze_encoder=config.freeze_encoder,
+    )
+
+
+def start_run(run, config, labels):
+    """Makes RUN with its config and labels, or finds it made with the very same ones.
+
+    Raises InputError when the folder holds another run or anything else.
+    """
+    run = Path(run)
+    if (run / "config.json").is_file():
+        before = configs.read(run / "config.json")
+        if before != config or read_labels(run) != labels:
+            raise InputError(
+                f"{run}: holds a run with another config or other classes ("
+                f"{_difference(before, config)}); choose another --out or remove it first"
+            )
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(f"{run}: already exists and is no run of kseg; choose another --out")
+    run.mkdir(parents=True, exist_ok=True)
+    write(run / "labels.json", json.dumps(labels.to_dict(), indent=1) + "\n")
+    write(run / "config.json", config.to_json())
+
+
+def read_run(run):
+    """Returns (Config, LabelSet) of RUN. Raises InputError when it is no run folder."""
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run}: no config.json here, so this is no run; python -m kseg.train makes one")
+    return configs.read(path), read_labels(run)
+
+
+def read_labels(run):
+    path = Path(run) / "labels.json"
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    return LabelSet.from_dict(document, where=str(path))
+
+
+def load(run):
+    """Returns (model with its best weights, Config, LabelSet) of RUN. Raises InputError."""
+    config, labels = read_run(run)
+    path = Path(run) / BEST
+    if not path.is_file():
+        raise InputError(f"{path}: not there; train RUN for at least one epoch first")
+    model = build_model(config, labels)
+    load_weights(model, path, config)
+    return model, config, labels
+
+
+def load_weights(model, path, config):
+    """Loads a weights file into a model. Raises InputError when it is of another architecture."""
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path}: does not hold weights of {config.model} (encoder_alpha "
+            f"{config.encoder_alpha:g}, decoder_channels {config.decoder_channels}) as RUN's "
+            f"config.json asks for: {str(error).splitlines()[0]}"
+        ) from error
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Keeps RUN/best.weights.h5 and, after every epoch, all that resuming needs.
+
+    A kill at any moment leaves the state of a whole epoch: state.json, renamed into place last,
+    names the weights it belongs to.
+    """
+
+    def __init__(self, run, best=-1.0, monitor="val_mean_iou"):
+        super().__init__()
+        self.run, self.best, self.monitor = Path(run), best, monitor
+
+    def on_epoch_end(self, epoch, logs=None):
+        score = float(logs[self.monitor])
+        if score > self.best:
+            self.best = score
+            # A bare twin on the same layers: the file holds no optimizer state.
+            bare = keras.Model(self.model.inputs, self.model.outputs)
+            _save_weights(bare, self.run / BEST)
+        last = self.run / "last"
+        last.mkdir(exist_ok=True)
+        name = f"epoch-{epoch + 1:04d}.weights.h5"
+        _save_weights(self.model, last / name)
+        state = {"epochs_done": epoch + 1, "best": self.best, "weights": name}
+        write(last / "state.json", json.dumps(state))
+        for old in last.glob("*.weights.h5"):
+            if old.name != name:
+                old.unlink()
+
+
+def resume(run, model):
+    """Restores weights, optimizer and schedule of a compiled model.
+
+    Returns {"epochs_done", "best"}; zero epochs when nothing was saved yet.
+    """
+    path = Path(run) / "last" / "state.json"
+    if not path.is_file():
+        return {"epochs_done": 0, "best": -1.0}
+    state = json.loads(path.read_text())
+    # The optimizer's slots must exist before their values can be loaded.
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path.with_name(state["weights"]))
+    return state
+
+
+def write(path, text):
+    """Writes a text file as a whole or not at all."""
+    partial = Path(f"{path}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _save_weights(model, path):
+    partial = path.with_name("partial-" + path.name)
+    model.save_weights(partial)
+    os.replace(partial, path)
+
+
+def _difference(before, now):
+    before, now = json.loads(before.to_json()), json.loads(now.to_json())
+    changed = [f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]]
+    return "; ".join(changed) or "classes differ"

@@ -1,0 +1,113 @@
+"""What a runner must know of an exported model: one JSON document inside the .tflite.
+
+It lies in the file's metadata list under the name "kseg_contract" (a FlatBuffer buffer as any
+other metadata, so every TFLite runtime ignores or finds it). docs/contract.md shows a whole one.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kseg.errors import InputError
+
+METADATA_NAME = "kseg_contract"
+VERSION = 1
+REEXPORT = "re-export it with `python -m kseg.export --tflite`"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All a runner needs. Sizes are (height, width); frames are handed over as raw RGB 0..255."""
+
+    model: str
+    precision: str  # of the weights: fp32 or fp16
+    input_size: tuple[int, int]
+    input_dtype: str  # uint8
+    channel_order: str  # RGB
+    value_range: tuple[int, int]  # (0, 255): normalisation lies inside the graph
+    fit: str  # letterbox, stretch or crop: kseg/preprocess.py
+    pad_value: int  # colour of the letterbox bars
+    output_kind: str  # class_map: (1, height, width) ids
+    output_dtype: str  # uint8
+    output_stride: int  # input pixels per output pixel
+    labels: dict  # LabelSet.to_dict(): ids, names, colours, which are drivable
+    dataset: str
+    config_hash: str
+    kseg_version: str
+    metrics: dict  # measured on this very file by export's check
+    profile: str = "cpu"  # the target the file was made and verified for
+    contract_version: int = VERSION
+
+    def to_json(self):
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text, where):
+        """Raises InputError, naming `where`, on a newer version or a damaged document."""
+        try:
+            document = json.loads(text)
+            version = document["contract_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{where}: its kseg contract is damaged; {REEXPORT}") from error
+        if not isinstance(version, int) or version > VERSION:
+            raise InputError(
+                f"{where}: kseg contract version {version} is newer than this kseg reads "
+                f"({VERSION}); update kseg or {REEXPORT}"
+            )
+        try:
+            contract = cls(**document)
+        except TypeError as error:
+            raise InputError(f"{where}: its kseg contract is damaged ({error}); {REEXPORT}") from error
+        return dataclasses.replace(
+            contract,
+            input_size=tuple(contract.input_size),
+            value_range=tuple(contract.value_range),
+        )
+
+
+def embed(tflite, contract):
+    """Returns the .tflite (bytes) with the contract inside, in place of any older one."""
+    from ai_edge_litert import schema_py_generated as schema
+    import flatbuffers
+
+    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    buffer = schema.BufferT()
+    buffer.data = list(contract.to_json().encode())
+    entries = [m for m in model.metadata or [] if m.name != METADATA_NAME.encode()]
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*entries, entry]
+    builder = flatbuffers.Builder(len(tflite) + len(buffer.data))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def read(path):
+    """Returns the Contract inside a .tflite file. Raises InputError when there is none."""
+    try:
+        tflite = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    text = extract(tflite, path)
+    if text is None:
+        raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
+    return Contract.from_json(text, where=path)
+
+
+def extract(tflite, where="model"):
+    """Returns the contract's JSON text inside a .tflite (bytes), None when it has none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if tflite[4:8] != b"TFL3":
+        raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
+    try:
+        model = schema.Model.GetRootAs(tflite, 0)
+        for i in range(model.MetadataLength()):
+            if model.Metadata(i).Name() == METADATA_NAME.encode():
+                data = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
+                return data.tobytes().decode()
+    except Exception as error:  # The generated reader trusts every offset in the file.
+        raise InputError(f"{where}: damaged .tflite file ({error}); {REEXPORT}") from error
+    return None

@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend: one clear line and exit code 2. Bugs keep their traceback."""
+
+import sys
+
+
+class InputError(ValueError):
+    """Bad input. The message is one line: what is wrong, where, what was got, what to do."""
+
+
+def run(main):
+    """Calls `main()` as a command.
+
+    Returns its exit code (None is 0); 2 after printing an InputError, 130 after Ctrl-C.
+    """
+    try:
+        return main() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

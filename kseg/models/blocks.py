@@ -1,0 +1,46 @@
+"""Blocks that several families share. Keras layers only, so every backend trains them.
+
+Made for GPU delegates too: rank 4 throughout, and every resize names its static target.
+"""
+
+from keras import layers
+
+
+def conv_bn_relu(x, channels, kernel=1, *, dilation=1, name):
+    """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, channels)."""
+    x = layers.Conv2D(
+        channels, kernel, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
+    )(x)
+    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def separable_conv_bn_relu(x, channels, *, dilation=1, name):
+    """3x3 depthwise then 1x1 convolution, each with batch norm and ReLU (arXiv:1802.02611)."""
+    x = layers.DepthwiseConv2D(
+        3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_depthwise"
+    )(x)
+    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_depthwise_bn")(x)
+    x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
+    return conv_bn_relu(x, channels, name=name)
+
+
+def resize(x, size, name):
+    """Bilinear resize to (height, width) with half-pixel centres."""
+    if x.shape[1:3] == tuple(size):
+        return x
+    return layers.Resizing(*size, interpolation="bilinear", name=name)(x)
+
+
+def broadcast(x, size, name):
+    """Spreads (B, 1, 1, C) over (B, height, width, C).
+
+    By nearest resize: layers.UpSampling2D makes rank-5 tensors, which GPU delegates refuse.
+    """
+    return layers.Resizing(*size, interpolation="nearest", name=name)(x)
+
+
+def classify(x, num_classes, input_size):
+    """1x1 convolution to class logits, then up to the input's size."""
+    x = layers.Conv2D(num_classes, 1, name="logits_conv")(x)
+    return resize(x, input_size, name="logits")

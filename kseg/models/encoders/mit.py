@@ -1,0 +1,142 @@
+"""MiT, the Mix Transformer encoder of SegFormer (Xie et al., 2021, arXiv:2105.15203, figure 2).
+
+Any input size: maps stay (B, H, W, C) and token mixing is written as 1x1 convolutions; only
+attention flattens them, to [B, heads, N, d] with static N. No square is assumed anywhere.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import layers, ops
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Variant(NamedTuple):
+    """One column of the paper's table 6; reductions and expansion are the same in all."""
+
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: tuple[int, ...] = (1, 2, 5, 8)
+    reductions: tuple[int, ...] = (8, 4, 2, 1)
+    expansion: int = 4
+    stochastic_depth: float = 0.1
+
+
+VARIANTS = {"b0": Variant(channels=(32, 64, 160, 256), depths=(2, 2, 2, 2))}
+
+
+def build(input_size, variant):
+    """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {4: ..., ..., 32: ...}."""
+    image = keras.Input((*input_size, 3), name="image")
+    x = normalize(image)
+    total, number, features = sum(variant.depths), 0, {}
+    for stage, (channels, depth) in enumerate(zip(variant.channels, variant.depths, strict=True)):
+        name = f"stage{stage + 1}"
+        kernel, stride = (7, 4) if stage == 0 else (3, 2)
+        x = overlap_patch_embedding(x, channels, kernel, stride, name)
+        for block in range(depth):
+            drop = variant.stochastic_depth * number / (total - 1)
+            prefix = f"{name}_block{block + 1}"
+            y = norm(x, f"{prefix}_norm1")
+            y = efficient_attention(
+                y, variant.heads[stage], variant.reductions[stage], f"{prefix}_attention"
+            )
+            x = layers.Add(name=f"{prefix}_add1")([x, StochasticDepth(drop, name=f"{prefix}_drop1")(y)])
+            y = mix_ffn(norm(x, f"{prefix}_norm2"), variant.expansion, f"{prefix}_ffn")
+            x = layers.Add(name=f"{prefix}_add2")([x, StochasticDepth(drop, name=f"{prefix}_drop2")(y)])
+            number += 1
+        x = norm(x, f"{name}_norm")
+        features[4 * 2**stage] = x
+    return keras.Model(image, features, name="mit")
+
+
+def normalize(image):
+    """[0, 255] -> ImageNet's mean 0 and deviation 1."""
+    return layers.Rescaling(
+        [1 / (255 * s) for s in IMAGENET_STD],
+        offset=[-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+        name="normalize",
+    )(image)
+
+
+def overlap_patch_embedding(x, channels, kernel, stride, name):
+    """Strided convolution whose windows overlap (sec. 3.1), then layer norm."""
+    # Explicit and even on all sides, as the published weights expect; "same" is lopsided here.
+    x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_embed_pad")(x)
+    x = layers.Conv2D(channels, kernel, strides=stride, name=f"{name}_embed")(x)
+    return norm(x, f"{name}_embed_norm", epsilon=1e-5)
+
+
+def efficient_attention(x, heads, reduction, name):
+    """Multi-head self-attention; keys and values come from a map `reduction` times smaller
+    on each side (sec. 3.1, equation 2)."""
+    height, width, channels = x.shape[1:]
+    context = x
+    if reduction > 1:
+        # A map smaller than the reduction still gives one key.
+        kernel = (min(reduction, height), min(reduction, width))
+        context = layers.Conv2D(channels, kernel, strides=kernel, name=f"{name}_reduce")(context)
+        context = norm(context, f"{name}_reduce_norm", epsilon=1e-5)
+    query = _split_heads(layers.Conv2D(channels, 1, name=f"{name}_query")(x), heads, name + "_query")
+    key = _split_heads(layers.Conv2D(channels, 1, name=f"{name}_key")(context), heads, name + "_key")
+    value = _split_heads(
+        layers.Conv2D(channels, 1, name=f"{name}_value")(context), heads, name + "_value"
+    )
+    mixed = DotProductAttention(name=name)([query, key, value])
+    mixed = layers.Permute((2, 1, 3), name=f"{name}_merge")(mixed)
+    mixed = layers.Reshape((height, width, channels), name=f"{name}_map")(mixed)
+    return layers.Conv2D(channels, 1, name=f"{name}_project")(mixed)
+
+
+def mix_ffn(x, expansion, name):
+    """1x1, 3x3 depthwise (which carries position), GELU, 1x1 (sec. 3.1, equation 3)."""
+    channels = x.shape[-1]
+    x = layers.Conv2D(expansion * channels, 1, name=f"{name}_expand")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depthwise")(x)
+    x = layers.Activation("gelu", name=f"{name}_gelu")(x)
+    return layers.Conv2D(channels, 1, name=f"{name}_project")(x)
+
+
+def norm(x, name, epsilon=1e-6):
+    """Layer norm over channels."""
+    return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
+
+
+def _split_heads(x, heads, name):
+    """(B, H, W, C) -> (B, heads, H*W, C/heads)."""
+    height, width, channels = x.shape[1:]
+    x = layers.Reshape((height * width, heads, channels // heads), name=f"{name}_tokens")(x)
+    return layers.Permute((2, 1, 3), name=f"{name}_heads")(x)
+
+
+class DotProductAttention(layers.Layer):
+    """softmax(q k^T / sqrt(d)) v for query (B, h, N, d), key and value (B, h, M, d)."""
+
+    def call(self, inputs):
+        query, key, value = inputs
+        # Scaling the query, not the scores: N*d multiplications instead of N*M, the same value.
+        query = query * query.shape[-1] ** -0.5
+        scores = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
+        return ops.matmul(scores, value)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
+class StochasticDepth(layers.Layer):
+    """Drops a residual branch for whole examples while training (arXiv:1603.09382)."""
+
+    def __init__(self, rate, name=None):
+        super().__init__(name=name)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x, training=False):
+        if not training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        shape = (ops.shape(x)[0], 1, 1, 1)
+        kept = ops.floor(keras.random.uniform(shape, seed=self.seed_generator) + keep)
+        return x * ops.cast(kept, x.dtype) / keep

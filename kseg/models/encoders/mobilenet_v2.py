@@ -1,0 +1,135 @@
+"""MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381, table 2) with a chosen output stride.
+
+Layer for layer keras.applications.MobileNetV2 (same names, weights and, at output stride 32,
+features), except that strides past output_stride become dilations (arXiv:1706.05587, sec. 3.1),
+and that the last 1x1 convolution to 1280 channels, made for classification, is left out.
+"""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from kseg.errors import InputError
+
+# (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
+_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def build(input_size, *, alpha=1.0, output_stride=16):
+    """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {stride: features}.
+
+    input_size (height, width); alpha widens or narrows every layer; output_stride 8, 16 or 32 is
+    the coarsest stride.
+    """
+    image = keras.Input((*input_size, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    x = layers.Conv2D(_channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1")(x)
+    x = _bn(x, "bn_Conv1")
+    x = layers.ReLU(6.0, name="Conv1_relu")(x)
+    features, stride, dilation, number = {}, 2, 1, 0
+    for expansion, channels, repeats, stage_stride in _STAGES:
+        for repeat in range(repeats):
+            block_stride, block_dilation = 1, dilation
+            if repeat == 0 and stage_stride == 2:
+                if stride < output_stride:
+                    block_stride, stride = 2, stride * 2
+                else:
+                    dilation *= 2  # From the next block on; this one still sees the old grid.
+            x = _block(
+                x, number, expansion, _channels(channels, alpha), block_stride, block_dilation
+            )
+            number += 1
+        features[stride] = x
+    return keras.Model(image, features, name="mobilenet_v2")
+
+
+def load_weights(encoder, source, *, alpha):
+    """Loads `source` into an encoder made by `build`.
+
+    source: "none"; "imagenet" (keras.applications downloads its file once); or the path of a
+    .weights.h5 file of keras.applications.MobileNetV2 without top. Raises InputError.
+    """
+    if source == "none":
+        return
+    if source == "imagenet":
+        reference = _imagenet(alpha)
+    else:
+        if not Path(source).is_file():
+            raise InputError(
+                f"{source}: no such encoder weights; give none, imagenet or a .weights.h5 file"
+            )
+        reference = _reference(alpha, weights=None)
+        try:
+            reference.load_weights(source)
+        except (ValueError, OSError, KeyError) as error:
+            raise InputError(
+                f"{source}: does not hold weights of MobileNetV2 without top, alpha {alpha:g} "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+    for layer in encoder.layers:
+        if layer.weights:
+            layer.set_weights(reference.get_layer(layer.name).get_weights())
+
+
+def _imagenet(alpha):
+    try:
+        return _reference(alpha, weights="imagenet")
+    except ValueError as error:
+        raise InputError(
+            f"encoder_alpha {alpha:g}: keras.applications has ImageNet weights for 0.35, 0.5, "
+            "0.75, 1.0, 1.3 and 1.4"
+        ) from error
+    except Exception as error:  # keras.utils.get_file raises a bare Exception without network.
+        raise InputError(
+            f"ImageNet weights of MobileNetV2 could not be downloaded ({error}); give a local "
+            "file with --encoder-weights FILE or train from scratch with --encoder-weights none"
+        ) from error
+
+
+def _reference(alpha, weights):
+    return keras.applications.MobileNetV2(
+        input_shape=(224, 224, 3), alpha=alpha, include_top=False, weights=weights
+    )
+
+
+def _block(x, number, expansion, channels, stride, dilation):
+    """Inverted residual (figure 3b of the paper), with keras.applications' layer names."""
+    prefix = f"block_{number}_" if number else "expanded_conv_"
+    shortcut = x
+    if expansion != 1:
+        x = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=prefix + "expand")(x)
+        x = _bn(x, prefix + "expand_BN")
+        x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
+    # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
+    x = layers.DepthwiseConv2D(
+        3, strides=stride, padding="same", dilation_rate=dilation, use_bias=False, name=prefix + "depthwise"
+    )(x)
+    x = _bn(x, prefix + "depthwise_BN")
+    x = layers.ReLU(6.0, name=prefix + "depthwise_relu")(x)
+    x = layers.Conv2D(channels, 1, use_bias=False, name=prefix + "project")(x)
+    x = _bn(x, prefix + "project_BN")
+    if shortcut.shape == x.shape:
+        x = layers.Add(name=prefix + "add")([shortcut, x])
+    return x
+
+
+def _bn(x, name):
+    # Momentum 0.9 where keras.applications has 0.999: that one needs tens of thousands of steps
+    # before the averages used in evaluation mean anything.
+    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
+
+
+def _channels(channels, alpha):
+    """Nearest multiple of 8, never more than a tenth below (the paper's reference code)."""
+    wanted = channels * alpha
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded

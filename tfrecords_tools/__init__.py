@@ -1,0 +1,1 @@
+"""From labelled driving images to TFRecords that kseg trains on."""
