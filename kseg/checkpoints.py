@@ -1,11 +1,11 @@
 """The run folder: what training leaves behind and everything else reads.
 
-    RUN/config.json          the whole Config
-    RUN/labels.json          the classes
-    RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
-    RUN/last/                weights, optimizer and progress of the last whole epoch, to resume
-    RUN/history.csv          one line per epoch
-    RUN/curves.png           the same as a plot
+RUN/config.json          the whole Config
+RUN/labels.json          the classes
+RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
+RUN/last/                weights, optimizer and progress of the last whole epoch, to resume
+RUN/history.csv          one line per epoch
+RUN/curves.png           the same as a plot
 """
 
 import json
@@ -61,7 +61,9 @@ def read_run(run):
     """Returns (Config, LabelSet) of RUN. Raises InputError when it is no run folder."""
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise InputError(f"{run}: no config.json here, so this is no run; python -m kseg.train makes one")
+        raise InputError(
+            f"{run}: no config.json here, so this is no run; python -m kseg.train makes one"
+        )
     return configs.read(path), read_labels(run)
 
 
@@ -156,5 +158,7 @@ def _save_weights(model, path):
 
 def _difference(before, now):
     before, now = json.loads(before.to_json()), json.loads(now.to_json())
-    changed = [f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]]
+    changed = [
+        f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]
+    ]
     return "; ".join(changed) or "classes differ"

@@ -52,7 +52,9 @@ class Config:
     epochs: int = _field(12, "passes over the training split")
     learning_rate: float = _field(3e-4, "peak of the one-cycle schedule (Adam)")
     flip: bool = _field(True, "mirror half of the training images")
-    scale_min: float = _field(1.0, "random zoom from here (below 1: smaller, with ignored bars) ...")
+    scale_min: float = _field(
+        1.0, "random zoom from here (below 1: smaller, with ignored bars) ..."
+    )
     scale_max: float = _field(1.0, "... to here, then a random crop; 1 and 1: off")
     color_jitter: float = _field(0.2, "random brightness, contrast and saturation, 0: off")
     seed: int = _field(0, "seed of weights, data order and augmentation")
@@ -119,7 +121,11 @@ def course():
     same protocol. Data: tfrecords_tools.build --source bdd100k --split 0.7 0.2 0.1.
     """
     return dataclasses.replace(
-        Config(), data="data/bdd100k-180x320", size=(180, 320), model="segformer_b0", color_jitter=0.0
+        Config(),
+        data="data/bdd100k-180x320",
+        size=(180, 320),
+        model="segformer_b0",
+        color_jitter=0.0,
     )
 
 
@@ -127,7 +133,7 @@ PRESETS = {"demo": demo, "camvid": camvid, "course": course}
 
 
 def read(path):
-    """Reads a config file, missing keys from the defaults. Raises InputError naming file and key."""
+    """Reads a config file; missing keys have their defaults. Raises InputError naming the key."""
     return merge(Config(), _read_values(path), where=str(path))
 
 
@@ -182,9 +188,7 @@ def _add_flag(group, spec):
     flag, kind = "--" + spec.name.replace("_", "-"), _kind(spec)
     text = f"{spec.metadata['help']} (default {_shown(spec.default)})"
     if kind is bool:
-        group.add_argument(
-            flag, action=argparse.BooleanOptionalAction, default=None, help=text
-        )
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif kind is tuple:
         group.add_argument(
             flag, nargs=2, type=int, default=None, metavar=("HEIGHT", "WIDTH"), help=text

@@ -1,7 +1,7 @@
 """What a runner must know of an exported model: one JSON document inside the .tflite.
 
 It lies in the file's metadata list under the name "kseg_contract" (a FlatBuffer buffer as any
-other metadata, so every TFLite runtime ignores or finds it). docs/contract.md shows a whole one.
+other metadata, so every TFLite runtime ignores or finds it). deploy/README.md shows a whole one.
 """
 
 import dataclasses
@@ -58,7 +58,9 @@ class Contract:
         try:
             contract = cls(**document)
         except TypeError as error:
-            raise InputError(f"{where}: its kseg contract is damaged ({error}); {REEXPORT}") from error
+            raise InputError(
+                f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
+            ) from error
         return dataclasses.replace(
             contract,
             input_size=tuple(contract.input_size),
@@ -68,8 +70,8 @@ class Contract:
 
 def embed(tflite, contract):
     """Returns the .tflite (bytes) with the contract inside, in place of any older one."""
-    from ai_edge_litert import schema_py_generated as schema
     import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
     buffer = schema.BufferT()

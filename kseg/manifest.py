@@ -85,7 +85,9 @@ def read(folder):
             request=document["request"],
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a kseg manifest ({error}); build the data set again") from error
+        raise InputError(
+            f"{path}: not a kseg manifest ({error}); build the data set again"
+        ) from error
 
 
 def _split(document):

@@ -62,7 +62,9 @@ def confusion_matrix(truth, predicted, num_classes, ignore_class=IGNORE_ID):
     truth, predicted = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
     for name, ids in (("truth", truth), ("prediction", predicted)):
         if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
-            raise ValueError(f"{name} has ids {ids.min()}..{ids.max()}, expected 0..{num_classes - 1}")
+            raise ValueError(
+                f"{name} has ids {ids.min()}..{ids.max()}, expected 0..{num_classes - 1}"
+            )
     counts = np.bincount(truth * num_classes + predicted, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 

@@ -81,16 +81,16 @@ def fit_mask(mask, input_size, fit):
     return _place(resize_mask(mask, place[:2]), place, input_size, IGNORE_ID)
 
 
-def unfit_class_map(class_map, frame_size, fit, outside_id):
+def unfit_class_map(class_map, frame_size, fit):
     """Takes a class map of the model's input back onto the frame it came from.
 
     class_map (height, width) uint8 -> (h, w) uint8 of frame_size. What `crop` cut away was not
-    seen by the model and gets `outside_id`.
+    seen by the model and gets IGNORE_ID.
     """
     place = placement(frame_size, class_map.shape, fit)
     top, left = max(place.top, 0), max(place.left, 0)
     seen = class_map[top : top + place.height, left : left + place.width]
-    scaled = np.full(place[:2], outside_id, np.uint8)
+    scaled = np.full(place[:2], IGNORE_ID, np.uint8)
     cut_top, cut_left = max(-place.top, 0), max(-place.left, 0)
     scaled[cut_top : cut_top + seen.shape[0], cut_left : cut_left + seen.shape[1]] = seen
     return resize_mask(scaled, frame_size)

@@ -55,6 +55,8 @@ def train(config, out):
         ),
         loss=losses.build(config.loss),
         metrics=[metrics.SegmentationMetrics(whole.labels)],
+        # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     state = checkpoints.resume(out, model)
     done = state["epochs_done"]
@@ -79,8 +81,8 @@ def train(config, out):
     _plot(rows, out / "curves.png")
     best = max(rows, key=lambda row: row["val_mean_iou"])
     print(
-        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} (epoch {best['epoch'] + 1:.0f} "
-        f"of {config.epochs}), curves in {out / 'curves.png'}"
+        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} (epoch "
+        f"{best['epoch'] + 1:.0f} of {config.epochs}), curves in {out / 'curves.png'}"
     )
     return 0
 

@@ -34,7 +34,7 @@ EXAMPLES = """examples:
                            --limit 3430 --split 0.7 0.2 0.1 --seed 0
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
   labels of your own:  ... --source folder --data DIR --out data/mine
-                       (DIR/classes.json, DIR/images/[SPLIT/], DIR/masks/[SPLIT/]; PNG ids, 255 ignored)
+                       (classes.json, images/[SPLIT/], masks/[SPLIT/] in DIR; ids, 255 ignored)
 """
 
 
@@ -195,7 +195,9 @@ def _write_splits(source, splits, args, request, partial):
                 converted = _watched(pool.map(convert, group), progress, task, counts, sizes)
                 shards.append(write_shard(partial / shard, converted))
             pixels = tuple(int(n) for n in counts[: len(source.labels.classes)])
-            written[name] = manifest.Split(len(frames), pixels, int(counts[IGNORE_ID]), tuple(shards))
+            written[name] = manifest.Split(
+                len(frames), pixels, int(counts[IGNORE_ID]), tuple(shards)
+            )
     size = sizes.pop() if len(sizes) == 1 else None
     return manifest.Manifest(source.name, source.labels, size, written, request)
 
@@ -288,7 +290,11 @@ def _print_summary(built, out):
         total = sum(split.pixels) + split.ignored
         shares = [f"{share:.1%}" for share in split.shares]
         table.add_row(
-            name, str(split.examples), str(len(split.shards)), *shares, f"{split.ignored / total:.1%}"
+            name,
+            str(split.examples),
+            str(len(split.shards)),
+            *shares,
+            f"{split.ignored / total:.1%}",
         )
     Console().print(table)
 

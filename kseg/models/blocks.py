@@ -9,7 +9,12 @@ from keras import layers
 def conv_bn_relu(x, channels, kernel=1, *, dilation=1, name):
     """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, channels)."""
     x = layers.Conv2D(
-        channels, kernel, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
+        channels,
+        kernel,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        name=f"{name}_conv",
     )(x)
     x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)

@@ -43,9 +43,13 @@ def build(input_size, variant):
             y = efficient_attention(
                 y, variant.heads[stage], variant.reductions[stage], f"{prefix}_attention"
             )
-            x = layers.Add(name=f"{prefix}_add1")([x, StochasticDepth(drop, name=f"{prefix}_drop1")(y)])
+            x = layers.Add(name=f"{prefix}_add1")(
+                [x, StochasticDepth(drop, name=f"{prefix}_drop1")(y)]
+            )
             y = mix_ffn(norm(x, f"{prefix}_norm2"), variant.expansion, f"{prefix}_ffn")
-            x = layers.Add(name=f"{prefix}_add2")([x, StochasticDepth(drop, name=f"{prefix}_drop2")(y)])
+            x = layers.Add(name=f"{prefix}_add2")(
+                [x, StochasticDepth(drop, name=f"{prefix}_drop2")(y)]
+            )
             number += 1
         x = norm(x, f"{name}_norm")
         features[4 * 2**stage] = x
@@ -79,8 +83,12 @@ def efficient_attention(x, heads, reduction, name):
         kernel = (min(reduction, height), min(reduction, width))
         context = layers.Conv2D(channels, kernel, strides=kernel, name=f"{name}_reduce")(context)
         context = norm(context, f"{name}_reduce_norm", epsilon=1e-5)
-    query = _split_heads(layers.Conv2D(channels, 1, name=f"{name}_query")(x), heads, name + "_query")
-    key = _split_heads(layers.Conv2D(channels, 1, name=f"{name}_key")(context), heads, name + "_key")
+    query = _split_heads(
+        layers.Conv2D(channels, 1, name=f"{name}_query")(x), heads, name + "_query"
+    )
+    key = _split_heads(
+        layers.Conv2D(channels, 1, name=f"{name}_key")(context), heads, name + "_key"
+    )
     value = _split_heads(
         layers.Conv2D(channels, 1, name=f"{name}_value")(context), heads, name + "_value"
     )

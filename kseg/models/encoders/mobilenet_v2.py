@@ -32,7 +32,9 @@ def build(input_size, *, alpha=1.0, output_stride=16):
     """
     image = keras.Input((*input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
-    x = layers.Conv2D(_channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1")(x)
+    x = layers.Conv2D(
+        _channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1"
+    )(x)
     x = _bn(x, "bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     features, stride, dilation, number = {}, 2, 1, 0
@@ -111,7 +113,12 @@ def _block(x, number, expansion, channels, stride, dilation):
         x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
     # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
     x = layers.DepthwiseConv2D(
-        3, strides=stride, padding="same", dilation_rate=dilation, use_bias=False, name=prefix + "depthwise"
+        3,
+        strides=stride,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        name=prefix + "depthwise",
     )(x)
     x = _bn(x, prefix + "depthwise_BN")
     x = layers.ReLU(6.0, name=prefix + "depthwise_relu")(x)

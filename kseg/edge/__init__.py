@@ -1,0 +1,1 @@
+"""What export needs: converting, looking into the file, and proving it right."""

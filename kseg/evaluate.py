@@ -1,0 +1,150 @@
+"""python -m kseg.evaluate: mean IoU, IoU per class and drivable IoU of a run, with pictures."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from kseg.errors import InputError, run
+
+EXAMPLES = """examples:
+  python -m kseg.evaluate runs/demo
+  python -m kseg.evaluate runs/demo --split test --overlays 20
+  python -m kseg.evaluate runs/demo --position-baseline
+
+Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png (image, truth, prediction).
+The position baseline answers every frame with the class most frequent at each pixel of the
+training split: what can be had without looking at the picture.
+"""
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m kseg.evaluate",
+        description="Scores a run on a split of its data set.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", default="runs/demo", help="run folder (default: runs/demo)"
+    )
+    parser.add_argument("--split", default="val", help="train, val or test (default: val)")
+    parser.add_argument("--data", metavar="DIR", help="another data set with the same classes")
+    parser.add_argument(
+        "--overlays", type=int, default=8, metavar="N", help="pictures to write (default: 8)"
+    )
+    parser.add_argument(
+        "--position-baseline", action="store_true", help="score it beside the model"
+    )
+    return evaluate(parser.parse_args(argv))
+
+
+def evaluate(args):
+    """Runs the command. Returns its exit code."""
+    from kseg import checkpoints
+
+    checkpoints.read_run(args.run)  # Fails on bad input before the model is built.
+    import dataclasses
+
+    from kseg import data, manifest, metrics
+
+    model, config, labels = checkpoints.load(args.run)
+    config = dataclasses.replace(config, data=args.data or config.data)
+    whole = manifest.read(config.data)
+    if whole.labels.names != labels.names:
+        raise InputError(
+            f"{config.data}: its classes are {whole.labels.names}, the run's {labels.names}"
+        )
+    frames = data.labelled_frames(config, args.split)
+    total = whole.splits[args.split].examples
+    pictures = Path(args.run) / f"overlays-{args.split}"
+    chosen = _spread(total, args.overlays)
+    batches = math.ceil(total / config.batch_size)
+    confusion = _score_model(model, frames, batches, labels, pictures, chosen)
+    results = {"model": metrics.scores(confusion, labels)}
+    if args.position_baseline:
+        modes = position_modes(data.labelled_frames(config, "train"), len(labels.classes))
+        confusion_baseline = sum(
+            metrics.confusion_matrix(
+                batch["mask"].numpy(), _repeat(modes, batch), len(labels.classes)
+            )
+            for batch in frames
+        )
+        results["position baseline"] = metrics.scores(confusion_baseline, labels)
+    _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
+    report = {
+        "data": config.data,
+        "split": args.split,
+        "frames": total,
+        **results,
+        "confusion": confusion.tolist(),
+    }
+    path = Path(args.run) / f"evaluation-{args.split}.json"
+    checkpoints.write(path, json.dumps(report, indent=1) + "\n")
+    print(f"numbers in {path}" + (f", pictures in {pictures}" if args.overlays else ""))
+    return 0
+
+
+def _spread(total, count):
+    """Returns `count` frame numbers spread evenly over 0..total-1, as a set."""
+    return {round(i * (total - 1) / max(1, count - 1)) for i in range(min(count, total))}
+
+
+def _score_model(model, frames, batches, labels, pictures, chosen):
+    """Returns the confusion matrix; writes a picture of each frame whose number is in `chosen`."""
+    import numpy as np
+    from rich.progress import track
+
+    from kseg import metrics
+    from kseg.overlay import side_by_side, write
+
+    if chosen:
+        pictures.mkdir(exist_ok=True)
+    confusion, number = 0, 0
+    for batch in track(frames, "evaluating", total=batches):
+        predicted = np.argmax(model.predict_on_batch(batch["image"]), axis=-1).astype(np.uint8)
+        truth = batch["mask"].numpy().astype(np.uint8)
+        confusion = confusion + metrics.confusion_matrix(truth, predicted, len(labels.classes))
+        for i, key in enumerate(batch["key"].numpy()):
+            if number in chosen:
+                image = batch["image"][i].numpy().astype(np.uint8)
+                picture = side_by_side(image, truth[i], predicted[i], labels)
+                write(pictures / f"{key.decode()}.png", picture)
+            number += 1
+    return confusion
+
+
+def position_modes(frames, num_classes):
+    """Returns (H, W) uint8: the class most frequent at each pixel over the frames' masks."""
+    import numpy as np
+
+    counts = 0
+    for batch in frames:
+        masks = batch["mask"].numpy()
+        counts = counts + np.stack([(masks == c).sum(axis=0) for c in range(num_classes)])
+    return counts.argmax(axis=0).astype(np.uint8)
+
+
+def _repeat(class_map, batch):
+    import numpy as np
+
+    return np.broadcast_to(class_map, batch["mask"].shape)
+
+
+def _print_table(results, title):
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("")
+    names = next(iter(results.values())).keys()
+    for name in names:
+        table.add_column(name.removeprefix("iou/"), justify="right")
+    for row, values in results.items():
+        table.add_row(row, *(f"{100 * values[name]:.2f}" for name in names))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
