@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   python -m kseg.export runs/demo --tflite --precision fp16 --out road.tflite
 
 The file takes raw RGB (1, H, W, 3) uint8 and answers a class map (1, H, W) uint8; its contract
-(size, classes, colours, fit, measured accuracy) lies inside. FILE.report.json says how it was checked.
+(size, classes, colours, fit, measured accuracy) lies inside. FILE.report.json has the checks.
 
 exit codes: 0 right, 2 bad input, 3 the file does not answer as the model does: it is kept as
 FILE.rejected.tflite

@@ -44,10 +44,12 @@ class Dice(keras.losses.Loss):
         overlap = ops.sum(probabilities * truth, axis=pixels)
         in_truth = ops.sum(truth, axis=pixels)
         total = ops.sum(probabilities * counted, axis=pixels) + in_truth
-        dice = (2 * overlap + self.smooth) / (total + self.smooth)
+        dice = (2 * overlap + self.smooth) / ops.maximum(total + self.smooth, 1e-7)
+        present = in_truth > 0
+        # Before the log, not after: its gradient at 0 is infinite, and 0 * infinity is NaN.
+        dice = ops.where(present, dice, 1.0)
         cost = -ops.log(dice) if self.log else 1 - dice
-        present = ops.cast(in_truth > 0, "float32")
-        return ops.sum(cost * present) / ops.maximum(ops.sum(present), 1.0)
+        return ops.sum(cost) / ops.maximum(ops.sum(ops.cast(present, "float32")), 1.0)
 
     def get_config(self):
         options = {"log": self.log, "ignore_class": self.ignore_class, "smooth": self.smooth}

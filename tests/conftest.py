@@ -1,0 +1,135 @@
+"""Data and models that tests share: one tiny data set, one training run, one conversion."""
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SIZE = (64, 97)  # Neither square nor a multiple of 32.
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real frames; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("KSEG_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real frames at {folder} (set KSEG_SHARED_DATA)")
+    return folder
+
+
+@pytest.fixture
+def bdd100k(tmp_path):
+    """A BDD100K folder of 6 training and 3 validation frames, 120x200, that tests may damage."""
+    return write_bdd100k(tmp_path / "bdd", {"train": 6, "val": 3})
+
+
+def write_bdd100k(root, counts, size=(120, 200)):
+    """Writes frames whose road is a grey trapezium and whose lane lies by chance left or right."""
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        images = root / "images/100k" / split
+        masks = root / "labels/drivable/masks" / split
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for number in range(count):
+            image, mask = scene(rng, size)
+            cv2.imwrite(str(images / f"{split}{number}.jpg"), image)
+            cv2.imwrite(str(masks / f"{split}{number}.png"), mask)
+    return root
+
+
+def scene(rng, size):
+    """Returns image (H, W, 3) uint8 BGR and mask (H, W) uint8 of BDD100K ids."""
+    height, width = size
+    horizon, apex = height // 2, int(rng.integers(width // 4, width * 3 // 4))
+    mask = np.full(size, 2, np.uint8)
+    image = np.full((*size, 3), (200, 160, 120), np.uint8)
+    image[horizon:] = (60, 140, 60)
+    middle = width // 2
+    for class_id, color, left, right in (
+        (0, (90, 90, 90), 0, middle),
+        (1, (150, 150, 150), middle, width),
+    ):
+        corners = np.array([[apex, horizon], [left, height], [right, height]])
+        cv2.fillPoly(mask, [corners], class_id)
+        cv2.fillPoly(image, [corners], color)
+    noise = rng.integers(-12, 13, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """TFRecords of such frames at SIZE: 24 train, 8 val."""
+    from tfrecords_tools import build
+
+    root = tmp_path_factory.mktemp("data")
+    write_bdd100k(root / "bdd", {"train": 24, "val": 8}, size=(128, 194))
+    out = root / "records"
+    command = ["--source", "bdd100k", "--data", str(root / "bdd"), "--out", str(out)]
+    assert build.main([*command, "--size", *map(str, SIZE)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def config(dataset):
+    """A Config that trains in seconds on `dataset`."""
+    from kseg.config import Config
+
+    return Config(
+        data=str(dataset),
+        size=SIZE,
+        encoder_alpha=0.35,
+        decoder_channels=16,
+        batch_size=4,
+        epochs=4,
+        learning_rate=5e-3,
+        scale_min=0.8,
+        scale_max=1.25,
+    )
+
+
+@pytest.fixture(scope="session")
+def run_folder(config, tmp_path_factory):
+    """A finished training run of `config`."""
+    from kseg.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(config, out) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def tflite_path(run_folder):
+    """The fp32 .tflite of `run_folder`, exported by the command."""
+    from kseg import export
+
+    assert export.main([str(run_folder), "--tflite"]) == 0
+    return run_folder / "model-fp32.tflite"
+
+
+@pytest.fixture(scope="session")
+def runner():
+    """deploy/python/run.py as a module."""
+    sys.path.insert(0, str(ROOT / "deploy" / "python"))
+    import run
+
+    return run
+
+
+def command(main, argv):
+    """Runs a command's main as its module does, and returns its exit code."""
+    from kseg.errors import run
+
+    return run(lambda: main([str(a) for a in argv]))
+
+
+def assert_one_line(capsys, *parts):
+    """Asserts that stderr is one `error:` line that holds all `parts`."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, lines
+    for part in parts:
+        assert str(part) in lines[0]

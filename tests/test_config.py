@@ -1,0 +1,67 @@
+import argparse
+import dataclasses
+import json
+
+import pytest
+
+from kseg import config as configs
+from kseg.config import Config
+from kseg.errors import InputError
+
+
+def resolve(*flags):
+    parser = argparse.ArgumentParser()
+    configs.add_flags(parser)
+    return configs.resolve(parser.parse_args([str(f) for f in flags]))
+
+
+def test_json_round_trip(tmp_path):
+    config = dataclasses.replace(Config(), size=(97, 161), learning_rate=0.01)
+    (tmp_path / "c.json").write_text(config.to_json())
+    assert configs.read(tmp_path / "c.json") == config
+
+
+def test_flags_win_over_file_which_wins_over_preset(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"epochs": 3, "batch_size": 2, "learning_rate": 1}))
+    config = resolve("--preset", "course", "--config", path, "--batch-size", 5, "--no-flip")
+    assert (config.model, config.epochs, config.batch_size) == ("segformer_b0", 3, 5)
+    assert config.learning_rate == 1.0 and not config.flip
+
+
+def test_unknown_key_names_the_nearest(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"batchsize": 4}')
+    with pytest.raises(InputError, match=r"c.json: unknown key 'batchsize'; did you mean 'batch_size'"):
+        resolve("--config", path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("size", [16, 256]),
+        ("size", [144]),
+        ("size", "144x256"),
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("flip", 1),
+        ("batch_size", True),
+        ("loss", "dice+ce"),
+        ("scale_min", 2.0),
+        ("learning_rate", 0),
+    ],
+)
+def test_bad_value_is_refused_by_name(key, value):
+    with pytest.raises(InputError, match=key):
+        configs.merge(Config(), {key: value})
+
+
+def test_every_preset_is_valid_and_hashes_differ():
+    hashes = {configs.PRESETS[name]().hash() for name in configs.PRESETS}
+    assert len(hashes) == len(configs.PRESETS)
+
+
+def test_the_course_preset_is_the_course():
+    course = configs.course()
+    assert (course.size, course.batch_size, course.epochs) == ((180, 320), 8, 12)
+    assert (course.learning_rate, course.loss) == (3e-4, "log_dice")

@@ -1,0 +1,29 @@
+import pytest
+
+from kseg.errors import InputError
+from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, CAMVID_ROAD, LabelSet
+
+
+@pytest.mark.parametrize("labels", [BDD100K_DRIVABLE, CAMVID_11, CAMVID_ROAD])
+def test_dict_round_trip(labels):
+    assert LabelSet.from_dict(labels.to_dict()) == labels
+
+
+def test_bdd100k_ids_are_those_of_its_current_release():
+    assert BDD100K_DRIVABLE.names == ["direct", "alternative", "background"]
+    assert BDD100K_DRIVABLE.drivable_ids == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [{"id": 0, "name": "a", "color": [0, 0, 0]}, {"id": 2, "name": "b", "color": [0, 0, 0]}],
+        [{"id": 0, "name": "a", "color": [0, 0, 300]}, {"id": 1, "name": "b", "color": [0, 0, 0]}],
+        [{"id": 0, "name": "a", "color": [0, 0]}, {"id": 1, "name": "b", "color": [0, 0, 0]}],
+        [{"id": 0, "color": [0, 0, 0]}, {"id": 1, "name": "b", "color": [0, 0, 0]}],
+        [{"id": 0, "name": "a", "color": [0, 0, 0]}],
+    ],
+)
+def test_gaps_bad_colours_and_missing_names_are_refused(classes):
+    with pytest.raises(InputError, match="here"):
+        LabelSet.from_dict({"name": "x", "classes": classes}, where="here")

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from kseg import metrics
+from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
+
+# 3 direct, 2 alternative, 3 background, 1 ignored pixel.
+TRUTH = np.array([[0, 0, 0, 1, 1, 2, 2, 2, IGNORE_ID]])
+ANSWER = np.array([[0, 0, 1, 1, 2, 2, 2, 0, 0]])
+# direct: hit 2, union 3 + 3 - 2 = 4. alternative: 1 of 2 + 2 - 1 = 3. background: 2 of 4.
+# drivable: truth 5, answer 5, both 4, either 6.
+EXPECTED = {
+    "iou/direct": 2 / 4,
+    "iou/alternative": 1 / 3,
+    "iou/background": 2 / 4,
+    "mean_iou": (1 / 2 + 1 / 3 + 1 / 2) / 3,
+    "drivable_iou": 4 / 6,
+    "pixel_accuracy": 5 / 8,
+}
+
+
+def as_logits(ids, classes=3):
+    return 5.0 * np.eye(classes, dtype=np.float32)[ids]
+
+
+def test_scores_by_hand():
+    confusion = metrics.confusion_matrix(TRUTH, ANSWER, 3)
+    assert confusion.tolist() == [[2, 1, 0], [0, 1, 1], [1, 0, 2]]
+    assert metrics.scores(confusion, BDD100K_DRIVABLE) == pytest.approx(EXPECTED)
+
+
+def test_the_keras_metric_says_the_same_over_batches_and_forgets_on_reset():
+    metric = metrics.SegmentationMetrics(BDD100K_DRIVABLE)
+    metric.update_state(TRUTH[None, :, :4], as_logits(ANSWER[None, :, :4]))
+    metric.update_state(TRUTH[None, :, 4:], as_logits(ANSWER[None, :, 4:]))
+    assert {k: float(v) for k, v in metric.result().items()} == pytest.approx(EXPECTED)
+    metric.reset_state()
+    assert metric.confusion().sum() == 0
+
+
+def test_counting_is_exact_past_what_float32_and_int32_hold():
+    metric = metrics.SegmentationMetrics(BDD100K_DRIVABLE)
+    mask, logits = np.zeros((1, 64, 64), int), as_logits(np.zeros((1, 64, 64), int))
+    metric.update_state(mask, logits)
+    # As if 2**33 pixels had been counted before: float32 would swallow the next one.
+    metric.high.assign(np.array([2**9, 0, 0, 0, 0, 0, 0, 0, 0]))
+    metric.low.assign(np.array([2**24 - 1, 0, 0, 0, 0, 0, 0, 0, 0]))
+    metric.update_state(mask[:, :1, :1], logits[:, :1, :1])
+    assert metric.confusion()[0, 0] == 2**33 + 2**24
+
+
+def test_more_than_2_to_the_24_real_pixels():
+    metric = metrics.SegmentationMetrics(BDD100K_DRIVABLE)
+    mask = np.zeros((1, 2048, 2049), np.int32)
+    logits = np.zeros((1, 2048, 2049, 3), np.float32)  # A tie: class 0.
+    for _ in range(5):
+        metric.update_state(mask, logits)
+    assert metric.confusion()[0, 0] == 5 * 2048 * 2049
+
+
+def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
+    confusion = metrics.confusion_matrix(np.array([3, 3, 0]), np.array([3, 3, 0]), 11)
+    scores = metrics.scores(confusion, CAMVID_11)
+    assert scores["mean_iou"] == 1.0 and np.isnan(scores["iou/tree"])
+
+
+@pytest.mark.parametrize(("truth", "answer"), [([3], [0]), ([0], [3]), ([0], [-1])])
+def test_ids_out_of_range_are_refused(truth, answer):
+    with pytest.raises(ValueError, match=r"expected 0\.\.2"):
+        metrics.confusion_matrix(np.array(truth), np.array(answer), 3)

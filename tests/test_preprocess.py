@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from kseg import preprocess
+from kseg.labels import IGNORE_ID
+
+RNG = np.random.default_rng(0)
+FRAME_SIZES = [(720, 1280), (101, 333), (333, 101), (40, 60), (96, 160)]
+
+
+def test_placement_by_hand():
+    # 100x200 into 96x160: scale 0.8 fits the width, 80 rows, 8 above and below.
+    assert preprocess.placement((100, 200), (96, 160), "letterbox") == (80, 160, 8, 0)
+    # Scale 0.96 fills the height, 192 columns, 16 cut on both sides.
+    assert preprocess.placement((100, 200), (96, 160), "crop") == (96, 192, 0, -16)
+    assert preprocess.placement((100, 200), (96, 160), "stretch") == (96, 160, 0, 0)
+    # Odd remainders are cut towards zero, as C++ and Java do.
+    assert preprocess.placement((100, 100), (100, 103), "letterbox") == (100, 100, 0, 1)
+    assert preprocess.placement((100, 103), (100, 100), "crop") == (100, 103, 0, -1)
+
+
+@pytest.mark.parametrize("fit", preprocess.FITS)
+@pytest.mark.parametrize("size", FRAME_SIZES)
+def test_image_and_mask_land_in_the_same_place(size, fit):
+    # A bright rectangle on dark ground, marked in the mask: both must cover the same pixels.
+    mask = np.zeros(size, np.uint8)
+    mask[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
+    image = np.repeat(mask[..., None] * 200, 3, axis=2)
+    fitted = preprocess.fit_image(image, (96, 160), fit)
+    fitted_mask = preprocess.fit_mask(mask, (96, 160), fit)
+    assert fitted.shape == (96, 160, 3) and fitted_mask.shape == (96, 160)
+    bright = fitted[..., 0] > 100
+    # Only pixels on the border may differ, where the image blends.
+    assert (bright != (fitted_mask == 1)).mean() < 0.02
+    assert set(np.unique(fitted_mask)) <= {0, 1, IGNORE_ID}
+
+
+@pytest.mark.parametrize("size", FRAME_SIZES)
+def test_there_and_back_returns_the_map(size):
+    mask = np.zeros(size, np.uint8)
+    mask[size[0] // 3 :, : size[1] // 2] = 1
+    for fit in ("letterbox", "stretch"):
+        there = preprocess.fit_mask(mask, (96, 160), fit)
+        back = preprocess.unfit_class_map(there, size, fit)
+        assert back.shape == size
+        assert (back == mask).mean() > 0.95 and IGNORE_ID not in back
+
+
+def test_what_crop_cut_off_is_not_claimed():
+    back = preprocess.unfit_class_map(np.ones((96, 96), np.uint8), (96, 160), "crop")
+    assert (back[:, 32:128] == 1).all()
+    assert (back[:, :32] == IGNORE_ID).all() and (back[:, 128:] == IGNORE_ID).all()
+
+
+def test_ids_are_never_invented():
+    mask = RNG.choice(np.array([0, 7], np.uint8), (333, 211))
+    assert set(np.unique(preprocess.resize_mask(mask, (97, 61)))) == {0, 7}
+
+
+@pytest.mark.parametrize("fit", preprocess.FITS)
+@pytest.mark.parametrize("size", FRAME_SIZES)
+def test_the_runner_in_deploy_does_the_same_to_the_bit(runner, size, fit):
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    ours = preprocess.fit_image(image, (97, 161), fit)
+    assert np.array_equal(ours, runner.fit_frame(image, [97, 161], fit, preprocess.PAD_VALUE))
+    class_map = RNG.integers(0, 3, (97, 161), dtype=np.uint8)
+    ours = preprocess.unfit_class_map(class_map, size, fit)
+    assert np.array_equal(ours, runner.unfit_class_map(class_map, size, fit))
