@@ -9,9 +9,12 @@ RUN/curves.png           the same as a plot
 """
 
 import json
+import math
 import os
+from collections import Counter
 from pathlib import Path
 
+import h5py  # Comes with Keras.
 import keras
 
 from kseg import config as configs
@@ -90,11 +93,14 @@ def load(run):
 def load_weights(model, path, config):
     """Loads a weights file into a model. Raises InputError when it is of another architecture."""
     try:
+        # Keras leaves layers it finds no weights for at random and only warns: look first.
+        if _shapes_in(path) != Counter(tuple(w.shape) for w in model.weights):
+            raise ValueError("its weights have other shapes")
         model.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
         raise InputError(
             f"{path}: does not hold weights of {config.model} (encoder_alpha "
-            f"{config.encoder_alpha:g}, decoder_channels {config.decoder_channels}) as RUN's "
+            f"{config.encoder_alpha:g}, decoder_channels {config.decoder_channels}) as its "
             f"config.json asks for: {str(error).splitlines()[0]}"
         ) from error
 
@@ -111,6 +117,8 @@ class SaveProgress(keras.callbacks.Callback):
         self.run, self.best, self.monitor = Path(run), best, monitor
 
     def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            return  # Diverged: nothing worth keeping, and the last good epoch stays.
         score = float(logs[self.monitor])
         if score > self.best:
             self.best = score
@@ -121,26 +129,56 @@ class SaveProgress(keras.callbacks.Callback):
         last.mkdir(exist_ok=True)
         name = f"epoch-{epoch + 1:04d}.weights.h5"
         _save_weights(self.model, last / name)
-        state = {"epochs_done": epoch + 1, "best": self.best, "weights": name}
+        state = {
+            "epochs_done": epoch + 1,
+            "best": self.best,
+            "weights": name,
+            # Weights files leave out the random state of dropout and stochastic depth.
+            "random": [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)],
+        }
         write(last / "state.json", json.dumps(state))
         for old in last.glob("*.weights.h5"):
             if old.name != name:
                 old.unlink()
 
 
-def resume(run, model):
-    """Restores weights, optimizer and schedule of a compiled model.
-
-    Returns {"epochs_done", "best"}; zero epochs when nothing was saved yet.
-    """
+def resume_state(run):
+    """Returns {"epochs_done", "best", "weights"} of RUN; zero epochs when nothing was saved yet."""
     path = Path(run) / "last" / "state.json"
     if not path.is_file():
-        return {"epochs_done": 0, "best": -1.0}
-    state = json.loads(path.read_text())
-    # The optimizer's slots must exist before their values can be loaded.
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(path.with_name(state["weights"]))
+        return {"epochs_done": 0, "best": -1.0, "weights": None}
+    return json.loads(path.read_text())
+
+
+def resume(run, model):
+    """Restores weights, optimizer and schedule of a compiled model. Returns the resume_state."""
+    state = resume_state(run)
+    if state["weights"]:
+        # The optimizer's slots must exist before their values can be loaded.
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(Path(run) / "last" / state["weights"])
+        for variable, value in zip(_random_state(model), state["random"], strict=True):
+            variable.assign(value)
     return state
+
+
+def _random_state(model):
+    """The variables of a model that are no weights: states of its seed generators."""
+    weights = {id(w) for w in model.weights}
+    return [v for v in model.variables if id(v) not in weights]
+
+
+def _shapes_in(path):
+    """Counts the shapes of all arrays in a weights file."""
+    shapes = Counter()
+
+    def count(_, item):
+        if isinstance(item, h5py.Dataset):
+            shapes[item.shape] += 1
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    return shapes
 
 
 def write(path, text):

@@ -90,7 +90,7 @@ def demo():
         encoder_alpha=0.35,
         output_stride=16,
         decoder_channels=64,
-        epochs=24,
+        epochs=32,
         learning_rate=3e-3,
     )
 

@@ -19,6 +19,9 @@ training split: what can be had without looking at the picture.
 """
 
 
+_HEADINGS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixels", "drivable_iou": "drivable"}
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m kseg.evaluate",
@@ -71,7 +74,7 @@ def evaluate(args):
             )
             for batch in frames
         )
-        results["position baseline"] = metrics.scores(confusion_baseline, labels)
+        results["position only"] = metrics.scores(confusion_baseline, labels)
     _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
     report = {
         "data": config.data,
@@ -140,7 +143,7 @@ def _print_table(results, title):
     table.add_column("")
     names = next(iter(results.values())).keys()
     for name in names:
-        table.add_column(name.removeprefix("iou/"), justify="right")
+        table.add_column(_HEADINGS.get(name, name.removeprefix("iou/")), justify="right")
     for row, values in results.items():
         table.add_row(row, *(f"{100 * values[name]:.2f}" for name in names))
     Console().print(table)

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def train(config, out):
                 keras.callbacks.CSVLogger(out / "history.csv", append=done > 0),
             ],
         )
-        if len(history.epoch) < config.epochs - done:
+        if not math.isfinite(history.history["loss"][-1]):
             print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
             return 1
     rows = _read_history(out / "history.csv")

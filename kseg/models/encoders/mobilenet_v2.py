@@ -28,7 +28,9 @@ def build(input_size, *, alpha=1.0, output_stride=16):
     """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {stride: features}.
 
     input_size (height, width); alpha widens or narrows every layer; output_stride 8, 16 or 32 is
-    the coarsest stride.
+    the coarsest stride. The finer features are taken where the next downsampling block has expanded
+    them six times, as DeepLab's own MobileNetV2 does: the narrow ones between blocks say too little
+    (48 against 8 channels at stride 4 of alpha 0.35).
     """
     image = keras.Input((*input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
@@ -46,11 +48,13 @@ def build(input_size, *, alpha=1.0, output_stride=16):
                     block_stride, stride = 2, stride * 2
                 else:
                     dilation *= 2  # From the next block on; this one still sees the old grid.
-            x = _block(
+            x, expanded = _block(
                 x, number, expansion, _channels(channels, alpha), block_stride, block_dilation
             )
+            if block_stride == 2:
+                features[stride // 2] = expanded
             number += 1
-        features[stride] = x
+    features[stride] = x
     return keras.Model(image, features, name="mobilenet_v2")
 
 
@@ -104,13 +108,17 @@ def _reference(alpha, weights):
 
 
 def _block(x, number, expansion, channels, stride, dilation):
-    """Inverted residual (figure 3b of the paper), with keras.applications' layer names."""
+    """Inverted residual (figure 3b of the paper), with keras.applications' layer names.
+
+    Returns its output and its expanded map, which has the size of its input.
+    """
     prefix = f"block_{number}_" if number else "expanded_conv_"
     shortcut = x
     if expansion != 1:
         x = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=prefix + "expand")(x)
         x = _bn(x, prefix + "expand_BN")
         x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
+    expanded = x
     # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
     x = layers.DepthwiseConv2D(
         3,
@@ -126,7 +134,7 @@ def _block(x, number, expansion, channels, stride, dilation):
     x = _bn(x, prefix + "project_BN")
     if shortcut.shape == x.shape:
         x = layers.Add(name=prefix + "add")([shortcut, x])
-    return x
+    return x, expanded
 
 
 def _bn(x, name):

@@ -1,0 +1,43 @@
+"""Models, losses, metrics and schedules under KERAS_BACKEND=jax (extra `jax`)."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TRAIN_ONE_STEP = """
+import keras, numpy as np
+from kseg import labels, losses, metrics, models, schedules
+assert keras.backend.backend() == "jax"
+rng = np.random.default_rng(0)
+images = rng.uniform(0, 255, (2, 33, 65, 3)).astype("float32")
+masks = rng.integers(0, 3, (2, 33, 65))
+model = models.build({name!r}, (33, 65), 3, encoder_alpha=0.35, decoder_channels=8)
+model.compile(
+    keras.optimizers.Adam(schedules.OneCycle(1e-3, 10)),
+    losses.build("log_dice"),
+    [metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
+)
+before = [w.numpy().copy() for w in model.trainable_weights]
+logs = model.train_on_batch(images, masks, return_dict=True)
+assert np.isfinite(logs["loss"]), logs
+assert 0 <= logs["mean_iou"] <= 1, logs
+assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weights))
+"""
+
+
+@pytest.mark.parametrize("name", ["deeplab_v3_plus_mobilenet_v2", "segformer_b0"])
+def test_a_training_step_under_jax(name):
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_ONE_STEP.format(name=name)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,255 @@
+import hashlib
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg import manifest, records
+from kseg.labels import IGNORE_ID
+from tests.conftest import assert_one_line, command, write_bdd100k
+from tfrecords_tools import build
+
+
+def run_build(data, out, *flags, source="bdd100k"):
+    return command(build.main, ["--source", source, "--data", data, "--out", out, *flags])
+
+
+def read(folder, split):
+    whole = manifest.read(folder)
+    paths = [str(folder / shard.name) for shard in whole.splits[split].shards]
+    return {
+        e["key"].numpy().decode(): (e["image"].numpy(), e["mask"].numpy())
+        for e in map(records.parse, tf.data.TFRecordDataset(paths))
+    }
+
+
+def test_without_size_every_frame_arrives_untouched(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    frames = read(tmp_path / "out", "train")
+    assert sorted(frames) == [f"train{i}" for i in range(6)]
+    for key, (image, mask) in frames.items():
+        jpeg = (bdd100k / "images/100k/train" / f"{key}.jpg").read_bytes()
+        assert np.array_equal(image, tf.io.decode_jpeg(jpeg).numpy())
+        path = bdd100k / "labels/drivable/masks/train" / f"{key}.png"
+        assert np.array_equal(mask, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SHARD_EXAMPLES", 4)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
+    whole = manifest.read(tmp_path / "out")
+    assert whole.size == (60, 100) and set(whole.splits) == {"train", "val"}
+    train = whole.splits["train"]
+    assert [s.examples for s in train.shards] == [4, 2] and train.examples == 6
+    for shard in train.shards:
+        data = (tmp_path / "out" / shard.name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (shard.bytes, shard.sha256)
+    masks = np.stack([mask for _, mask in read(tmp_path / "out", "train").values()])
+    assert list(train.pixels) == [int((masks == i).sum()) for i in range(3)]
+    assert sum(train.shares) == pytest.approx(1)
+
+
+def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(bdd100k, tmp_path, capsys):
+    for name in ("a", "b"):
+        assert run_build(bdd100k, tmp_path / name, "--size", 60, 100) == 0
+    a, b = (manifest.read(tmp_path / name) for name in ("a", "b"))
+    assert a == b
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+    assert run_build(bdd100k, tmp_path / "a", "--size", 60, 100) == 0
+    assert "already built" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+
+
+def test_random_split_is_the_courses(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 15, "val": 5}, size=(40, 60))
+    flags = ["--split", 0.7, 0.2, 0.1, "--seed", 3]
+    assert run_build(data, tmp_path / "out", *flags) == 0
+    keys = {name: set(read(tmp_path / "out", name)) for name in ("train", "val", "test")}
+    assert [len(keys[n]) for n in ("train", "val", "test")] == [14, 4, 2]
+    assert len(set.union(*keys.values())) == 20
+    assert run_build(data, tmp_path / "again", *flags) == 0
+    assert set(read(tmp_path / "again", "test")) == keys["test"]
+    assert run_build(data, tmp_path / "other", *flags[:-1], 4) == 0
+    assert set(read(tmp_path / "other", "test")) != keys["test"]
+
+
+def test_limit_takes_that_many(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out", "--limit", 5) == 0
+    assert sum(s.examples for s in manifest.read(tmp_path / "out").splits.values()) == 5
+
+
+def test_letterbox_bars_are_ignored(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out", "--size", 100, 100) == 0
+    image, mask = read(tmp_path / "out", "val")["val0"]
+    # 120x200 becomes 60x100, with 20 rows above and below.
+    assert (mask[:20] == IGNORE_ID).all() and (mask[80:] == IGNORE_ID).all()
+    assert (mask[20:80] != IGNORE_ID).all() and image[:18].max() < 30
+
+
+def write_camvid(root):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        image = rng.integers(0, 256, (36, 48, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "images" / split / "a.png"), image)
+        ids = np.repeat(np.arange(12, dtype=np.uint8), 4)[None].repeat(36, axis=0)
+        cv2.imwrite(str(root / "labels" / split / "a.png"), ids)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("road", [2, 2, 2, 0, 1, 2, 2, 2, 2, 2, 2, IGNORE_ID]),
+        ("11", [*range(11), IGNORE_ID]),
+    ],
+)
+def test_camvid_ids(tmp_path, task, expected):
+    data = write_camvid(tmp_path / "camvid")
+    assert run_build(data, tmp_path / "out", "--task", task, source="camvid") == 0
+    _, mask = read(tmp_path / "out", "train")["a"]
+    assert mask[0, ::4].tolist() == expected
+
+
+def test_plain_folder_brings_its_own_classes(tmp_path):
+    data = tmp_path / "mine"
+    (data / "images").mkdir(parents=True)
+    (data / "masks").mkdir()
+    classes = [
+        {"id": 0, "name": "track", "color": [255, 0, 0], "drivable": True},
+        {"id": 1, "name": "field", "color": [0, 0, 0]},
+    ]
+    (data / "classes.json").write_text(json.dumps({"name": "farm", "classes": classes}))
+    cv2.imwrite(str(data / "images/x.jpg"), np.zeros((40, 50, 3), np.uint8))
+    cv2.imwrite(str(data / "masks/x.png"), np.full((40, 50), 1, np.uint8))
+    assert run_build(data, tmp_path / "out", source="folder") == 0
+    whole = manifest.read(tmp_path / "out")
+    assert whole.dataset == "farm" and whole.labels.names == ["track", "field"]
+    assert whole.splits["train"].pixels == (0, 2000)
+
+
+# What is done to a good data set, and what the one line must say.
+def no_mask(data):
+    (data / "labels/drivable/masks/train/train2.png").unlink()
+    return "train2.jpg", "image without a mask", "--skip-unpaired"
+
+
+def no_image(data):
+    (data / "images/100k/val/val1.jpg").unlink()
+    return "val1.png", "mask without an image"
+
+
+def mask_of_another_size(data):
+    cv2.imwrite(str(data / "labels/drivable/masks/train/train3.png"), np.full((60, 200), 2, np.uint8))
+    return "train3.png", "mask is 60x200", "120x200"
+
+
+def id_out_of_range(data):
+    path = data / "labels/drivable/masks/train/train4.png"
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    mask[100, 100] = 7
+    cv2.imwrite(str(path), mask)
+    return "train4.png", "ids [7]", "0 to 2"
+
+
+def truncated_jpeg(data):
+    path = data / "images/100k/train/train1.jpg"
+    path.write_bytes(path.read_bytes()[:-500])
+    return "train1.jpg", "damaged or truncated"
+
+
+def garbage_mask(data):
+    (data / "labels/drivable/masks/val/val2.png").write_bytes(b"not a picture")
+    return "val2.png", "cannot be decoded"
+
+
+def empty_image(data):
+    (data / "images/100k/train/train0.jpg").write_bytes(b"")
+    return "train0.jpg", "damaged or truncated"
+
+
+def color_map(data):
+    path = data / "labels/drivable/masks/train/train5.png"
+    cv2.imwrite(str(path), np.zeros((120, 200, 3), np.uint8))
+    return "train5.png", "one-channel", "120x200x3"
+
+
+def legacy_coding(data):
+    # 0 background, 1 direct, 2 alternative.
+    for path in (data / "labels/drivable/masks").rglob("*.png"):
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.array([1, 2, 0], np.uint8)[ids])
+    return "top quarter", "legacy"
+
+
+def missing_folder(data):
+    data.rename(data.with_name("moved"))
+    return str(data), "no such folder"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        no_mask,
+        no_image,
+        mask_of_another_size,
+        id_out_of_range,
+        truncated_jpeg,
+        garbage_mask,
+        empty_image,
+        color_map,
+        legacy_coding,
+        missing_folder,
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(bdd100k, tmp_path, capsys, damage):
+    words = damage(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, *words)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_skip_unpaired_leaves_such_frames_out(bdd100k, tmp_path):
+    no_mask(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--skip-unpaired") == 0
+    assert sorted(read(tmp_path / "out", "train")) == [f"train{i}" for i in (0, 1, 3, 4, 5)]
+
+
+def test_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, tmp_path / "out", "something else")
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+
+
+def test_what_a_killed_build_left_is_not_a_data_set_and_does_not_disturb(bdd100k, tmp_path):
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "bdd100k-drivable-train.tfrecord-00000-of-00001").write_bytes(b"half")
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert not partial.exists() and len(read(tmp_path / "out", "train")) == 6
+
+
+def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_build(bdd100k, tmp_path / "file" / "out") == 2
+    assert_one_line(capsys, "file")
+
+
+@pytest.mark.parametrize(
+    "flags", [["--size", 8, 8], ["--split", 0.5, 0.2, 0.1], ["--split", 1.2, -0.2, 0], ["--limit", 0]]
+)
+def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
+    assert run_build(bdd100k, tmp_path / "out", *flags) == 2
+    assert_one_line(capsys, flags[0])
+
+
+def test_real_camvid(shared_data, tmp_path):
+    assert run_build(shared_data / "camvid", tmp_path / "out", "--size", 60, 80, source="camvid") == 0
+    whole = manifest.read(tmp_path / "out")
+    assert [whole.splits[n].examples for n in ("train", "val")] == [367, 101]
+    assert whole.splits["train"].shares[0] == pytest.approx(0.33, abs=0.02)

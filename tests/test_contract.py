@@ -1,0 +1,72 @@
+import dataclasses
+import json
+
+import pytest
+
+from kseg import contract
+from kseg.errors import InputError
+
+
+def test_contract_of_an_exported_file_says_what_a_runner_needs(tflite_path, config):
+    found = contract.read(tflite_path)
+    assert found.input_size == config.size and found.input_dtype == "uint8"
+    assert (found.fit, found.output_kind, found.precision) == ("letterbox", "class_map", "fp32")
+    assert [c["name"] for c in found.labels["classes"]] == ["direct", "alternative", "background"]
+    assert found.config_hash == config.hash()
+    assert found.metrics["frames"] == 8 and found.metrics["pixel_agreement"] > 0.999
+
+
+def test_json_round_trip(tflite_path):
+    found = contract.read(tflite_path)
+    assert contract.Contract.from_json(found.to_json(), "x") == found
+
+
+def test_embedding_again_replaces_the_contract_and_keeps_the_answers(tflite_path):
+    import numpy as np
+
+    from kseg.edge.parity import TFLiteModel
+
+    before = tflite_path.read_bytes()
+    changed = dataclasses.replace(contract.read(tflite_path), dataset="another")
+    after = contract.embed(before, changed)
+    assert contract.Contract.from_json(contract.extract(after), "x") == changed
+    assert after.count(b'"contract_version"') == 1
+    image = np.random.default_rng(0).integers(0, 256, (*changed.input_size, 3), dtype=np.uint8)
+    assert np.array_equal(TFLiteModel(before)(image), TFLiteModel(after)(image))
+
+
+def damaged(tmp_path, name, data):
+    path = tmp_path / f"{name}.tflite"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("reader", ["kseg", "runner"])
+def test_files_that_are_no_model_of_ours_get_one_line(tmp_path, tflite_path, runner, reader):
+    good = tflite_path.read_bytes()
+    newer = json.loads(contract.extract(good)) | {"contract_version": 2}
+    whole = contract.Contract.from_json(contract.extract(good), "x")
+    cases = {
+        "text": (b"hello, this is text", "not a .tflite file"),
+        "empty": (b"", "not a .tflite file"),
+        "cut": (good[:200], "damaged|no kseg contract"),
+        "without": (good.replace(b"kseg_contract", b"other_contrac"), "no kseg contract"),
+        "broken": (good.replace(b'"contract_version"', b'"contract_versiom"'), "damaged"),
+    }
+    newer_file = contract.embed(good, dataclasses.replace(whole, contract_version=2))
+    cases["newer"] = (newer_file, "version 2 is newer")
+    assert newer["contract_version"] == 2
+    for name, (data, words) in cases.items():
+        path = damaged(tmp_path, name, data)
+        if reader == "kseg":
+            with pytest.raises(InputError, match=words) as error:
+                contract.read(path)
+        else:
+            with pytest.raises(runner.InputError, match=words) as error:
+                runner.read_contract(runner.read_file(path), path)
+        assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_missing_file_gets_one_line(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        contract.read(tmp_path / "nothing.tflite")

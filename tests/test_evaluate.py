@@ -1,0 +1,43 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from kseg import checkpoints, data, evaluate
+from tests.conftest import assert_one_line, command
+
+
+def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(run_folder, config):
+    assert evaluate.main([str(run_folder), "--overlays", "3", "--position-baseline"]) == 0
+    report = json.loads((run_folder / "evaluation-val.json").read_text())
+    assert report["frames"] == 8
+    assert np.sum(report["confusion"]) == 8 * 64 * 97
+    best = checkpoints.resume_state(run_folder)["best"]
+    assert report["model"]["mean_iou"] == pytest.approx(best, abs=1e-5)
+    pictures = list((run_folder / "overlays-val").glob("*.png"))
+    assert len(pictures) == 3
+    from kseg.evaluate import position_modes
+
+    modes = position_modes(data.labelled_frames(config, "train"), 3)
+    assert modes.shape == config.size and (modes[:20] == 2).all() and modes[-1, 10] == 0
+    assert 0.2 < report["position only"]["mean_iou"] < 0.95
+
+
+def test_a_folder_that_is_no_run_gets_one_line(tmp_path, capsys):
+    assert command(evaluate.main, [tmp_path]) == 2
+    assert_one_line(capsys, tmp_path, "no config.json", "kseg.train")
+
+
+def test_missing_split_gets_one_line(run_folder, capsys):
+    assert command(evaluate.main, [run_folder, "--split", "test"]) == 2
+    assert_one_line(capsys, "no split 'test'")
+
+
+def test_other_classes_get_one_line(run_folder, dataset, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    text = (other / "manifest.json").read_text().replace('"alternative"', '"pavement"')
+    (other / "manifest.json").write_text(text)
+    assert command(evaluate.main, [run_folder, "--data", other]) == 2
+    assert_one_line(capsys, "pavement", "alternative")

@@ -1,0 +1,122 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kseg import checkpoints, export
+from kseg.edge import convert, lint, parity
+from tests.conftest import assert_one_line, command
+
+
+def test_the_file_agrees_with_keras_and_says_so(tflite_path):
+    report = json.loads((tflite_path.parent / f"{tflite_path.name}.report.json").read_text())
+    assert report["passed"] and report["problems"] == [] and report["frames"] == 8
+    assert report["pixel_agreement"] >= 0.999
+    assert report["tflite"]["mean_iou"] == pytest.approx(report["keras"]["mean_iou"], abs=1e-3)
+
+
+def test_the_graph_is_static_builtin_and_whole(tflite_path):
+    operators = lint.operators(tflite_path.read_bytes())
+    assert operators["ARG_MAX"] == 1 and operators["RESIZE_BILINEAR"] >= 2
+    # Dilated convolutions stayed convolutions, batch norms were folded, variables frozen.
+    for gone in ("SPACE_TO_BATCH_ND", "READ_VARIABLE", "VAR_HANDLE", "RSQRT", "SHAPE"):
+        assert gone not in operators
+    assert lint.problems(tflite_path.read_bytes()) == []
+
+
+def test_argmax_sees_a_multiple_of_four_channels(tflite_path):
+    # LiteRT's GPU accelerator answers with classes that do not exist otherwise.
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(tflite_path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    argmax = [
+        op
+        for op in graph.operators
+        if model.operatorCodes[op.opcodeIndex].builtinCode == schema.BuiltinOperator.ARG_MAX
+    ]
+    assert graph.tensors[argmax[0].inputs[0]].shape[-1] == 4
+
+
+def test_input_and_output_are_bytes_of_the_stated_shape(tflite_path, config):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(tflite_path))
+    (image,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert image["shape"].tolist() == [1, *config.size, 3] and image["dtype"] == np.uint8
+    assert answer["shape"].tolist() == [1, *config.size] and answer["dtype"] == np.uint8
+
+
+def test_fp16_halves_the_file_and_still_agrees(run_folder, tflite_path):
+    assert command(export.main, [run_folder, "--tflite", "--precision", "fp16"]) == 0
+    half = run_folder / "model-fp16.tflite"
+    assert half.stat().st_size < 0.65 * tflite_path.stat().st_size
+
+
+def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
+    run_folder, tmp_path, monkeypatch, capsys
+):
+    # The converter drops the last layer's bias: everything else is as it should be.
+    to_tflite = convert.to_tflite
+
+    def wrong(model, precision):
+        twin = keras.models.clone_model(model)
+        twin.set_weights(model.get_weights())
+        kernel, bias = twin.get_layer("logits_conv").get_weights()
+        twin.get_layer("logits_conv").set_weights([kernel, bias + np.array([2.0, 0.0, 0.0])])
+        return to_tflite(twin, precision)
+
+    monkeypatch.setattr(convert, "to_tflite", wrong)
+    out = tmp_path / "road.tflite"
+    assert command(export.main, [run_folder, "--tflite", "--out", out]) == 3
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["road.rejected.tflite", "road.rejected.tflite.report.json"]
+    assert "REJECTED" in capsys.readouterr().out
+    assert not json.loads((tmp_path / names[1]).read_text())["passed"]
+
+
+def test_lint_names_what_no_phone_runs():
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4, 4, 2, 2), tf.float32, name="five")])
+    def five_dimensions(x):
+        return tf.argmax(tf.abs(x), axis=-1)  # int64 by default.
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [five_dimensions.get_concrete_function()]
+    )
+    found = "\n".join(lint.problems(converter.convert()))
+    assert "rank 5" in found and "INT64" in found
+
+
+def test_segformer_converts_whole(config):
+    from kseg import models
+
+    model = models.build("segformer_b0", (64, 97), 3, decoder_channels=16)
+    tflite = convert.to_tflite(model, "fp32")
+    assert lint.problems(tflite) == []
+    image = np.random.default_rng(0).integers(0, 256, (64, 97, 3), dtype=np.uint8)
+    expected = model.predict_on_batch(image[None].astype(np.float32))[0]
+    got = parity.TFLiteModel(tflite)(image)
+    assert (got == expected.argmax(-1)).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--split", "test"], "no split 'test'"),
+        (["--frames", 0], "--frames 0"),
+        (["--out", "model.onnx"], "NAME.tflite"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_flags_get_one_line(run_folder, capsys, flags, words):
+    assert command(export.main, [run_folder, "--tflite", *flags]) == 2
+    assert_one_line(capsys, words)
+
+
+def test_contract_embeds_the_hash_of_the_run(run_folder, tflite_path):
+    from kseg import contract
+
+    assert contract.read(tflite_path).config_hash == checkpoints.read_run(run_folder)[0].hash()
