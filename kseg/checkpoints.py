@@ -11,16 +11,15 @@ RUN/curves.png           the same as a plot
 import json
 import math
 import os
-from collections import Counter
 from pathlib import Path
 
-import h5py  # Comes with Keras.
 import keras
 
 from kseg import config as configs
 from kseg import models
 from kseg.errors import InputError
 from kseg.labels import LabelSet
+from kseg.models import weights
 
 BEST = "best.weights.h5"
 
@@ -86,23 +85,12 @@ def load(run):
     if not path.is_file():
         raise InputError(f"{path}: not there; train RUN for at least one epoch first")
     model = build_model(config, labels)
-    load_weights(model, path, config)
+    wanted = (
+        f"the weights of {config.model} (encoder_alpha {config.encoder_alpha:g}, decoder_channels "
+        f"{config.decoder_channels}) that its config.json asks for"
+    )
+    weights.load(model, path, wanted)
     return model, config, labels
-
-
-def load_weights(model, path, config):
-    """Loads a weights file into a model. Raises InputError when it is of another architecture."""
-    try:
-        # Keras leaves layers it finds no weights for at random and only warns: look first.
-        if _shapes_in(path) != Counter(tuple(w.shape) for w in model.weights):
-            raise ValueError("its weights have other shapes")
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(
-            f"{path}: does not hold weights of {config.model} (encoder_alpha "
-            f"{config.encoder_alpha:g}, decoder_channels {config.decoder_channels}) as its "
-            f"config.json asks for: {str(error).splitlines()[0]}"
-        ) from error
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -164,21 +152,8 @@ def resume(run, model):
 
 def _random_state(model):
     """The variables of a model that are no weights: states of its seed generators."""
-    weights = {id(w) for w in model.weights}
-    return [v for v in model.variables if id(v) not in weights]
-
-
-def _shapes_in(path):
-    """Counts the shapes of all arrays in a weights file."""
-    shapes = Counter()
-
-    def count(_, item):
-        if isinstance(item, h5py.Dataset):
-            shapes[item.shape] += 1
-
-    with h5py.File(path) as file:
-        file.visititems(count)
-    return shapes
+    known = {id(w) for w in model.weights}
+    return [v for v in model.variables if id(v) not in known]
 
 
 def write(path, text):

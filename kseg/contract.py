@@ -74,14 +74,15 @@ def embed(tflite, contract):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-    buffer = schema.BufferT()
-    buffer.data = list(contract.to_json().encode())
-    entries = [m for m in model.metadata or [] if m.name != METADATA_NAME.encode()]
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*entries, entry]
-    builder = flatbuffers.Builder(len(tflite) + len(buffer.data))
+    model.metadata = model.metadata or []
+    entry = next((m for m in model.metadata if m.name == METADATA_NAME.encode()), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(schema.BufferT())
+    model.buffers[entry.buffer].data = list(contract.to_json().encode())
+    builder = flatbuffers.Builder(len(tflite))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

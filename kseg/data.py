@@ -80,7 +80,10 @@ def labelled_frames(config, split):
         image, mask = _fitted(example, config, whole.size)
         return {"key": example["key"], "image": image, "mask": mask}
 
-    dataset = tf.data.TFRecordDataset(paths).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    raw = tf.data.TFRecordDataset(paths)
+    # Keras shows progress against it, and a shard that lost records fails here.
+    raw = raw.apply(tf.data.experimental.assert_cardinality(whole.splits[split].examples))
+    dataset = raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 

@@ -35,7 +35,8 @@ class SegmentationMetrics(keras.metrics.Metric):
         predicted = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), (-1,))
         # Ignored pixels go to one bin past the matrix, which is cut off.
         cell = ops.where(truth == self.ignore_class, count * count, truth * count + predicted)
-        counts = ops.cast(ops.bincount(cell, minlength=count * count + 1), "int32")
+        # Not ops.bincount: its length is not static under JAX's jit.
+        counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=count * count + 1)
         low = self.low + counts[: count * count]
         self.high.assign(self.high + ops.right_shift(low, _CARRY_BITS))
         self.low.assign(ops.bitwise_and(low, 2**_CARRY_BITS - 1))

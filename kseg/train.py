@@ -69,6 +69,7 @@ def train(config, out):
             initial_epoch=done,
             epochs=config.epochs,
             steps_per_epoch=steps,
+            shuffle=False,  # The dataset does.
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 checkpoints.SaveProgress(out, best=state["best"]),
@@ -89,11 +90,17 @@ def train(config, out):
 
 
 def _opening(model, config, whole, steps, out, done):
-    parameters = model.count_params() / 1e6
+    from kseg.models import cost
+
+    gflops = 2 * cost.multiply_adds(model) / 1e9
+    total_steps = steps * config.epochs
+    # Backward costs twice forward: one pass for the activations, one for the weights.
+    budget = 3 * gflops * config.batch_size * total_steps / 1e3
     lines = [
-        f"{config.model}: {parameters:.2f} M parameters at {config.size[0]}x{config.size[1]}",
-        f"{config.data}: {whole.splits['train'].examples} training frames, {steps} steps an epoch, "
-        f"{config.epochs} epochs",
+        f"{config.model}: {model.count_params() / 1e6:.2f} M parameters, {gflops:.3f} GFLOPs a "
+        f"frame of {config.size[0]}x{config.size[1]}",
+        f"{config.data}: {whole.splits['train'].examples} training frames; {total_steps} steps of "
+        f"{config.batch_size} ({config.epochs} epochs), {budget:.1f} TFLOPs in all",
     ]
     if 0 < done < config.epochs:
         lines.append(f"{out}: resuming after epoch {done}")

@@ -19,7 +19,7 @@ model = models.build({name!r}, (33, 65), 3, encoder_alpha=0.35, decoder_channels
 model.compile(
     keras.optimizers.Adam(schedules.OneCycle(1e-3, 10)),
     losses.build("log_dice"),
-    [metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
+    metrics=[metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
 )
 before = [w.numpy().copy() for w in model.trainable_weights]
 logs = model.train_on_batch(images, masks, return_dict=True)

@@ -51,7 +51,9 @@ def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
     assert sum(train.shares) == pytest.approx(1)
 
 
-def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(bdd100k, tmp_path, capsys):
+def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(
+    bdd100k, tmp_path, capsys
+):
     for name in ("a", "b"):
         assert run_build(bdd100k, tmp_path / name, "--size", 60, 100) == 0
     a, b = (manifest.read(tmp_path / name) for name in ("a", "b"))
@@ -143,7 +145,9 @@ def no_image(data):
 
 
 def mask_of_another_size(data):
-    cv2.imwrite(str(data / "labels/drivable/masks/train/train3.png"), np.full((60, 200), 2, np.uint8))
+    cv2.imwrite(
+        str(data / "labels/drivable/masks/train/train3.png"), np.full((60, 200), 2, np.uint8)
+    )
     return "train3.png", "mask is 60x200", "120x200"
 
 
@@ -241,7 +245,8 @@ def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--size", 8, 8], ["--split", 0.5, 0.2, 0.1], ["--split", 1.2, -0.2, 0], ["--limit", 0]]
+    "flags",
+    [["--size", 8, 8], ["--split", 0.5, 0.2, 0.1], ["--split", 1.2, -0.2, 0], ["--limit", 0]],
 )
 def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
     assert run_build(bdd100k, tmp_path / "out", *flags) == 2
@@ -249,7 +254,9 @@ def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
 
 
 def test_real_camvid(shared_data, tmp_path):
-    assert run_build(shared_data / "camvid", tmp_path / "out", "--size", 60, 80, source="camvid") == 0
+    assert (
+        run_build(shared_data / "camvid", tmp_path / "out", "--size", 60, 80, source="camvid") == 0
+    )
     whole = manifest.read(tmp_path / "out")
     assert [whole.splits[n].examples for n in ("train", "val")] == [367, 101]
     assert whole.splits["train"].shares[0] == pytest.approx(0.33, abs=0.02)

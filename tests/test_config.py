@@ -32,7 +32,9 @@ def test_flags_win_over_file_which_wins_over_preset(tmp_path):
 def test_unknown_key_names_the_nearest(tmp_path):
     path = tmp_path / "c.json"
     path.write_text('{"batchsize": 4}')
-    with pytest.raises(InputError, match=r"c.json: unknown key 'batchsize'; did you mean 'batch_size'"):
+    with pytest.raises(
+        InputError, match=r"c.json: unknown key 'batchsize'; did you mean 'batch_size'"
+    ):
         resolve("--config", path)
 
 

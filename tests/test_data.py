@@ -16,7 +16,9 @@ def batches(config, count, first_epoch=0):
 
 
 def same(a, b):
-    return all(np.array_equal(x, y) for pair in zip(a, b, strict=True) for x, y in zip(*pair, strict=True))
+    return all(
+        np.array_equal(x, y) for pair in zip(a, b, strict=True) for x, y in zip(*pair, strict=True)
+    )
 
 
 def test_batches_have_the_shapes_and_ranges_models_expect(config):
@@ -51,9 +53,13 @@ def test_frames_of_another_size_are_fitted_as_in_the_car(config):
     stored = next(iter(data.labelled_frames(config, "val").take(1)))
     fitted = next(iter(data.labelled_frames(small, "val").take(1)))
     image = stored["image"][0].numpy().astype(np.uint8)
-    assert np.array_equal(fitted["image"][0].numpy(), preprocess.fit_image(image, (48, 48), "letterbox"))
+    assert np.array_equal(
+        fitted["image"][0].numpy(), preprocess.fit_image(image, (48, 48), "letterbox")
+    )
     mask = stored["mask"][0].numpy().astype(np.uint8)
-    assert np.array_equal(fitted["mask"][0].numpy(), preprocess.fit_mask(mask, (48, 48), "letterbox"))
+    assert np.array_equal(
+        fitted["mask"][0].numpy(), preprocess.fit_mask(mask, (48, 48), "letterbox")
+    )
 
 
 def test_a_fit_other_than_the_stored_one_is_refused(config):

@@ -23,10 +23,17 @@ def frame_path(tmp_path):
     return path
 
 
-def test_runner_and_kseg_predict_give_the_same_class_map(run_folder, tflite_path, frame_path, tmp_path):
+def test_runner_and_kseg_predict_give_the_same_class_map(
+    run_folder, tflite_path, frame_path, tmp_path
+):
     from kseg import predict
 
-    assert predict.main([str(run_folder), str(frame_path), "--out", str(tmp_path / "a"), "--save-masks"]) == 0
+    assert (
+        predict.main(
+            [str(run_folder), str(frame_path), "--out", str(tmp_path / "a"), "--save-masks"]
+        )
+        == 0
+    )
     done = run_runner(tflite_path, frame_path, "--out", tmp_path / "b", "--save-masks")
     assert done.returncode == 0, done.stderr
     assert "1 frames" in done.stdout and "ms" in done.stdout

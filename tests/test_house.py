@@ -40,13 +40,13 @@ def files():
             yield pytest.param(room, path, id=str(path.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize(("room", "path"), files())
+@pytest.mark.parametrize(("room", "path"), list(files()))
 def test_imports_never_go_upwards(room, path):
     for other in imported_rooms(path):
         assert other == room or floor(other) < floor(room), f"{room} imports {other}"
 
 
-@pytest.mark.parametrize(("room", "path"), files())
+@pytest.mark.parametrize(("room", "path"), list(files()))
 def test_models_losses_and_metrics_train_under_any_backend(room, path):
     if room in {"models", "losses", "metrics", "schedules"}:
         assert "tensorflow" not in path.read_text()

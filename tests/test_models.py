@@ -4,6 +4,7 @@ import pytest
 
 from kseg import models
 from kseg.errors import InputError
+from kseg.models import cost
 from kseg.models.encoders import mit, mobilenet_v2
 
 DEEPLAB, SEGFORMER = "deeplab_v3_plus_mobilenet_v2", "segformer_b0"
@@ -39,7 +40,7 @@ def test_parameter_counts():
     encoder = mobilenet_v2.build((97, 161), alpha=0.35, output_stride=16)
     assert encoder.count_params() == 410_208 - 112 * 1280 - 4 * 1280
     model = models.build(DEEPLAB, (97, 161), 3, encoder_alpha=0.35, output_stride=8)
-    assert model.count_params() == 897_315
+    assert model.count_params() == 899_235
 
 
 @pytest.mark.parametrize(
@@ -111,11 +112,13 @@ def test_encoder_weights_of_another_width_are_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
 def test_encoder_weights_that_are_not_there_are_refused(name):
-    with pytest.raises(InputError, match="nowhere.h5"):
+    with pytest.raises(InputError, match=r"nowhere\.h5"):
         models.build(name, (64, 96), 3, encoder_weights="nowhere.h5")
 
 
-@pytest.mark.parametrize(("name", "head"), [(DEEPLAB, "aspp_project_conv"), (SEGFORMER, "head_fuse_conv")])
+@pytest.mark.parametrize(
+    ("name", "head"), [(DEEPLAB, "aspp_project_conv"), (SEGFORMER, "head_fuse_conv")]
+)
 def test_frozen_encoder_leaves_the_head_to_train(name, head):
     model = models.build(name, (64, 96), 3, encoder_alpha=0.35, freeze_encoder=True)
     trained = {v.path.split("/")[0] for v in model.trainable_variables}
@@ -140,3 +143,15 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
     assert (kept[..., 0] == kept[..., 1]).all()
     assert kept.mean() == pytest.approx(1.0, abs=0.05)
     assert (layer(np.ones((2, 1, 1, 2), np.float32)).numpy() == 1).all()
+
+
+def test_multiply_adds_by_hand():
+    # MobileNetV2-1.0 at 224x224 has 300 M multiply-adds (table 4 of its paper) with the 1280-wide
+    # last convolution (7 * 7 * 320 * 1280) and classifier (1280 * 1000), which ours leaves out.
+    encoder = mobilenet_v2.build((224, 224), alpha=1.0, output_stride=32)
+    last = 7 * 7 * 320 * 1280 + 1280 * 1000
+    assert cost.multiply_adds(encoder) + last == pytest.approx(300e6, rel=0.01)
+    # SegFormer-B0 at 512x512 has 8.4 GFLOPs in table 1 of its paper, which counts a multiply-add as
+    # one; ours upsamples logits, not features, and counts the same convolutions.
+    model = models.build(SEGFORMER, (512, 512), 150)
+    assert cost.multiply_adds(model) == pytest.approx(8.4e9, rel=0.05)

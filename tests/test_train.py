@@ -44,7 +44,9 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_resumes_to_the_same_weights(run_folder, config, tmp_path, monkeypatch, capsys):
+def test_a_killed_run_resumes_to_the_same_weights(
+    run_folder, config, tmp_path, monkeypatch, capsys
+):
     # Killed in the second epoch's save, between writing the weights and declaring them done.
     write = checkpoints.write
 
@@ -107,7 +109,7 @@ def test_weights_of_another_architecture_are_refused(run_folder, tmp_path, other
     shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("last"))
     config = dataclasses.replace(checkpoints.read_run(copy)[0], **other)
     (copy / "config.json").write_text(config.to_json())
-    with pytest.raises(InputError, match=r"best.weights.h5: does not hold weights of"):
+    with pytest.raises(InputError, match=r"best.weights.h5: does not hold the weights of"):
         checkpoints.load(copy)
 
 

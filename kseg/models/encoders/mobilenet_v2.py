@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from kseg.errors import InputError
+from kseg.models import weights
 
 # (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
 _STAGES = (
@@ -73,14 +74,8 @@ def load_weights(encoder, source, *, alpha):
             raise InputError(
                 f"{source}: no such encoder weights; give none, imagenet or a .weights.h5 file"
             )
-        reference = _reference(alpha, weights=None)
-        try:
-            reference.load_weights(source)
-        except (ValueError, OSError, KeyError) as error:
-            raise InputError(
-                f"{source}: does not hold weights of MobileNetV2 without top, alpha {alpha:g} "
-                f"({str(error).splitlines()[0]})"
-            ) from error
+        reference = _reference(alpha, pretrained=None)
+        weights.load(reference, source, f"MobileNetV2 without top, alpha {alpha:g}")
     for layer in encoder.layers:
         if layer.weights:
             layer.set_weights(reference.get_layer(layer.name).get_weights())
@@ -88,7 +83,7 @@ def load_weights(encoder, source, *, alpha):
 
 def _imagenet(alpha):
     try:
-        return _reference(alpha, weights="imagenet")
+        return _reference(alpha, pretrained="imagenet")
     except ValueError as error:
         raise InputError(
             f"encoder_alpha {alpha:g}: keras.applications has ImageNet weights for 0.35, 0.5, "
@@ -101,9 +96,9 @@ def _imagenet(alpha):
         ) from error
 
 
-def _reference(alpha, weights):
+def _reference(alpha, pretrained):
     return keras.applications.MobileNetV2(
-        input_shape=(224, 224, 3), alpha=alpha, include_top=False, weights=weights
+        input_shape=(224, 224, 3), alpha=alpha, include_top=False, weights=pretrained
     )
 
 

@@ -1,0 +1,26 @@
+"""What a model costs to run, counted from its layers."""
+
+import math
+
+from keras import layers
+
+from kseg.models.encoders.mit import DotProductAttention
+
+
+def multiply_adds(model):
+    """Returns the multiply-adds of convolutions and attention for one frame (FLOPs are twice that).
+
+    Norms, activations and resizing are left out, as papers do.
+    """
+    return sum(_of_layer(layer) for layer in model.layers)
+
+
+def _of_layer(layer):
+    if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
+        height, width = layer.output.shape[1:3]
+        return height * width * math.prod(layer.kernel.shape)
+    if isinstance(layer, DotProductAttention):
+        query, key, _ = layer.input
+        heads, queries, channels = query.shape[1:]
+        return 2 * heads * queries * key.shape[2] * channels  # q k^T and its product with v.
+    return 0
