@@ -14,7 +14,7 @@ MOST_FRAMES = 100_000
 
 EXAMPLES = """examples:
   python -m tfrecords_tools.demo --out data/demo
-      480 + 96 frames of 720 x 1280, about a minute on two cores, 110 MB
+      480 + 96 frames of 720 x 1280, about a minute on two cores, 100 MB
   python -m tfrecords_tools.demo --out /tmp/tiny --train 8 --val 4 --size 180 320
       a few small frames, to try a pipeline in seconds
 
@@ -50,8 +50,8 @@ def _parse(argv):
     )
     add = parser.add_argument
     add("--out", required=True, metavar="DIR", help="folder to make")
-    add("--train", type=int, default=480, metavar="N", help="training frames (default 400)")
-    add("--val", type=int, default=96, metavar="N", help="validation frames (default 80)")
+    add("--train", type=int, default=480, metavar="N", help="training frames (default 480)")
+    add("--val", type=int, default=96, metavar="N", help="validation frames (default 96)")
     add("--seed", type=int, default=0, metavar="N", help="other seed, other frames (default 0)")
     add(
         "--size",
