@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -8,7 +11,7 @@ import tensorflow as tf
 
 from kseg import manifest, records
 from kseg.labels import IGNORE_ID
-from tests.conftest import assert_one_line, command, write_bdd100k
+from tests.conftest import ROOT, assert_one_line, command, write_bdd100k
 from tfrecords_tools import build
 
 
@@ -194,26 +197,141 @@ def missing_folder(data):
     return str(data), "no such folder"
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        no_mask,
-        no_image,
-        mask_of_another_size,
-        id_out_of_range,
-        truncated_jpeg,
-        garbage_mask,
-        empty_image,
-        color_map,
-        legacy_coding,
-        missing_folder,
-    ],
-)
-def test_bad_input_gets_one_line_and_leaves_nothing(bdd100k, tmp_path, capsys, damage):
+@pytest.mark.parametrize("damage", [no_mask, no_image, legacy_coding, missing_folder])
+def test_a_data_set_that_is_not_one_gets_one_line_and_leaves_nothing(
+    bdd100k, tmp_path, capsys, damage
+):
     words = damage(bdd100k)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
     assert_one_line(capsys, *words)
     assert not list(tmp_path.glob("out*"))
+
+
+BAD_FRAMES = [
+    mask_of_another_size,
+    id_out_of_range,
+    truncated_jpeg,
+    garbage_mask,
+    empty_image,
+    color_map,
+]
+
+
+@pytest.mark.parametrize("damage", BAD_FRAMES)
+def test_one_bad_frame_of_few_gets_one_line_and_no_data_set(bdd100k, tmp_path, capsys, damage):
+    words = damage(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, "1 of 9 frames", "--max-bad", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, capsys):
+    words = [damage(bdd100k) for damage in (truncated_jpeg, id_out_of_range, garbage_mask)]
+    assert run_build(bdd100k, tmp_path / "out", "--max-bad", 40) == 0
+    kept = {key for split in ("train", "val") for key in read(tmp_path / "out", split)}
+    every = {f"train{i}" for i in range(6)} | {f"val{i}" for i in range(3)}
+    assert kept == every - {"train1", "train4", "val2"}
+    lines = (tmp_path / "out" / build.QUARANTINE).read_text().splitlines()
+    reasons = {entry["key"]: entry["reason"] for entry in map(json.loads, lines)}
+    assert set(reasons) == {"train1", "train4", "val2"}
+    for (name, *parts), key in zip(words, ("train1", "train4", "val2"), strict=True):
+        assert name in reasons[key] and all(part in reasons[key] for part in parts)
+    assert manifest.read(tmp_path / "out").splits["train"].examples == 4
+
+
+def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
+    bdd100k, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(build, "SHARD_EXAMPLES", 2)
+    path = bdd100k / "images/100k/train/train1.jpg"
+    good = path.read_bytes()
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out") == 2
+    path.write_bytes(good)
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
+    assert len(read(tmp_path / "out", "train")) == 6
+    assert not (tmp_path / "out" / build.QUARANTINE).exists()
+
+
+def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 300}, size=(36, 60))
+    rng = np.random.default_rng(0)
+    for number in (17, 130, 299):
+        path = data / "images/100k/train" / f"train{number}.jpg"
+        path.write_bytes(rng.bytes(path.stat().st_size))
+    assert run_build(data, tmp_path / "out", "--max-bad", 1) == 0
+    kept = read(tmp_path / "out", "train")
+    assert set(kept) == {f"train{i}" for i in range(300)} - {"train17", "train130", "train299"}
+
+
+def checksums(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 600}, size=(36, 60))
+    code = (
+        "import sys, time; from tfrecords_tools import build, shards; from kseg.errors import run\n"
+        "build.SHARD_EXAMPLES = 100; convert = shards.convert_frame\n"
+        "def slow(*a):\n    time.sleep(0.01); return convert(*a)\n"
+        "shards.convert_frame = slow; sys.exit(run(build.main))"
+    )
+    argv = ["--source", "bdd100k", "--data", data, "--out", tmp_path / "out", "--workers", 1]
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, argv)], cwd=ROOT)
+    partial = tmp_path / "out.partial"
+    while len(list(partial.glob("*.json"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "out").exists()
+    done = {p: p.stat().st_mtime_ns for p in partial.glob("*-of-00006")}
+    assert 2 <= len(done) < 6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "SHARD_EXAMPLES", 100)
+        for name in ("out", "whole"):
+            assert run_build(data, tmp_path / name, "--workers", 1) == 0
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "whole")
+    # The finished ones were kept, not written again.
+    for path, written in done.items():
+        assert (tmp_path / "out" / path.name).stat().st_mtime_ns == written
+
+
+def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SHARD_EXAMPLES", 3)
+    assert run_build(bdd100k, tmp_path / "here", "--workers", 1) == 0
+    assert run_build(bdd100k, tmp_path / "pool", "--workers", 2) == 0
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "pool")
+    pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
+    assert run_build(bdd100k, tmp_path / "beam", "--beam_runner", "DirectRunner") == 0
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "beam")
+
+
+def test_an_error_in_a_pool_ends_it_with_one_line(bdd100k, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "SHARD_EXAMPLES", 3)
+    # A folder where a shard must go: writable to nobody, root included.
+    (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
+    assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
+    assert_one_line(capsys, "bdd100k_drivable-val.tfrecord-00000-of-00001")
+
+
+def test_tfds_opens_the_same_examples(bdd100k, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(build, "SHARD_EXAMPLES", 4)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
+    builder = tfds.builder_from_directory(tmp_path / "out")
+    assert builder.info.splits["train"].num_examples == 6
+    ours = read(tmp_path / "out", "train")
+    theirs = {e["key"].decode(): e for e in tfds.as_numpy(builder.as_dataset("train"))}
+    assert ours.keys() == theirs.keys()
+    for key, (image, mask) in ours.items():
+        assert np.array_equal(theirs[key]["image"], image)
+        assert np.array_equal(theirs[key]["mask"][..., 0], mask)
+        assert (theirs[key]["height"], theirs[key]["width"]) == (60, 100)
+    assert "@inproceedings{bdd100k" in builder.info.citation
+    assert "| train | 6 |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_skip_unpaired_leaves_such_frames_out(bdd100k, tmp_path):
@@ -233,9 +351,10 @@ def test_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
 def test_what_a_killed_build_left_is_not_a_data_set_and_does_not_disturb(bdd100k, tmp_path):
     partial = tmp_path / "out.partial"
     partial.mkdir()
-    (partial / "bdd100k-drivable-train.tfrecord-00000-of-00001").write_bytes(b"half")
+    (partial / "bdd100k_drivable-train.tfrecord-00000-of-00001.partial").write_bytes(b"half")
     assert run_build(bdd100k, tmp_path / "out") == 0
-    assert not partial.exists() and len(read(tmp_path / "out", "train")) == 6
+    assert not partial.exists() and not list((tmp_path / "out").glob("*.partial"))
+    assert len(read(tmp_path / "out", "train")) == 6
 
 
 def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
@@ -246,7 +365,13 @@ def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--size", 8, 8], ["--split", 0.5, 0.2, 0.1], ["--split", 1.2, -0.2, 0], ["--limit", 0]],
+    [
+        ["--size", 8, 8],
+        ["--split", 0.5, 0.2, 0.1],
+        ["--split", 1.2, -0.2, 0],
+        ["--limit", 0],
+        ["--max-bad", 101],
+    ],
 )
 def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
     assert run_build(bdd100k, tmp_path / "out", *flags) == 2

@@ -1,29 +1,29 @@
 """python -m tfrecords_tools.build: labelled driving images -> TFRecord shards + manifest.json.
 
 Frames are checked, resized once (--size) and written in the schema of kseg/records.py. The shards
-appear under OUT.partial, which is renamed to OUT when all is written: a killed build never looks
-finished.
+appear in OUT.partial, which is renamed to OUT when all is written: a killed build never looks
+finished, and the same command again continues with the missing shards.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import random
-import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from kseg import manifest, preprocess
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
+from tfrecords_tools import runners, shards, tfds_metadata
 from tfrecords_tools.datasets import bdd100k, camvid, folder
 
 SHARD_EXAMPLES = 256
-JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
+FRAMES_PER_WORKER = 400
+QUARANTINE = "quarantine.jsonl"
 
 EXAMPLES = """examples:
   the demo set:        python -m tfrecords_tools.demo --out data/demo
@@ -35,6 +35,9 @@ EXAMPLES = """examples:
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
   labels of your own:  ... --source folder --data DIR --out data/mine
                        (classes.json, images/[SPLIT/], masks/[SPLIT/] in DIR; ids, 255 ignored)
+
+Frames that cannot be used are left out and listed, with the reason, in OUT/quarantine.jsonl; when
+more than --max-bad of all are, the build fails. exit codes: 0 done, 2 bad input
 """
 
 
@@ -42,12 +45,20 @@ def main(argv=None):
     args = _parse(argv)
     source = _open_source(args)
     splits = _divide(source.splits, args.split, args.limit, args.seed)
-    request = _request(args, splits)
+    jobs = _plan(source, splits, args)
+    request = _request(args, jobs)
     out = Path(args.out)
     if _already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
         return 0
-    built = _write(source, splits, args, request, out)
+    try:
+        built = _build(source, jobs, request, args, out)
+    except OSError as error:
+        reason = error.strerror or "cannot be written"
+        raise InputError(
+            f"{error.filename or out}: {reason}; when that is mended, the same command continues "
+            "with what is missing"
+        ) from error
     _print_summary(built, out)
     return 0
 
@@ -59,38 +70,74 @@ def _parse(argv):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", required=True, choices=("bdd100k", "camvid", "folder"))
-    parser.add_argument("--data", required=True, metavar="DIR", help="the unpacked data set")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
-    parser.add_argument(
-        "--size", nargs=2, type=int, metavar=("H", "W"), help="resize to this (default: keep)"
+    add = parser.add_argument
+    add("--source", required=True, choices=("bdd100k", "camvid", "folder"))
+    add("--data", required=True, metavar="DIR", help="the unpacked data set")
+    add("--out", required=True, metavar="DIR", help="folder to make")
+    add("--size", nargs=2, type=int, metavar=("H", "W"), help="resize to this (default: keep)")
+    add(
+        "--fit",
+        choices=preprocess.FITS,
+        default="letterbox",
+        help="how frames of another shape are fitted to --size; training and the car do the same "
+        "(default: letterbox)",
     )
-    parser.add_argument(
-        "--fit", choices=preprocess.FITS, default="letterbox", help="how frames of another shape "
-        "are fitted to --size; training and the car do the same (default: letterbox)"
-    )  # fmt: skip
-    parser.add_argument(
-        "--split", nargs=3, type=float, metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of a random split of all frames (default: the data set's own split)"
-    )  # fmt: skip
-    parser.add_argument("--limit", type=int, metavar="N", help="take N frames at random")
-    parser.add_argument("--seed", type=int, default=0, help="of --split and --limit (default: 0)")
-    parser.add_argument(
-        "--task", choices=camvid.TASKS, default="road", help="camvid only: road / pavement / "
-        "rest, or the 11 classes (default: road)"
-    )  # fmt: skip
-    parser.add_argument(
-        "--skip-unpaired", action="store_true", help="leave out images without a mask and masks "
-        "without an image instead of stopping (BDD100K has 137 such training images)"
-    )  # fmt: skip
+    add(
+        "--split",
+        nargs=3,
+        type=float,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of a random split of all frames (default: the data set's own split)",
+    )
+    add("--limit", type=int, metavar="N", help="take N frames at random")
+    add("--seed", type=int, default=0, help="of --split, --limit and the order (default: 0)")
+    add(
+        "--task",
+        choices=camvid.TASKS,
+        default="road",
+        help="camvid only: road / pavement / rest, or the 11 classes (default: road)",
+    )
+    add(
+        "--skip-unpaired",
+        action="store_true",
+        help="leave out images without a mask and masks without an image instead of stopping "
+        "(BDD100K has 137 such training images)",
+    )
+    add(
+        "--max-bad",
+        type=float,
+        default=0.5,
+        metavar="PERCENT",
+        help="fail when more of the frames than this cannot be used (default: 0.5)",
+    )
+    group = parser.add_argument_group("where it runs")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes on this machine (default: its cores)"
+    )
+    group.add_argument(
+        "--beam_runner",
+        metavar="RUNNER",
+        help="DirectRunner, FlinkRunner, SparkRunner or DataflowRunner instead (extra `beam`); "
+        "flags that follow `--` go to Beam; --data and --out must be reachable by every worker",
+    )
+    group.add_argument("beam_options", nargs="*", metavar="-- FLAGS", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    _check(args)
+    return args
+
+
+def _check(args):
     if args.size and min(args.size) < 32:
         raise InputError(f"--size {args.size[0]} {args.size[1]}: expected at least 32 32")
     if args.split and (min(args.split) < 0 or abs(sum(args.split) - 1) > 1e-6):
         raise InputError(f"--split {args.split}: expected three shares that sum to 1")
-    if args.limit is not None and args.limit < 1:
-        raise InputError(f"--limit {args.limit}: expected at least 1")
-    return args
+    for name in ("limit", "workers"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    if not 0 <= args.max_bad <= 100:
+        raise InputError(f"--max-bad {args.max_bad}: expected a percentage, 0 to 100")
+    if args.beam_options and not args.beam_runner:
+        raise InputError(f"{args.beam_options[0]}: flags after `--` need --beam_runner")
 
 
 def _open_source(args):
@@ -125,23 +172,34 @@ def _divide(splits, shares, limit, seed):
     return splits
 
 
-def _request(args, splits):
+def _plan(source, splits, args):
+    """Returns {split: ShardJobs}. Shard names follow TFDS, so that its tools open the folder."""
+    # TFDS knows a data set by a name without hyphens.
+    dataset = source.name.replace("-", "_")
+    size = tuple(args.size) if args.size else None
+    jobs = {}
+    for split, frames in splits.items():
+        groups = [frames[i : i + SHARD_EXAMPLES] for i in range(0, len(frames), SHARD_EXAMPLES)]
+        jobs[split] = [
+            shards.ShardJob(
+                f"{dataset}-{split}.tfrecord-{number:05d}-of-{len(groups):05d}",
+                tuple(group),
+                source.labels,
+                source.read_mask,
+                size,
+                args.fit,
+            )
+            for number, group in enumerate(groups)
+        ]
+    return jobs
+
+
+def _request(args, jobs):
     """What was asked for, as JSON: equal requests give equal shards."""
-    digest = hashlib.sha256()
-    for name, frames in splits.items():
-        for frame in frames:
-            sizes = [os.stat(path).st_size for path in (frame.image_path, frame.mask_path)]
-            digest.update(f"{name} {frame.key} {sizes}\n".encode())
-    return {
-        "source": args.source,
-        "task": args.task if args.source == "camvid" else None,
-        "size": args.size,
-        "fit": args.fit,
-        "split": args.split,
-        "limit": args.limit,
-        "seed": args.seed,
-        "inputs": digest.hexdigest(),
-    }
+    asked = ("source", "size", "fit", "split", "limit", "seed")
+    digests = [job.digest() for split in jobs.values() for job in split]
+    inputs = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {name: getattr(args, name) for name in asked} | {"inputs": inputs}
 
 
 def _already_built(out, request):
@@ -155,128 +213,86 @@ def _already_built(out, request):
     )
 
 
-def _write(source, splits, args, request, out):
-    """Writes shards and manifest under OUT.partial, then renames it to OUT."""
+def _build(source, jobs, request, args, out):
+    """Writes what is missing to OUT.partial, then renames it to OUT. Returns the Manifest."""
     partial = out.with_name(out.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # Left over from a killed build.
-        partial.mkdir(parents=True)
-        built = _write_splits(source, splits, args, request, partial)
-        (partial / manifest.FILE_NAME).write_text(built.to_json())
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"{error.filename or partial}: {error.strerror}") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    partial.mkdir(parents=True, exist_ok=True)
+    every = [job for split in jobs.values() for job in split]
+    missing = [job for job in every if not shards.finished(job, partial)]
+    if len(missing) < len(every):
+        print(f"{partial}: continuing, {len(every) - len(missing)} of {len(every)} shards are done")
+    _run(missing, partial, args)
+    reports = {split: [shards.report(job, partial) for job in jobs[split]] for split in jobs}
+    _quarantine(reports, partial, args.max_bad)
+    built = _manifest(source, jobs, reports, request)
+    tfds_metadata.write(partial, built, source.card)
+    (partial / manifest.FILE_NAME).write_text(built.to_json())
+    shards.tidy(every, partial)
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
     return built
 
 
-def _write_splits(source, splits, args, request, partial):
+def _run(jobs, partial, args):
+    """Runs the jobs under one progress bar, in the place that the flags name."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    if args.beam_runner:
+        runners.run_beam(jobs, partial, args.beam_runner, args.beam_options)
+        return
+    frames = sum(len(job.frames) for job in jobs)
+    # Each process spends seconds on importing TensorFlow: a few hundred frames pay for that.
+    workers = args.workers or min(os.cpu_count(), 1 + frames // FRAMES_PER_WORKER)
+    workers = min(workers, len(jobs))
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    written, sizes = {}, set()
-    with Progress(*columns) as progress, ThreadPoolExecutor() as pool:
-        for name, frames in splits.items():
-            task = progress.add_task(f"{source.name} {name}", total=len(frames))
+    with Progress(*columns) as bar:
+        task = bar.add_task("frames", total=frames)
 
-            def convert(frame):
-                return convert_frame(frame, source, args.size, args.fit)
+        def progress(count):
+            bar.advance(task, count)
 
-            groups = [frames[i : i + SHARD_EXAMPLES] for i in range(0, len(frames), SHARD_EXAMPLES)]
-            counts, shards = np.zeros(256, np.int64), []
-            for number, group in enumerate(groups):
-                # TFDS' own naming, so that its tools can open the folder too.
-                shard = f"{source.name}-{name}.tfrecord-{number:05d}-of-{len(groups):05d}"
-                converted = _watched(pool.map(convert, group), progress, task, counts, sizes)
-                shards.append(write_shard(partial / shard, converted))
-            pixels = tuple(int(n) for n in counts[: len(source.labels.classes)])
-            written[name] = manifest.Split(
-                len(frames), pixels, int(counts[IGNORE_ID]), tuple(shards)
-            )
+        if workers > 1:
+            runners.run_pool(jobs, partial, progress, workers)
+        else:
+            runners.run_here(jobs, partial, progress)
+
+
+def _quarantine(reports, partial, max_bad):
+    """Lists the frames left out. Raises InputError when they are more than max_bad per cent."""
+    every = [report for split in reports.values() for report in split]
+    bad = [entry for report in every for entry in report.bad]
+    path = partial / QUARANTINE
+    path.unlink(missing_ok=True)
+    if not bad:
+        return
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in bad))
+    total = len(bad) + sum(report.examples for report in every)
+    share = 100 * len(bad) / total
+    if share > max_bad:
+        raise InputError(
+            f"{len(bad)} of {total} frames cannot be used ({share:.2g} %, --max-bad is "
+            f"{max_bad:g}); first: {bad[0]['reason']}; all are in {path}; mend them and run the "
+            "same command again"
+        )
+
+
+def _manifest(source, jobs, reports, request):
+    sizes = {size for split in reports.values() for report in split for size in report.sizes}
+    splits = {}
+    for split, done in reports.items():
+        ids = np.sum([report.ids for report in done], axis=0)
+        splits[split] = manifest.Split(
+            examples=sum(report.examples for report in done),
+            pixels=tuple(int(n) for n in ids[: len(source.labels.classes)]),
+            ignored=int(ids[IGNORE_ID]),
+            shards=tuple(
+                manifest.Shard(job.name, report.examples, report.sha256, report.bytes)
+                for job, report in zip(jobs[split], done, strict=True)
+            ),
+        )
     size = sizes.pop() if len(sizes) == 1 else None
-    return manifest.Manifest(source.name, source.labels, size, written, request)
-
-
-def _watched(converted, progress, task, counts, sizes):
-    """Passes on the examples of (example, size, id counts) while counting."""
-    for example, size, ids in converted:
-        counts += ids
-        sizes.add(size)
-        progress.advance(task)
-        yield example
-
-
-def convert_frame(frame, source, size, fit):
-    """Checks one Frame and turns it into a record.
-
-    Returns (serialized Example, (height, width), (256,) int64 counts of mask ids). Raises
-    InputError naming the file that is damaged, of another size, or holds an unknown id.
-    """
-    from kseg import records
-
-    image_file = frame.image_path.read_bytes()
-    image = _decode(image_file, frame.image_path)
-    mask = source.read_mask(frame.mask_path)
-    if mask.shape != image.shape[:2]:
-        raise InputError(
-            f"{frame.mask_path}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
-            f"{frame.image_path} is {image.shape[0]}x{image.shape[1]}"
-        )
-    _check_ids(mask, source.labels, frame.mask_path)
-    if size and tuple(size) != mask.shape:
-        image = preprocess.fit_image(image, size, fit)
-        mask = preprocess.fit_mask(mask, size, fit)
-        image_file = cv2.imencode(
-            ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        )[1].tobytes()
-    mask_png = cv2.imencode(".png", mask)[1].tobytes()
-    example = records.encode(frame.key, image_file, mask_png, mask.shape)
-    return example, mask.shape, np.bincount(mask.ravel(), minlength=256)
-
-
-def write_shard(path, examples):
-    """Writes serialized examples to one TFRecord file. Returns its manifest.Shard."""
-    import tensorflow as tf
-
-    count = 0
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for example in examples:
-            writer.write(example)
-            count += 1
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return manifest.Shard(path.name, count, digest, path.stat().st_size)
-
-
-def _decode(image_file, path):
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB.
-
-    TensorFlow's decoder, not OpenCV's: the latter fills the missing half of a truncated JPEG with
-    grey and says nothing.
-    """
-    import tensorflow as tf
-
-    try:
-        return tf.io.decode_image(image_file, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise InputError(
-            f"{path}: image is damaged or truncated ({len(image_file)} bytes); replace it or "
-            "remove it together with its mask"
-        ) from error
-
-
-def _check_ids(mask, labels, path):
-    wrong = np.unique(mask[(mask >= len(labels.classes)) & (mask != IGNORE_ID)])
-    if wrong.size:
-        raise InputError(
-            f"{path}: ids {wrong[:5].tolist()} in the mask; {labels.name} has 0 to "
-            f"{len(labels.classes) - 1}, and {IGNORE_ID} for ignored pixels"
-        )
+    return manifest.Manifest(source.name, source.labels, size, splits, request)
 
 
 def _print_summary(built, out):
@@ -289,14 +305,12 @@ def _print_summary(built, out):
     for name, split in built.splits.items():
         total = sum(split.pixels) + split.ignored
         shares = [f"{share:.1%}" for share in split.shares]
-        table.add_row(
-            name,
-            str(split.examples),
-            str(len(split.shards)),
-            *shares,
-            f"{split.ignored / total:.1%}",
-        )
+        ignored = f"{split.ignored / total:.1%}"
+        table.add_row(name, str(split.examples), str(len(split.shards)), *shares, ignored)
     Console().print(table)
+    if (out / QUARANTINE).is_file():
+        count = len((out / QUARANTINE).read_text().splitlines())
+        print(f"{count} frames could not be used and were left out; why: {out / QUARANTINE}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,25 +15,38 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Frame(NamedTuple):
-    """One labelled frame on disk."""
+    """One labelled frame. label is a mask's Path, or whatever else its source's read_mask reads."""
 
     key: str
     image_path: Path
-    mask_path: Path
+    label: Any
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a data set comes from, for those who find its TFRecords later."""
+
+    description: str
+    homepage: str = ""
+    license: str = ""
+    citation: str = ""
+    download: str = ""  # How to get it by hand.
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set on disk: its classes, its frames by split, and how to read one mask.
 
-    read_mask(path) returns (H, W) uint8 class ids, 255 where ignored; it raises InputError when
-    the file cannot hold this data set's mask.
+    read_mask(frame, size) returns (H, W) uint8 class ids, 255 where ignored, for an image of size
+    (height, width), which sources that draw their masks need. It raises InputError when the label
+    cannot be of this data set, and is picklable: shards are written in other processes.
     """
 
     name: str
     labels: LabelSet
     splits: dict[str, list[Frame]]
-    read_mask: Callable[[Path], np.ndarray]
+    read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
+    card: Card
 
 
 def pair(image_dir, mask_dir, mask_suffix=".png", skip_unpaired=False):
@@ -50,6 +63,11 @@ def pair(image_dir, mask_dir, mask_suffix=".png", skip_unpaired=False):
     if not frames:
         raise InputError(f"{image_dir}: none of its images has a mask in {mask_dir}")
     return frames
+
+
+def read_mask(frame, size):
+    """The read_mask of sources whose masks are PNGs of our own ids."""
+    return read_ids(frame.label)
 
 
 def read_ids(path):

@@ -6,6 +6,7 @@
 Task `road` is BDD100K's shape of problem on it: road 0, pavement 1, everything else 2.
 """
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,20 @@ import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import CAMVID_11, CAMVID_ROAD, IGNORE_ID
-from tfrecords_tools.datasets import Source, pair, read_ids
+from tfrecords_tools.datasets import Card, Source, pair, read_ids
+
+CARD = Card(
+    description="CamVid: 701 frames of driving in Cambridge, labelled by pixel.",
+    homepage="http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
+    license="non-commercial research",
+    citation="""@article{camvid,
+  title={Semantic object classes in video: A high-definition ground truth database},
+  author={Brostow, Gabriel J. and Fauqueur, Julien and Cipolla, Roberto},
+  journal={Pattern Recognition Letters},
+  year={2009}
+}""",
+    download="The 367/101/233 split at 480x360 with 11 classes that SegNet published.",
+)
 
 _UNLABELLED = 11
 _ROAD, _PAVEMENT = 3, 4
@@ -32,7 +46,7 @@ def source(data, task="road", skip_unpaired=False):
     splits = {n: pair(images / n, masks / n, skip_unpaired=skip_unpaired) for n in names}
     table = id_table(task)
     labels = CAMVID_ROAD if task == "road" else CAMVID_11
-    return Source(f"camvid-{task}", labels, splits, lambda path: _read_mask(path, table))
+    return Source(f"camvid-{task}", labels, splits, partial(_read_mask, table=table), CARD)
 
 
 def id_table(task):
@@ -46,8 +60,10 @@ def id_table(task):
     return table
 
 
-def _read_mask(path, table):
-    ids = read_ids(path)
+def _read_mask(frame, size, table):
+    ids = read_ids(frame.label)
     if ids.max() > _UNLABELLED:
-        raise InputError(f"{path}: id {ids.max()} in the mask; CamVid's are 0 to {_UNLABELLED}")
+        raise InputError(
+            f"{frame.label}: id {ids.max()} in the mask; CamVid's are 0 to {_UNLABELLED}"
+        )
     return cv2.LUT(ids, table)

@@ -1,0 +1,204 @@
+"""One shard as an independent unit of work: read frames, check, resize once, write a TFRecord file.
+
+Whoever runs `write_shard` (this process, a pool, a Beam worker) gets the same bytes. Beside a
+finished shard lies NAME.json, its ShardReport: that is how a rerun knows what is done.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kseg import preprocess
+from kseg.errors import InputError
+from kseg.labels import IGNORE_ID, LabelSet
+from tfrecords_tools.datasets import Frame
+
+JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What goes into one shard; picklable. size is (height, width), None keeps the frames' own."""
+
+    name: str
+    frames: tuple[Frame, ...]
+    labels: LabelSet
+    read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
+    size: tuple[int, int] | None
+    fit: str
+
+    def digest(self):
+        """SHA-256 (hex) of all that decides the shard's bytes, by the files' sizes and times."""
+        digest = hashlib.sha256(
+            json.dumps([self.name, self.labels.to_dict(), self.size, self.fit]).encode()
+        )
+        for frame in self.frames:
+            digest.update(_fingerprint(frame).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of a ShardJob.
+
+    ids (256,) counts mask ids; sizes are the (height, width) that occur; bad lists the frames left
+    out, {"key", "image", "reason"}.
+    """
+
+    job: str
+    examples: int
+    sha256: str
+    bytes: int
+    ids: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    bad: tuple[dict, ...]
+
+
+def write_shard(job, folder, progress=lambda frames: None):
+    """Writes FOLDER/NAME and its report, each renamed into place. Returns the ShardReport.
+
+    A frame that cannot be used is left out and reported, never raised. progress(1) is called per
+    frame. Raises OSError when the disk is full or not writable.
+    """
+    import tensorflow as tf
+
+    path = Path(folder) / job.name
+    partial = path.with_name(path.name + ".partial")
+    ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
+    try:
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for frame in job.frames:
+                try:
+                    example, mask = convert_frame(frame, job)
+                except InputError as error:
+                    entry = {"key": frame.key, "image": str(frame.image_path), "reason": str(error)}
+                    bad.append(entry)
+                else:
+                    writer.write(example)
+                    ids += np.bincount(mask.ravel(), minlength=256)
+                    sizes.add(mask.shape)
+                    examples += 1
+                progress(1)
+    except tf.errors.OpError as error:  # A full disk reaches us under TensorFlow's own names.
+        raise OSError(None, error.message, str(path)) from error
+    with partial.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    done = ShardReport(
+        job=job.digest(),
+        examples=examples,
+        sha256=sha256,
+        bytes=partial.stat().st_size,
+        ids=tuple(ids.tolist()),
+        sizes=tuple(sorted(sizes)),
+        bad=tuple(bad),
+    )
+    os.replace(partial, path)
+    text = json.dumps(dataclasses.asdict(done))
+    partial.write_text(text)
+    os.replace(partial, _report_path(path))
+    return done
+
+
+def finished(job, folder):
+    """Whether a job was done before, from the very same inputs.
+
+    A shard that left frames out is not finished: they may have been mended since.
+    """
+    path = Path(folder) / job.name
+    try:
+        found = report(job, folder)
+        return not found.bad and found.job == job.digest() and path.stat().st_size == found.bytes
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def report(job, folder):
+    """Returns the ShardReport that `write_shard` left beside a job's shard."""
+    document = json.loads(_report_path(Path(folder) / job.name).read_text())
+    document["sizes"] = tuple(tuple(size) for size in document["sizes"])
+    return ShardReport(**document)
+
+
+def tidy(jobs, folder):
+    """Removes the reports once the manifest says the same, and what killed workers left."""
+    for job in jobs:
+        _report_path(Path(folder) / job.name).unlink(missing_ok=True)
+    for leftover in Path(folder).glob("*.partial"):
+        leftover.unlink()
+
+
+def convert_frame(frame, job):
+    """Checks one Frame of a ShardJob and turns it into a record.
+
+    Returns (serialized Example, (H, W) uint8 mask as stored). Raises InputError naming the file
+    that is damaged, of another size, or holds an unknown id.
+    """
+    from kseg import records
+
+    image_file, image = _read_image(frame.image_path)
+    mask = job.read_mask(frame, image.shape[:2])
+    where = frame.label if isinstance(frame.label, Path) else f"label of {frame.image_path}"
+    if mask.shape != image.shape[:2]:
+        raise InputError(
+            f"{where}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
+            f"{frame.image_path} is {image.shape[0]}x{image.shape[1]}"
+        )
+    _check_ids(mask, job.labels, where)
+    if job.size and job.size != mask.shape:
+        image = preprocess.fit_image(image, job.size, job.fit)
+        mask = preprocess.fit_mask(mask, job.size, job.fit)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        image_file = cv2.imencode(".jpg", bgr, quality)[1].tobytes()
+    mask_png = cv2.imencode(".png", mask)[1].tobytes()
+    return records.encode(frame.key, image_file, mask_png, mask.shape), mask
+
+
+def _fingerprint(frame):
+    """Changes when a frame's files do; reading 100,000 of them to be surer takes an hour."""
+    label = frame.label if isinstance(frame.label, Path) else None
+    paths = [p for p in (frame.image_path, label) if p]
+    stats = [(os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in paths]
+    return f"{frame.key} {stats} {'' if label else frame.label}\n"
+
+
+def _report_path(shard_path):
+    return shard_path.with_name(shard_path.name + ".json")
+
+
+def _read_image(path):
+    """Returns (JPEG or PNG bytes, (H, W, 3) uint8 RGB).
+
+    TensorFlow's decoder, not OpenCV's: the latter fills the missing half of a truncated JPEG with
+    grey and says nothing.
+    """
+    import tensorflow as tf
+
+    try:
+        image_file = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: image cannot be read ({error.strerror})") from error
+    try:
+        image = tf.io.decode_image(image_file, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"{path}: image is damaged or truncated ({len(image_file)} bytes); replace it or "
+            "remove it together with its mask"
+        ) from error
+    return image_file, image
+
+
+def _check_ids(mask, labels, path):
+    wrong = np.unique(mask[(mask >= len(labels.classes)) & (mask != IGNORE_ID)])
+    if wrong.size:
+        raise InputError(
+            f"{path}: ids {wrong[:5].tolist()} in the mask; {labels.name} has 0 to "
+            f"{len(labels.classes) - 1}, and {IGNORE_ID} for ignored pixels"
+        )
