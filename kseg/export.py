@@ -64,11 +64,12 @@ def export(args):
     model, config, labels = checkpoints.load(args.run)
     config = dataclasses.replace(config, data=args.data or config.data)
     whole, _ = data.open_split(config, args.split)
-    frames = data.labelled_frames(config, args.split).unbatch().take(args.frames).batch(1)
+    count = min(args.frames, whole.splits[args.split].examples)
+    frames = data.labelled_frames(config, args.split).unbatch().take(count).batch(1)
     print(f"converting {args.run} ({config.model}, {args.precision}) ...", flush=True)
     tflite = convert.to_tflite(model, args.precision)
     print(
-        f"checking the file on {args.frames} frames of {config.data} ({args.split}) ...", flush=True
+        f"checking the file on {count} frames of {config.data} ({args.split}) ...", flush=True
     )
     measured = parity.compare(model, tflite, frames, labels)
     tflite = contract.embed(tflite, describe(args, config, labels, whole.dataset, measured))

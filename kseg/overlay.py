@@ -29,7 +29,7 @@ def overlay(image, class_map, labels):
 
 def draw_legend(image, labels):
     """Draws names and colours of the classes into the top left corner, in place."""
-    scale = max(0.35, image.shape[0] / 1000)
+    scale = max(0.35, image.shape[0] / 700)
     line, thick = int(32 * scale), max(1, round(scale * 1.5))
     for row, c in enumerate(labels.classes):
         top = int(10 * scale) + row * line

@@ -203,7 +203,7 @@ def draw(frame, class_map, contract):
         table[c["id"]], shown[c["id"]] = c["color"], any(c["color"])
     blended = cv2.addWeighted(frame, 0.5, table[class_map], 0.5, 0)
     picture = np.where(shown[class_map][..., None], blended, frame)
-    scale = max(0.35, len(frame) / 1000)
+    scale = max(0.35, len(frame) / 700)
     line, thick = int(32 * scale), max(1, round(1.5 * scale))
     for row, c in enumerate(classes):
         top = line // 3 + row * line
