@@ -46,6 +46,12 @@ def test_an_epoch_shows_every_frame_once(config):
     assert sorted(i.tobytes() for i in seen) == sorted(i.tobytes() for i in on_disk)
 
 
+def test_every_epoch_has_an_order_of_its_own(config):
+    plain = dataclasses.replace(config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0)
+    first, second = batches(plain, 6), batches(plain, 6, first_epoch=1)
+    assert not same(first, second)
+
+
 def test_frames_of_another_size_are_fitted_as_in_the_car(config):
     from kseg import preprocess
 
