@@ -20,8 +20,16 @@ import numpy as np
 from kseg import manifest, preprocess
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
-from tfrecords_tools.datasets import bdd100k, camvid, folder
+from tfrecords_tools.datasets import (
+    bdd100k,
+    camvid,
+    cityscapes,
+    fingerprint,
+    folder,
+    kitti_road,
+)
 
+TASKED = {"camvid": camvid, "cityscapes": cityscapes, "kitti-road": kitti_road}
 SHARD_EXAMPLES = 256
 JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
 
@@ -33,6 +41,9 @@ EXAMPLES = """examples:
   the course's split:  ... --source bdd100k --data BDD100K --out data/course --size 180 320 \\
                            --limit 3430 --split 0.7 0.2 0.1 --seed 0
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
+  a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
+  Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
+  KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
   labels of your own:  ... --source folder --data DIR --out data/mine
                        (classes.json, images/[SPLIT/], masks/[SPLIT/] in DIR; ids, 255 ignored)
 """
@@ -42,7 +53,7 @@ def main(argv=None):
     args = _parse(argv)
     source = _open_source(args)
     splits = _divide(source.splits, args.split, args.limit, args.seed)
-    request = _request(args, splits)
+    request = _request(args, source, splits)
     out = Path(args.out)
     if _already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
@@ -59,7 +70,7 @@ def _parse(argv):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", required=True, choices=("bdd100k", "camvid", "folder"))
+    parser.add_argument("--source", required=True, choices=("bdd100k", *TASKED, "folder"))
     parser.add_argument("--data", required=True, metavar="DIR", help="the unpacked data set")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
@@ -75,9 +86,16 @@ def _parse(argv):
     )  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="take N frames at random")
     parser.add_argument("--seed", type=int, default=0, help="of --split and --limit (default: 0)")
+    tasks = "; ".join(f"{name}: {' or '.join(module.TASKS)}" for name, module in TASKED.items())
+    parser.add_argument("--task", metavar="NAME", help=f"classes to make (default: road). {tasks}")
     parser.add_argument(
-        "--task", choices=camvid.TASKS, default="road", help="camvid only: road / pavement / "
-        "rest, or the 11 classes (default: road)"
+        "--labels", choices=bdd100k.LABELS, default="auto", help="bdd100k only: which of its "
+        "label files to read (default: auto, the first that is there)"
+    )  # fmt: skip
+    parser.add_argument(
+        "--coding", choices=bdd100k.CODINGS, default="auto", help="bdd100k only: what its ids and "
+        "colours mean. current: 0 direct, 1 alternative, 2 background; legacy: 0 background, 1 "
+        "direct, 2 alternative (default: auto, which stops unless folder, names and pixels agree)"
     )  # fmt: skip
     parser.add_argument(
         "--skip-unpaired", action="store_true", help="leave out images without a mask and masks "
@@ -90,14 +108,30 @@ def _parse(argv):
         raise InputError(f"--split {args.split}: expected three shares that sum to 1")
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit}: expected at least 1")
+    _check_source_flags(args)
     return args
+
+
+def _check_source_flags(args):
+    tasks = list(TASKED[args.source].TASKS) if args.source in TASKED else []
+    if args.task is None:
+        args.task = tasks[0] if tasks else None
+    elif args.task not in tasks:
+        known = f"has {' and '.join(tasks)}" if tasks else "has one task only; leave --task out"
+        raise InputError(f"--task {args.task}: --source {args.source} {known}")
+    for flag in ("labels", "coding"):
+        if args.source != "bdd100k" and getattr(args, flag) != "auto":
+            raise InputError(f"--{flag} {getattr(args, flag)}: only for --source bdd100k")
 
 
 def _open_source(args):
     if args.source == "bdd100k":
-        return bdd100k.source(args.data, skip_unpaired=args.skip_unpaired)
-    if args.source == "camvid":
-        return camvid.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
+        return bdd100k.source(
+            args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
+        )
+    if args.source in TASKED:
+        module = TASKED[args.source]
+        return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
     return folder.source(args.data, skip_unpaired=args.skip_unpaired)
 
 
@@ -125,16 +159,17 @@ def _divide(splits, shares, limit, seed):
     return splits
 
 
-def _request(args, splits):
+def _request(args, source, splits):
     """What was asked for, as JSON: equal requests give equal shards."""
     digest = hashlib.sha256()
     for name, frames in splits.items():
         for frame in frames:
-            sizes = [os.stat(path).st_size for path in (frame.image_path, frame.mask_path)]
-            digest.update(f"{name} {frame.key} {sizes}\n".encode())
+            look = f"{os.stat(frame.image_path).st_size} {fingerprint(frame.label)}"
+            digest.update(f"{name} {frame.key} {look}\n".encode())
     return {
         "source": args.source,
-        "task": args.task if args.source == "camvid" else None,
+        "task": args.task,
+        "labels": source.origin,
         "size": args.size,
         "fit": args.fit,
         "split": args.split,
@@ -221,13 +256,13 @@ def convert_frame(frame, source, size, fit):
 
     image_file = frame.image_path.read_bytes()
     image = _decode(image_file, frame.image_path)
-    mask = source.read_mask(frame.mask_path)
+    mask = source.read_mask(frame, image.shape[:2])
     if mask.shape != image.shape[:2]:
         raise InputError(
-            f"{frame.mask_path}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
+            f"{frame.where}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
             f"{frame.image_path} is {image.shape[0]}x{image.shape[1]}"
         )
-    _check_ids(mask, source.labels, frame.mask_path)
+    _check_ids(mask, source.labels, frame.where)
     if size and tuple(size) != mask.shape:
         image = preprocess.fit_image(image, size, fit)
         mask = preprocess.fit_mask(mask, size, fit)

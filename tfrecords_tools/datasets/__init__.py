@@ -137,7 +137,10 @@ def read_table(path, table, what):
     known = table | {IGNORE_ID: IGNORE_ID}
     wrong = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel())) if i not in known]
     if wrong:
-        raise InputError(f"{path}: ids {wrong[:5]} in the mask; {what} has {sorted(table)}")
+        raise InputError(
+            f"{path}: ids {wrong[:5]} in the mask; {what} has {min(table)} to {max(table)}, and "
+            f"{IGNORE_ID} for ignored pixels"
+        )
     lookup = np.zeros(256, np.uint8)
     lookup[list(known)] = list(known.values())
     return cv2.LUT(ids, lookup)

@@ -52,7 +52,9 @@ def source(data, task="road", skip_unpaired=False):
     if task == "lane":
         lanes = _labels(masks, "_lane_")
         frames = {key: path for key, path in frames.items() if key.startswith("um_")}
-        labels = {key: LaneAndRoad(path, labels[key]) for key, path in lanes.items() if key in labels}
+        labels = {
+            key: LaneAndRoad(path, labels[key]) for key, path in lanes.items() if key in labels
+        }
     splits = {"train": match(frames, labels, images, masks, skip_unpaired)}
     return Source(f"kitti-{task}", TASKS[task], splits, _READERS[task])
 
