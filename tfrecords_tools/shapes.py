@@ -24,9 +24,10 @@ def draw_polygons(polygons, size, background):
     BDD100K's masks were drawn by matplotlib's Agg renderer without antialiasing, vertices snapped
     to whole pixels, every touched pixel filled (bdd100k/label/to_mask.py), so the same renderer
     draws here: on the pair of polygons and mask in that repository (tests/label/testcases,
-    curves included) no pixel differs. OpenCV's fillPoly differs on 675 to 1085 border pixels of
-    121,254, at any rounding of the vertices. The maps of the legacy release were drawn before
-    vertices were snapped: polygons differ from them, along borders only and by one pixel.
+    curves included) no pixel differs. OpenCV's fillPoly differs there on 675 to 1,085 border pixels
+    of 121,254, in five roundings of the vertices. The maps of the legacy release were drawn before
+    vertices were snapped: polygons differ from such a drawing (474 pixels there), never further
+    than one pixel from a border.
     """
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.path import Path
