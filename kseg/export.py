@@ -68,9 +68,7 @@ def export(args):
     frames = data.labelled_frames(config, args.split).unbatch().take(count).batch(1)
     print(f"converting {args.run} ({config.model}, {args.precision}) ...", flush=True)
     tflite = convert.to_tflite(model, args.precision)
-    print(
-        f"checking the file on {count} frames of {config.data} ({args.split}) ...", flush=True
-    )
+    print(f"checking the file on {count} frames of {config.data} ({args.split}) ...", flush=True)
     measured = parity.compare(model, tflite, frames, labels)
     tflite = contract.embed(tflite, describe(args, config, labels, whole.dataset, measured))
     found = lint.problems(tflite)

@@ -105,3 +105,56 @@ CAMVID_11 = LabelSet(
         LabelClass("bicyclist", (0, 128, 192)),
     ),
 )
+
+# The 19 classes of the benchmark, in the order of their train ids, with the official colours
+# (mcordts/cityscapesScripts, helpers/labels.py).
+CITYSCAPES_19 = LabelSet(
+    "cityscapes-19",
+    (
+        LabelClass("road", (128, 64, 128), drivable=True),
+        LabelClass("sidewalk", (244, 35, 232)),
+        LabelClass("building", (70, 70, 70)),
+        LabelClass("wall", (102, 102, 156)),
+        LabelClass("fence", (190, 153, 153)),
+        LabelClass("pole", (153, 153, 153)),
+        LabelClass("traffic light", (250, 170, 30)),
+        LabelClass("traffic sign", (220, 220, 0)),
+        LabelClass("vegetation", (107, 142, 35)),
+        LabelClass("terrain", (152, 251, 152)),
+        LabelClass("sky", (70, 130, 180)),
+        LabelClass("person", (220, 20, 60)),
+        LabelClass("rider", (255, 0, 0)),
+        LabelClass("car", (0, 0, 142)),
+        LabelClass("truck", (0, 0, 70)),
+        LabelClass("bus", (0, 60, 100)),
+        LabelClass("train", (0, 80, 100)),
+        LabelClass("motorcycle", (0, 0, 230)),
+        LabelClass("bicycle", (119, 11, 32)),
+    ),
+)
+
+CITYSCAPES_ROAD = LabelSet(
+    "cityscapes-road",
+    (
+        LabelClass("road", (128, 64, 128), drivable=True),
+        LabelClass("background", (0, 0, 0)),
+    ),
+)
+
+# Colours: as in BDD100K_DRIVABLE, to compare pictures; KITTI's own paint road and lane alike.
+KITTI_ROAD = LabelSet(
+    "kitti-road",
+    (
+        LabelClass("road", (219, 94, 86), drivable=True),
+        LabelClass("background", (0, 0, 0)),
+    ),
+)
+
+KITTI_LANE = LabelSet(
+    "kitti-lane",
+    (
+        LabelClass("ego_lane", (219, 94, 86), drivable=True),
+        LabelClass("other_road", (86, 211, 219)),  # Mostly the oncoming lane.
+        LabelClass("background", (0, 0, 0)),
+    ),
+)

@@ -83,7 +83,7 @@ def read_back(path):
 
 
 def memory(data, copies_of, count):
-    """Prints the peak memory of a build of `count` frames, hard links to the few that were drawn."""
+    """Prints the peak memory of a build of `count` frames, links to the few that were drawn."""
     for kind, suffix in (("images/100k", ".jpg"), ("labels/drivable/masks", ".png")):
         folder = copies_of / kind / "train"
         folder.mkdir(parents=True)
@@ -95,7 +95,8 @@ def memory(data, copies_of, count):
     start = time.perf_counter()
     subprocess.run([*command, *map(str, flags)], check=True, stdout=subprocess.DEVNULL)
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-    print(f"{count} frames: {peak_mb:.0f} MB at most, {time.perf_counter() - start:.0f} s, one worker")
+    took_s = time.perf_counter() - start
+    print(f"{count} frames: {peak_mb:.0f} MB at most, {took_s:.0f} s, one worker")
 
 
 def seconds(function):

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests import bdd100k_files
+
 ROOT = Path(__file__).parent.parent
 SIZE = (64, 97)  # Neither square nor a multiple of 32.
 
@@ -25,6 +27,20 @@ def shared_data():
 def bdd100k(tmp_path):
     """A BDD100K folder of 6 training and 3 validation frames, 120x200, that tests may damage."""
     return write_bdd100k(tmp_path / "bdd", {"train": 6, "val": 3})
+
+
+@pytest.fixture
+def bdd(tmp_path):
+    """A function (names of WRITERS) -> a BDD100K folder that holds these forms of labels."""
+
+    def write(*kinds):
+        bdd100k_files.write_images(tmp_path)
+        for split in ("train", "val"):
+            for kind in kinds:
+                bdd100k_files.WRITERS[kind](tmp_path, split)
+        return tmp_path
+
+    return write
 
 
 def write_bdd100k(root, counts, size=(120, 200)):

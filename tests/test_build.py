@@ -136,6 +136,22 @@ def test_plain_folder_brings_its_own_classes(tmp_path):
     assert whole.splits["train"].pixels == (0, 2000)
 
 
+def test_legacy_masks_become_the_same_records(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "current") == 0
+    for path in (bdd100k / "labels/drivable/masks").rglob("*.png"):
+        legacy = bdd100k / "drivable_maps/labels" / path.parent.name
+        legacy.mkdir(parents=True, exist_ok=True)
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(
+            str(legacy / f"{path.stem}_drivable_id.png"), np.array([1, 2, 0], np.uint8)[ids]
+        )
+    assert run_build(bdd100k, tmp_path / "both") == 2
+    assert run_build(bdd100k, tmp_path / "legacy", "--coding", "legacy") == 0
+    current, legacy = (manifest.read(tmp_path / name) for name in ("current", "legacy"))
+    assert current.splits == legacy.splits
+    assert legacy.request["labels"] == "drivable_maps/labels/*, legacy coding"
+
+
 # What is done to a good data set, and what the one line must say.
 def no_mask(data):
     (data / "labels/drivable/masks/train/train2.png").unlink()
@@ -374,11 +390,18 @@ def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
         ["--split", 1.2, -0.2, 0],
         ["--limit", 0],
         ["--max-bad", 101],
+        ["--task", "road"],
     ],
 )
 def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
     assert run_build(bdd100k, tmp_path / "out", *flags) == 2
     assert_one_line(capsys, flags[0])
+
+
+@pytest.mark.parametrize("flags", [["--task", "19"], ["--labels", "masks"], ["--coding", "legacy"]])
+def test_flags_of_another_source_get_one_line(tmp_path, capsys, flags):
+    assert run_build(tmp_path, tmp_path / "out", *flags, source="camvid") == 2
+    assert_one_line(capsys, *flags)
 
 
 def test_real_camvid(shared_data, tmp_path):

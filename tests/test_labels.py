@@ -1,10 +1,29 @@
 import pytest
 
 from kseg.errors import InputError
-from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, CAMVID_ROAD, LabelSet
+from kseg.labels import (
+    BDD100K_DRIVABLE,
+    CAMVID_11,
+    CAMVID_ROAD,
+    CITYSCAPES_19,
+    CITYSCAPES_ROAD,
+    KITTI_LANE,
+    KITTI_ROAD,
+    LabelSet,
+)
+
+ALL = [
+    BDD100K_DRIVABLE,
+    CAMVID_11,
+    CAMVID_ROAD,
+    CITYSCAPES_19,
+    CITYSCAPES_ROAD,
+    KITTI_LANE,
+    KITTI_ROAD,
+]
 
 
-@pytest.mark.parametrize("labels", [BDD100K_DRIVABLE, CAMVID_11, CAMVID_ROAD])
+@pytest.mark.parametrize("labels", ALL)
 def test_dict_round_trip(labels):
     assert LabelSet.from_dict(labels.to_dict()) == labels
 

@@ -19,8 +19,9 @@ from kseg import manifest, preprocess
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
 from tfrecords_tools import runners, shards, tfds_metadata
-from tfrecords_tools.datasets import bdd100k, camvid, folder
+from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, folder, kitti_road
 
+TASKED = {"camvid": camvid, "cityscapes": cityscapes, "kitti-road": kitti_road}
 SHARD_EXAMPLES = 256
 FRAMES_PER_WORKER = 400
 QUARANTINE = "quarantine.jsonl"
@@ -33,6 +34,9 @@ EXAMPLES = """examples:
   the course's split:  ... --source bdd100k --data BDD100K --out data/course --size 180 320 \\
                            --limit 3430 --split 0.7 0.2 0.1 --seed 0
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
+  a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
+  Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
+  KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
   labels of your own:  ... --source folder --data DIR --out data/mine
                        (classes.json, images/[SPLIT/], masks/[SPLIT/] in DIR; ids, 255 ignored)
 
@@ -46,7 +50,7 @@ def main(argv=None):
     source = _open_source(args)
     splits = _divide(source.splits, args.split, args.limit, args.seed)
     jobs = _plan(source, splits, args)
-    request = _request(args, jobs)
+    request = _request(args, source, jobs)
     out = Path(args.out)
     if _already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
@@ -71,7 +75,7 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--source", required=True, choices=("bdd100k", "camvid", "folder"))
+    add("--source", required=True, choices=("bdd100k", *TASKED, "folder"))
     add("--data", required=True, metavar="DIR", help="the unpacked data set")
     add("--out", required=True, metavar="DIR", help="folder to make")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="resize to this (default: keep)")
@@ -91,11 +95,21 @@ def _parse(argv):
     )
     add("--limit", type=int, metavar="N", help="take N frames at random")
     add("--seed", type=int, default=0, help="of --split, --limit and the order (default: 0)")
+    tasks = "; ".join(f"{name}: {' or '.join(module.TASKS)}" for name, module in TASKED.items())
+    add("--task", metavar="NAME", help=f"classes to make (default: road). {tasks}")
     add(
-        "--task",
-        choices=camvid.TASKS,
-        default="road",
-        help="camvid only: road / pavement / rest, or the 11 classes (default: road)",
+        "--labels",
+        choices=bdd100k.LABELS,
+        default="auto",
+        help="bdd100k only: which of its label files to read (default: auto, the first there is)",
+    )
+    add(
+        "--coding",
+        choices=bdd100k.CODINGS,
+        default="auto",
+        help="bdd100k only: what its ids and colours mean. current: 0 direct, 1 alternative, 2 "
+        "background; legacy: 0 background, 1 direct, 2 alternative (default: auto, which stops "
+        "unless folder, names and pixels agree)",
     )
     add(
         "--skip-unpaired",
@@ -138,13 +152,29 @@ def _check(args):
         raise InputError(f"--max-bad {args.max_bad}: expected a percentage, 0 to 100")
     if args.beam_options and not args.beam_runner:
         raise InputError(f"{args.beam_options[0]}: flags after `--` need --beam_runner")
+    _check_source_flags(args)
+
+
+def _check_source_flags(args):
+    tasks = list(TASKED[args.source].TASKS) if args.source in TASKED else []
+    if args.task is None:
+        args.task = tasks[0] if tasks else None
+    elif args.task not in tasks:
+        known = f"has {' and '.join(tasks)}" if tasks else "has one task only; leave --task out"
+        raise InputError(f"--task {args.task}: --source {args.source} {known}")
+    for flag in ("labels", "coding"):
+        if args.source != "bdd100k" and getattr(args, flag) != "auto":
+            raise InputError(f"--{flag} {getattr(args, flag)}: only for --source bdd100k")
 
 
 def _open_source(args):
     if args.source == "bdd100k":
-        return bdd100k.source(args.data, skip_unpaired=args.skip_unpaired)
-    if args.source == "camvid":
-        return camvid.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
+        return bdd100k.source(
+            args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
+        )
+    if args.source in TASKED:
+        module = TASKED[args.source]
+        return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
     return folder.source(args.data, skip_unpaired=args.skip_unpaired)
 
 
@@ -194,12 +224,15 @@ def _plan(source, splits, args):
     return jobs
 
 
-def _request(args, jobs):
+def _request(args, source, jobs):
     """What was asked for, as JSON: equal requests give equal shards."""
-    asked = ("source", "size", "fit", "split", "limit", "seed")
+    asked = ("source", "task", "size", "fit", "split", "limit", "seed")
     digests = [job.digest() for split in jobs.values() for job in split]
     inputs = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {name: getattr(args, name) for name in asked} | {"inputs": inputs}
+    return {name: getattr(args, name) for name in asked} | {
+        "labels": source.origin,
+        "inputs": inputs,
+    }
 
 
 def _already_built(out, request):

@@ -18,7 +18,7 @@ import numpy as np
 from kseg import preprocess
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
-from tfrecords_tools.datasets import Frame
+from tfrecords_tools.datasets import Frame, fingerprint
 
 JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
 
@@ -40,7 +40,8 @@ class ShardJob:
             json.dumps([self.name, self.labels.to_dict(), self.size, self.fit]).encode()
         )
         for frame in self.frames:
-            digest.update(_fingerprint(frame).encode())
+            looks = [frame.key, fingerprint(frame.image_path), fingerprint(frame.label)]
+            digest.update("\n".join(looks).encode())
         return digest.hexdigest()
 
 
@@ -144,13 +145,12 @@ def convert_frame(frame, job):
 
     image_file, image = _read_image(frame.image_path)
     mask = job.read_mask(frame, image.shape[:2])
-    where = frame.label if isinstance(frame.label, Path) else f"label of {frame.image_path}"
     if mask.shape != image.shape[:2]:
         raise InputError(
-            f"{where}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
+            f"{frame.where}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
             f"{frame.image_path} is {image.shape[0]}x{image.shape[1]}"
         )
-    _check_ids(mask, job.labels, where)
+    _check_ids(mask, job.labels, frame.where)
     if job.size and job.size != mask.shape:
         image = preprocess.fit_image(image, job.size, job.fit)
         mask = preprocess.fit_mask(mask, job.size, job.fit)
@@ -159,14 +159,6 @@ def convert_frame(frame, job):
         image_file = cv2.imencode(".jpg", bgr, quality)[1].tobytes()
     mask_png = cv2.imencode(".png", mask)[1].tobytes()
     return records.encode(frame.key, image_file, mask_png, mask.shape), mask
-
-
-def _fingerprint(frame):
-    """Changes when a frame's files do; reading 100,000 of them to be surer takes an hour."""
-    label = frame.label if isinstance(frame.label, Path) else None
-    paths = [p for p in (frame.image_path, label) if p]
-    stats = [(os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in paths]
-    return f"{frame.key} {stats} {'' if label else frame.label}\n"
 
 
 def _report_path(shard_path):

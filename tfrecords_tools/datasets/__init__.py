@@ -9,17 +9,26 @@ import cv2
 import numpy as np
 
 from kseg.errors import InputError
-from kseg.labels import LabelSet
+from kseg.labels import IGNORE_ID, LabelSet
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+SPLITS = ("train", "val", "test")
 
 
 class Frame(NamedTuple):
-    """One labelled frame. label is a mask's Path, or whatever else its source's read_mask reads."""
+    """One labelled frame. `label` is a file's path, or what else the source's read_mask reads.
+
+    A label that is no path can be pickled, and has `where`: the words that name it in an error.
+    """
 
     key: str
     image_path: Path
     label: Any
+
+    @property
+    def where(self):
+        """Names the frame's label in an error."""
+        return where(self.label)
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,10 @@ class Card:
 class Source:
     """A data set on disk: its classes, its frames by split, and how to read one mask.
 
-    read_mask(frame, size) returns (H, W) uint8 class ids, 255 where ignored, for an image of size
-    (height, width), which sources that draw their masks need. It raises InputError when the label
-    cannot be of this data set, and is picklable: shards are written in other processes.
+    read_mask(frame, size) returns (H, W) uint8 class ids, 255 where ignored; `size` is the
+    image's (height, width), and whoever calls compares. It raises InputError when the label
+    cannot be this data set's, and can be pickled: shards are written in other processes.
+    `origin` says which of several kinds of label was read.
     """
 
     name: str
@@ -47,6 +57,28 @@ class Source:
     splits: dict[str, list[Frame]]
     read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
     card: Card
+    origin: str = ""
+
+
+def where(label):
+    return str(getattr(label, "where", label))
+
+
+def fingerprint(label):
+    """A string that changes when a frame's image or label does, as far as cheap looks can tell."""
+    if isinstance(label, Path):
+        stat = label.stat()
+        return f"{stat.st_size} {stat.st_mtime_ns}"
+    paths = isinstance(label, tuple) and all(isinstance(part, Path) for part in label)
+    return " ".join(map(fingerprint, label)) if paths else repr(label)
+
+
+def split_folders(folder, names=SPLITS):
+    """Returns those of `names` that are folders in `folder`. Raises InputError if none is."""
+    present = [name for name in names if (folder / name).is_dir()]
+    if not present:
+        raise InputError(f"{folder}: none of {', '.join(f'{n}/' for n in names)} in it")
+    return present
 
 
 def pair(image_dir, mask_dir, mask_suffix=".png", skip_unpaired=False):
@@ -55,30 +87,52 @@ def pair(image_dir, mask_dir, mask_suffix=".png", skip_unpaired=False):
     Raises InputError on a missing or empty folder, and on an image without a mask or the
     reverse unless skip_unpaired.
     """
-    images = _files_by_key(image_dir, IMAGE_SUFFIXES)
-    masks = _files_by_key(mask_dir, (mask_suffix,))
+    images = files_by_key(image_dir, IMAGE_SUFFIXES)
+    masks = files_by_key(mask_dir, (mask_suffix,))
+    return match(images, masks, image_dir, mask_dir, skip_unpaired)
+
+
+def match(images, labels, image_dir, label_dir, skip_unpaired=False):
+    """Returns the Frames of {key: image path} and {key: label}, sorted by key. Raises as `pair`."""
     if not skip_unpaired:
-        _refuse_unpaired(images, masks, image_dir, mask_dir)
-    frames = [Frame(key, images[key], masks[key]) for key in sorted(images.keys() & masks.keys())]
+        _refuse_unpaired(images, labels, image_dir, label_dir)
+    frames = [Frame(key, images[key], labels[key]) for key in sorted(images.keys() & labels.keys())]
     if not frames:
-        raise InputError(f"{image_dir}: none of its images has a mask in {mask_dir}")
+        raise InputError(f"{image_dir}: none of its images has a mask in {label_dir}")
     return frames
 
 
-def read_mask(frame, size):
-    """The read_mask of sources whose masks are PNGs of our own ids."""
+def files_by_key(folder, suffixes, pattern="*"):
+    """Returns {file name without its suffix: path} of the files in `folder`, sorted.
+
+    A suffix may be more than an extension ("_drivable_id.png"); `pattern` "*/*" looks one folder
+    deeper. Raises InputError on a missing or empty folder and on a key that comes twice.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    by_key = {}
+    for path in sorted(folder.glob(pattern)):
+        suffix = next((s for s in suffixes if path.name.lower().endswith(s.lower())), None)
+        if suffix is None or path.name.startswith("."):
+            continue
+        key = path.name[: -len(suffix)]
+        if key in by_key:
+            raise InputError(f"{path}: {by_key[key].name} has the same name; keep one of them")
+        by_key[key] = path
+    if not by_key:
+        raise InputError(f"{folder}: no {' or '.join(suffixes)} files in it")
+    return by_key
+
+
+def read_mask_file(frame, size):
+    """The read_mask of sources whose files hold the class ids themselves."""
     return read_ids(frame.label)
 
 
 def read_ids(path):
     """Reads a one-channel 8-bit PNG of class ids: (H, W) uint8. Raises InputError otherwise."""
-    try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"{path}: mask cannot be read ({error.strerror})") from error
-    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if mask is None:
-        raise InputError(f"{path}: mask cannot be decoded; it is damaged or no PNG")
+    mask = _decode(path)
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise InputError(
             f"{path}: expected a one-channel 8-bit mask of class ids, got "
@@ -87,28 +141,69 @@ def read_ids(path):
     return mask
 
 
-def _files_by_key(folder, suffixes):
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder")
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in suffixes)
-    if not files:
-        raise InputError(f"{folder}: no {' or '.join(suffixes)} files in it")
-    by_key = {p.stem: p for p in files}
-    if len(by_key) < len(files):
-        twice = next(p for p in files if by_key[p.stem] != p)
-        raise InputError(f"{twice}: {by_key[twice.stem].name} has the same name; keep one of them")
-    return by_key
+def read_table(path, table, what):
+    """Reads a PNG of ids through `table` {id in the file: class id}: (H, W) uint8.
+
+    255 stays 255. Raises InputError naming an id that is not in the table, and whose it is not.
+    """
+    ids = read_ids(path)
+    known = table | {IGNORE_ID: IGNORE_ID}
+    wrong = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel())) if i not in known]
+    if wrong:
+        raise InputError(
+            f"{path}: ids {wrong[:5]} in the mask; {what} has {min(table)} to {max(table)}, and "
+            f"{IGNORE_ID} for ignored pixels"
+        )
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(known)] = list(known.values())
+    return cv2.LUT(ids, lookup)
 
 
-def _refuse_unpaired(images, masks, image_dir, mask_dir):
+def read_colors(path, palette, what):
+    """Reads a PNG of colours through `palette` {(r, g, b): class id}: (H, W) uint8.
+
+    Transparency does not count. Raises InputError naming a colour that is not in the palette,
+    its pixel, and whose palette it is.
+    """
+    image = _decode(path)
+    if image.ndim != 3 or image.dtype != np.uint8:
+        raise InputError(f"{path}: expected a colour map, got one channel (a mask of class ids?)")
+    blue, green, red = (image[..., channel].astype(np.int32) for channel in range(3))
+    packed = red << 16 | green << 8 | blue
+    mask, known = np.full(packed.shape, IGNORE_ID, np.uint8), np.zeros(packed.shape, bool)
+    for (r, g, b), class_id in palette.items():
+        here = packed == (r << 16 | g << 8 | b)
+        mask[here] = class_id
+        known |= here
+    if not known.all():
+        row, column = np.argwhere(~known)[0].tolist()
+        color = tuple(image[row, column, 2::-1].tolist())
+        raise InputError(
+            f"{path}: colour {color} at row {row}, column {column}; {what} has {sorted(palette)}"
+        )
+    return mask
+
+
+def _decode(path):
+    try:
+        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: mask cannot be read ({error.strerror})") from error
+    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if mask is None:
+        raise InputError(f"{path}: mask cannot be decoded; it is damaged or no PNG")
+    return mask
+
+
+def _refuse_unpaired(images, labels, image_dir, label_dir):
     for here, there, what, missing_in in (
-        (images, masks, "image without a mask", mask_dir),
-        (masks, images, "mask without an image", image_dir),
+        (images, labels, "image without a mask", label_dir),
+        (labels, images, "mask without an image", image_dir),
     ):
         alone = sorted(here.keys() - there.keys())
         if alone:
             more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
             raise InputError(
-                f"{here[alone[0]]}{more}: {what} (none in {missing_in}); "
+                f"{where(here[alone[0]])}{more}: {what} (none in {missing_in}); "
                 "add what is missing or leave such frames out with --skip-unpaired"
             )

@@ -9,12 +9,9 @@ Task `road` is BDD100K's shape of problem on it: road 0, pavement 1, everything 
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from kseg.errors import InputError
 from kseg.labels import CAMVID_11, CAMVID_ROAD, IGNORE_ID
-from tfrecords_tools.datasets import Card, Source, pair, read_ids
+from tfrecords_tools.datasets import Card, Source, pair, read_table, split_folders
 
 CARD = Card(
     description="CamVid: 701 frames of driving in Cambridge, labelled by pixel.",
@@ -32,7 +29,14 @@ CARD = Card(
 _UNLABELLED = 11
 _ROAD, _PAVEMENT = 3, 4
 
-TASKS = ("road", "11")
+# {task: (LabelSet, {id in the file: class id})}; the first is the default.
+TASKS = {
+    "road": (
+        CAMVID_ROAD,
+        dict.fromkeys(range(_UNLABELLED), 2) | {_ROAD: 0, _PAVEMENT: 1, _UNLABELLED: IGNORE_ID},
+    ),
+    "11": (CAMVID_11, {i: i for i in range(_UNLABELLED)} | {_UNLABELLED: IGNORE_ID}),
+}
 
 
 def source(data, task="road", skip_unpaired=False):
@@ -40,30 +44,11 @@ def source(data, task="road", skip_unpaired=False):
     images, masks = Path(data) / "images", Path(data) / "labels"
     if not images.is_dir() or not masks.is_dir():
         raise InputError(f"{data}: --data must hold images/ and labels/ with train/, val/ in them")
-    names = [name for name in ("train", "val", "test") if (images / name).is_dir()]
-    if not names:
-        raise InputError(f"{images}: none of train/, val/, test/ in it")
-    splits = {n: pair(images / n, masks / n, skip_unpaired=skip_unpaired) for n in names}
-    table = id_table(task)
-    labels = CAMVID_ROAD if task == "road" else CAMVID_11
-    return Source(f"camvid-{task}", labels, splits, partial(_read_mask, table=table), CARD)
+    splits = {
+        n: pair(images / n, masks / n, skip_unpaired=skip_unpaired) for n in split_folders(images)
+    }
+    return Source(f"camvid-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
 
 
-def id_table(task):
-    """Returns (256,) uint8: CamVid's file id -> our id of `task`."""
-    table = np.full(256, IGNORE_ID, np.uint8)
-    if task == "road":
-        table[:_UNLABELLED] = 2
-        table[_ROAD], table[_PAVEMENT] = 0, 1
-    else:
-        table[:_UNLABELLED] = np.arange(_UNLABELLED)
-    return table
-
-
-def _read_mask(frame, size, table):
-    ids = read_ids(frame.label)
-    if ids.max() > _UNLABELLED:
-        raise InputError(
-            f"{frame.label}: id {ids.max()} in the mask; CamVid's are 0 to {_UNLABELLED}"
-        )
-    return cv2.LUT(ids, table)
+def read_mask(frame, size, task):
+    return read_table(frame.label, TASKS[task][1], "CamVid")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kseg.errors import InputError
 from kseg.labels import LabelSet
-from tfrecords_tools.datasets import Card, Source, pair, read_mask
+from tfrecords_tools.datasets import SPLITS, Card, Source, pair, read_mask_file
 
 
 def source(data, skip_unpaired=False):
@@ -23,10 +23,10 @@ def source(data, skip_unpaired=False):
         raise InputError(f"{data}: no such folder")
     labels = _read_classes(data / "classes.json")
     images, masks = data / "images", data / "masks"
-    names = [name for name in ("train", "val", "test") if (images / name).is_dir()]
+    names = [name for name in SPLITS if (images / name).is_dir()]
     pairs = {n: (images / n, masks / n) for n in names} or {"train": (images, masks)}
     splits = {n: pair(i, m, skip_unpaired=skip_unpaired) for n, (i, m) in pairs.items()}
-    return Source(labels.name, labels, splits, read_mask, Card(description=f"Labels of {data}."))
+    return Source(labels.name, labels, splits, read_mask_file, Card(f"Labels of {data}."))
 
 
 def _read_classes(path):

@@ -1,0 +1,293 @@
+"""Every source of labels, on files written here in its own layout; ids worked out by hand."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from kseg.errors import InputError
+from kseg.labels import CITYSCAPES_19, IGNORE_ID
+from tests.bdd100k_files import (
+    ALTERNATIVE,
+    BACKGROUND,
+    CURRENT_COLORS,
+    DIRECT,
+    LEGACY_COLORS,
+    PIXELS,
+    SIZE,
+    WRITERS,
+    colored,
+    read,
+    true_mask,
+    write_legacy_masks,
+    write_png,
+)
+from tfrecords_tools.datasets import bdd100k, cityscapes, fingerprint, kitti_road
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_bdd100k_in_every_form_gives_the_same_ids(bdd, kind):
+    source = bdd100k.source(bdd(kind))
+    assert source.labels.names == ["direct", "alternative", "background"]
+    for split in ("train", "val"):
+        mask = read(source, split)
+        assert mask.dtype == np.uint8 and {c: mask[p] for c, p in PIXELS.items()} == {
+            DIRECT: 0, ALTERNATIVE: 1, BACKGROUND: 2
+        }  # fmt: skip
+        assert np.array_equal(mask, true_mask())
+    assert ("legacy" in source.origin) == ("legacy" in kind)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_frames_and_readers_travel_to_other_processes(bdd, kind):
+    source = bdd100k.source(bdd(kind))
+    frame, read_mask = pickle.loads(pickle.dumps((source.splits["val"][0], source.read_mask)))
+    assert np.array_equal(read_mask(frame, SIZE), true_mask())
+    assert fingerprint(frame.label) == fingerprint(source.splits["val"][0].label)
+
+
+@pytest.mark.parametrize("kind", [k for k in WRITERS if "legacy" not in k])
+def test_the_labels_flag_chooses_the_form(bdd, kind):
+    data = bdd("masks", "colormaps", "rles", "polygons")
+    assert f"labels/drivable/{kind}/" in bdd100k.source(data, labels=kind).origin
+    assert "labels/drivable/masks/" in bdd100k.source(data).origin
+
+
+# Detection: what lies where, and what the error must say besides the flag.
+def legacy_ids_under_current_names(data):
+    for path in data.glob("labels/drivable/masks/*/*.png"):
+        write_png(path, np.array([1, 2, 0], np.uint8)[true_mask()])
+    return "masks", "folder's name says current", "pixels legacy"
+
+
+def current_ids_under_legacy_names(data):
+    for path in data.glob("labels/drivable/masks/*/*.png"):
+        new = data / "drivable_maps/labels" / path.parent.name / "a_drivable_id.png"
+        new.parent.mkdir(parents=True)
+        path.rename(new)
+    return "masks", "folder's name says legacy", "file names legacy", "pixels current"
+
+
+def legacy_files_in_the_current_folder(data):
+    for path in data.glob("labels/drivable/masks/*/*.png"):
+        write_png(path.with_name("a_drivable_id.png"), np.array([1, 2, 0], np.uint8)[true_mask()])
+        path.unlink()
+    return "masks", "folder's name says current", "file names legacy", "pixels legacy"
+
+
+def current_names_in_the_legacy_folder(data):
+    for path in data.glob("labels/drivable/masks/*/*.png"):
+        new = data / "drivable_maps/labels" / path.parent.name / "a.png"
+        write_png(new, np.array([1, 2, 0], np.uint8)[true_mask()])
+        path.unlink()
+    return "masks", "folder's name says legacy", "file names current", "pixels legacy"
+
+
+def road_up_to_the_sky(data):
+    for path in data.glob("labels/drivable/masks/*/*.png"):
+        write_png(path, np.ones(SIZE, np.uint8))
+    return "masks", "pixels neither"
+
+
+def only_val_is_legacy(data):
+    path = data / "labels/drivable/masks/val/a.png"
+    write_png(path, np.array([1, 2, 0], np.uint8)[true_mask()])
+    return "masks", "masks/val", "pixels legacy"
+
+
+def legacy_colors_under_current_names(data):
+    for split in ("train", "val"):
+        path = data / f"labels/drivable/colormaps/{split}/a.png"
+        write_png(path, colored(true_mask(), LEGACY_COLORS))
+    return "colormaps", "folder's name says current", "pixels legacy", "(217, 83, 79)"
+
+
+def both_folders(data):
+    for split in ("train", "val"):
+        write_legacy_masks(data, split)
+    return "auto", "labels/drivable/masks", "drivable_maps/labels"
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        legacy_ids_under_current_names,
+        current_ids_under_legacy_names,
+        legacy_files_in_the_current_folder,
+        current_names_in_the_legacy_folder,
+        road_up_to_the_sky,
+        only_val_is_legacy,
+        legacy_colors_under_current_names,
+        both_folders,
+    ],
+)
+def test_a_doubtful_coding_stops_and_names_the_flag(bdd, arrange):
+    data = bdd("masks")
+    labels, *words = arrange(data)
+    with pytest.raises(InputError) as caught:
+        bdd100k.source(data, labels=labels)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in ("--coding current", "--coding legacy", *words):
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("arrange", "coding"),
+    [
+        (legacy_ids_under_current_names, "legacy"),
+        (current_ids_under_legacy_names, "current"),
+        (legacy_files_in_the_current_folder, "legacy"),
+        (current_names_in_the_legacy_folder, "legacy"),
+        (legacy_colors_under_current_names, "legacy"),
+        (both_folders, "legacy"),
+        (both_folders, "current"),
+    ],
+)
+def test_the_coding_flag_decides(bdd, arrange, coding):
+    data = bdd("masks")
+    labels, *_ = arrange(data)
+    source = bdd100k.source(data, labels=labels, coding=coding)
+    assert np.array_equal(read(source), true_mask())
+    assert f"{coding} coding" in source.origin
+
+
+def test_the_coding_flag_is_obeyed_even_where_it_is_wrong_but_ids_stay_checked(bdd):
+    data = bdd("masks")
+    source = bdd100k.source(data, coding="legacy")
+    assert {c: read(source)[p] for c, p in PIXELS.items()} == {0: 2, 1: 0, 2: 1}
+    mask = true_mask()
+    mask[9, 9] = 3
+    write_png(data / "labels/drivable/masks/train/a.png", mask)
+    with pytest.raises(InputError, match=r"a\.png: ids \[3\].*legacy coding has 0 to 2"):
+        read(source)
+
+
+def test_the_coding_flag_does_not_turn_to_the_json_of_2018_that_lies_beside_masks(bdd):
+    source = bdd100k.source(bdd("masks", "legacy polygons, one file a frame"), coding="legacy")
+    assert "labels/drivable/masks" in source.origin
+
+
+def test_an_unknown_colour_is_named_with_its_pixel(bdd):
+    data = bdd("colormaps")
+    pixels = colored(true_mask(), CURRENT_COLORS)
+    pixels[7, 11] = (1, 2, 3)
+    path = data / "labels/drivable/colormaps/train/a.png"
+    write_png(path, pixels)
+    with pytest.raises(InputError, match=r"a\.png: colour \(1, 2, 3\) at row 7, column 11"):
+        bdd100k.source(data)
+    with pytest.raises(InputError, match=r"a\.png: colour \(1, 2, 3\) at row 7, column 11"):
+        read(bdd100k.source(data, coding="current"))
+
+
+def test_ignored_pixels_stay_ignored(bdd):
+    data = bdd("legacy masks")
+    ids = np.array([1, 2, 0], np.uint8)[true_mask()]
+    ids[600:] = IGNORE_ID
+    write_png(data / "drivable_maps/labels/train/a_drivable_id.png", ids)
+    mask = read(bdd100k.source(data))
+    assert (mask[600:] == IGNORE_ID).all() and (mask[:600] != IGNORE_ID).all()
+
+
+def test_no_labels_at_all_tells_where_they_are_looked_for(bdd):
+    with pytest.raises(InputError, match=r"labels/drivable/masks.*drivable_maps/labels"):
+        bdd100k.source(bdd())
+
+
+# Cityscapes.
+def write_cityscapes(root, ids):
+    for split, city in (("train", "aachen"), ("val", "munster")):
+        key = f"{city}_000000_000019"
+        write_png(
+            root / f"leftImg8bit/{split}/{city}/{key}_leftImg8bit.png",
+            np.zeros((4, 4, 3), np.uint8),
+        )
+        folder = root / f"gtFine/{split}/{city}"
+        write_png(folder / f"{key}_gtFine_labelIds.png", ids)
+        write_png(folder / f"{key}_gtFine_instanceIds.png", ids.astype(np.uint16))
+        write_png(folder / f"{key}_gtFine_color.png", np.zeros((4, 4, 3), np.uint8))
+    return root
+
+
+X = IGNORE_ID
+CITYSCAPES_IDS = {
+    "19": [X] * 7 + [0, 1, X, X, 2, 3, 4, X, X, X, 5, X, *range(6, 16), X, X, 16, 17, 18],
+    "road": [X] * 7 + [0, 1, X, X, 1, 1, 1, X, X, X, 1, X, *[1] * 10, X, X, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("task", cityscapes.TASKS)
+def test_cityscapes_ids(tmp_path, task):
+    source = cityscapes.source(
+        write_cityscapes(tmp_path, np.arange(34, dtype=np.uint8)[None]), task=task
+    )
+    assert {n: [f.key for f in frames] for n, frames in source.splits.items()} == {
+        "train": ["aachen_000000_000019"],
+        "val": ["munster_000000_000019"],
+    }
+    assert read(source, "val").tolist() == [CITYSCAPES_IDS[task]]
+    assert source.labels.names[0] == "road" and source.labels.drivable_ids == [0]
+
+
+def test_cityscapes_names_and_colours_are_the_official_ones():
+    by_name = {c.name: c.color for c in CITYSCAPES_19.classes}
+    assert len(by_name) == 19 and CITYSCAPES_19.names[13] == "car"
+    assert by_name["traffic light"] == (250, 170, 30) and by_name["bicycle"] == (119, 11, 32)
+
+
+def test_cityscapes_refuses_ids_and_folders_that_are_not_its_own(tmp_path):
+    data = write_cityscapes(tmp_path / "city", np.full((4, 4), 34, np.uint8))
+    with pytest.raises(InputError, match=r"labelIds\.png: ids \[34\].*Cityscapes has 0 to 33"):
+        read(cityscapes.source(data))
+    (data / "gtFine").rename(data / "gtCoarse")
+    with pytest.raises(InputError, match="gtFine: no such folder"):
+        cityscapes.source(data)
+
+
+# KITTI road.
+MAGENTA, RED, BLACK = (255, 0, 255), (255, 0, 0), (0, 0, 0)
+
+
+def write_kitti(root):
+    """um_000000 has lane and road; uu_000003 and umm_000001 have road only."""
+    for key in ("um_000000", "umm_000001", "uu_000003"):
+        write_png(root / f"training/image_2/{key}.png", np.zeros((1, 4, 3), np.uint8))
+        road = np.array([[MAGENTA, MAGENTA, RED, BLACK]], np.uint8)
+        write_png(root / f"training/gt_image_2/{key.replace('_', '_road_')}.png", road)
+    lane = np.array([[MAGENTA, RED, RED, RED]], np.uint8)
+    write_png(root / "training/gt_image_2/um_lane_000000.png", lane)
+    return root
+
+
+def test_kitti_road_takes_all_frames(tmp_path):
+    source = kitti_road.source(write_kitti(tmp_path))
+    assert [f.key for f in source.splits["train"]] == ["um_000000", "umm_000001", "uu_000003"]
+    for number in range(3):
+        assert read(source, number=number).tolist() == [[0, 0, 1, IGNORE_ID]]
+    assert source.labels.names == ["road", "background"]
+
+
+def test_kitti_lane_takes_the_frames_that_have_one(tmp_path):
+    data = write_kitti(tmp_path)
+    source = kitti_road.source(data, task="lane")
+    assert [f.key for f in source.splits["train"]] == ["um_000000"]
+    assert read(source).tolist() == [[0, 1, 2, IGNORE_ID]]
+    assert source.labels.names == ["ego_lane", "other_road", "background"]
+    assert source.labels.drivable_ids == [0]
+    lane = np.array([[MAGENTA, BLACK, BLACK, RED]], np.uint8)
+    write_png(data / "training/gt_image_2/um_lane_000000.png", lane)
+    assert read(source).tolist() == [[0, IGNORE_ID, IGNORE_ID, IGNORE_ID]]
+    frame = pickle.loads(pickle.dumps(source.splits["train"][0]))
+    assert frame.where.endswith("um_lane_000000.png") and fingerprint(frame.label)
+
+
+def test_kitti_refuses_other_colours_and_missing_labels(tmp_path):
+    data = write_kitti(tmp_path)
+    path = data / "training/gt_image_2/um_road_000000.png"
+    write_png(path, np.array([[MAGENTA, (0, 255, 0), RED, RED]], np.uint8))
+    with pytest.raises(InputError, match=r"colour \(0, 255, 0\) at row 0, column 1"):
+        read(kitti_road.source(data))
+    (data / "training/gt_image_2/uu_road_000003.png").unlink()
+    with pytest.raises(InputError, match=r"uu_000003\.png: image without a mask"):
+        kitti_road.source(data)
+    assert len(kitti_road.source(data, skip_unpaired=True).splits["train"]) == 2
