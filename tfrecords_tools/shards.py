@@ -18,7 +18,7 @@ import numpy as np
 from kseg import preprocess
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
-from tfrecords_tools.datasets import Frame, fingerprint
+from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
 JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
 
@@ -83,12 +83,12 @@ def write_shard(job, folder, progress=lambda frames: None):
                     bad.append(entry)
                 else:
                     writer.write(example)
-                    ids += np.bincount(mask.ravel(), minlength=256)
+                    ids += count_ids(mask)
                     sizes.add(mask.shape)
                     examples += 1
                 progress(1)
-    except tf.errors.OpError as error:  # A full disk reaches us under TensorFlow's own names.
-        raise OSError(None, error.message, str(path)) from error
+    except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
+        raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
     with partial.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     done = ShardReport(
@@ -188,9 +188,10 @@ def _read_image(path):
 
 
 def _check_ids(mask, labels, path):
-    wrong = np.unique(mask[(mask >= len(labels.classes)) & (mask != IGNORE_ID)])
-    if wrong.size:
+    present = np.flatnonzero(count_ids(mask))
+    wrong = [int(i) for i in present if i >= len(labels.classes) and i != IGNORE_ID]
+    if wrong:
         raise InputError(
-            f"{path}: ids {wrong[:5].tolist()} in the mask; {labels.name} has 0 to "
+            f"{path}: ids {wrong[:5]} in the mask; {labels.name} has 0 to "
             f"{len(labels.classes) - 1}, and {IGNORE_ID} for ignored pixels"
         )

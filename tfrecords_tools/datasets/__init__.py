@@ -141,6 +141,12 @@ def read_ids(path):
     return mask
 
 
+def count_ids(mask):
+    """Counts the ids of a (H, W) uint8 mask: (256,) int64."""
+    # Ten times faster than np.bincount; its float32 is exact to 2**24 pixels, which no frame has.
+    return cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
 def read_table(path, table, what):
     """Reads a PNG of ids through `table` {id in the file: class id}: (H, W) uint8.
 
@@ -148,7 +154,7 @@ def read_table(path, table, what):
     """
     ids = read_ids(path)
     known = table | {IGNORE_ID: IGNORE_ID}
-    wrong = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel())) if i not in known]
+    wrong = [int(i) for i in np.flatnonzero(count_ids(ids)) if i not in known]
     if wrong:
         raise InputError(
             f"{path}: ids {wrong[:5]} in the mask; {what} has {min(table)} to {max(table)}, and "
