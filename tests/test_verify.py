@@ -316,6 +316,16 @@ def test_groups_hold_all_copies_and_blank_frames_are_one_group():
     assert duplicates.groups(thumbnails) == [[3, 7, 21], [10, 11]]
 
 
+def test_a_pedestrian_or_another_exposure_makes_another_picture():
+    frame = duplicates.thumbnail(picture(3)) // 2
+    pedestrian, exposure, noise = frame.copy(), frame + 4, frame.copy()
+    pedestrian[14:17, 9] += 40
+    noise[::2] += 2
+    stack = np.array([frame, pedestrian, exposure, noise])
+    assert duplicates.same_picture(frame, stack).tolist() == [True, False, False, True]
+    assert duplicates.groups(stack) == [[0, 3]]
+
+
 def test_frames_of_a_video_are_not_doubles(shared_data, tmp_path, capsys):
     # CamVid: parts of its sequences have frames 0.07 s apart.
     flags = ["--source", "camvid", "--data", shared_data / "camvid", "--out", tmp_path / "x"]

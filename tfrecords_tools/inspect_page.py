@@ -113,7 +113,7 @@ def _share(values, class_id, whole):
     seen = present / max(1, len(values.keys))
     return (
         f"<td>{share:.1%}<div class=bar style=width:{share:.1%}></div>"
-        f"<small>{count:,} px</small><small>in {seen:.0%} of frames</small></td>"
+        f"<small>{count:,} px</small><small>in {escape(_rounded(seen))} of frames</small></td>"
     )
 
 
@@ -137,7 +137,9 @@ def _heat_maps(whole, measured):
 
 
 def _heat_figure(name, split, heat, top):
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    # Where many cells are as frequent, the one nearest to their middle.
+    cells = np.argwhere(heat >= 0.98 * heat.max())
+    row, column = min(cells, key=lambda cell: ((cell - cells.mean(axis=0)) ** 2).sum())
     down, across = (row + 0.5) / heat.shape[0], (column + 0.5) / heat.shape[1]
     told = (
         f"most often {down:.0%} down and {across:.0%} across, in {heat.max():.0%} of frames"
@@ -231,7 +233,7 @@ def _frame(whole, measured, split, number, image, mask):
     key, luma = measured[split].keys[number], measured[split].luma[number]
     shares = np.bincount(mask.ravel(), minlength=256) / mask.size
     told = ", ".join(
-        f"{name} {shares[i]:.0%}" for i, name in enumerate(whole.labels.names) if shares[i]
+        f"{name} {_rounded(shares[i])}" for i, name in enumerate(whole.labels.names) if shares[i]
     )
     picture = data_uri(patterned(image, mask, whole.labels), "jpeg")
     alt = escape(f"Frame {key} with its labels: {told}", quote=True)
@@ -239,3 +241,10 @@ def _frame(whole, measured, split, number, image, mask):
         f'<figure><img src="{picture}" alt="{alt}" loading="lazy"><figcaption>{escape(split)}, '
         f"{escape(key)}, luma {luma:.0f}: {escape(told)}</figcaption></figure>"
     )
+
+
+def _rounded(share):
+    """Percent without decimals; what is there is never 0 %, what lacks something never 100 %."""
+    if 0 < share < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
