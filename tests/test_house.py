@@ -68,6 +68,8 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.export",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
+        "tfrecords_tools.inspect",
+        "tfrecords_tools.verify",
     ],
 )
 def test_help_answers_without_tensorflow_and_shows_examples(module):

@@ -1,0 +1,160 @@
+"""python -m tfrecords_tools.inspect: how a folder of TFRecord shards looks, as table and page."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kseg import manifest
+from kseg.errors import InputError, run
+from kseg.labels import IGNORE_ID
+
+EXAMPLES = """examples:
+  python -m tfrecords_tools.inspect data/demo-144x256
+  python -m tfrecords_tools.inspect data/bdd100k --frames 40 --seed 1 --out bdd100k.html
+
+Prints class shares and brightness per split, and writes one HTML file that needs nothing else:
+class shares, heat maps of where each class lies, brightness with a proposal for a day/night split,
+and frames with their labels, drawn at random from dark to bright. The file lies beside DIR, as
+DIR.inspect.html, since DIR itself is what build made and its manifest tells, no more and no less;
+`verify` does not mind if you put it inside.
+"""
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m tfrecords_tools.inspect",
+        description="Shows what a data set made by tfrecords_tools.build holds.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", metavar="DIR", help="folder of shards and manifest.json")
+    parser.add_argument("--out", metavar="FILE", help="the page (default: DIR.inspect.html)")
+    parser.add_argument(
+        "--frames", type=int, default=12, metavar="N", help="frames to show (default: 12)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of their choice (default: 0)")
+    args = parser.parse_args(argv)
+    folder, out = _paths(args)
+    whole = manifest.read(folder)
+    measured = _measure(folder, whole)
+    _print_table(whole, measured, folder)
+    _write(out, _page(folder, whole, measured, args))
+    print(f"page in {out}")
+    return 0
+
+
+def _paths(args):
+    """Returns (folder, path of the page). Raises InputError before any work is done."""
+    if args.frames < 0:
+        raise InputError(f"--frames {args.frames}: expected at least 0")
+    folder = Path(args.data)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    absolute = folder.resolve()  # "." has no name of its own.
+    out = Path(args.out) if args.out else absolute.with_name(f"{absolute.name}.inspect.html")
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise InputError(f"{out}: expected a file name in an existing folder; choose another --out")
+    return folder, out
+
+
+def _measure(folder, whole):
+    """Returns {split: Measured}."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from tfrecords_tools.measure import measure_split
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        measured = {}
+        for name, split in whole.splits.items():
+            task = progress.add_task(f"reading {name}", total=split.examples)
+            measured[name] = measure_split(
+                folder, whole, name, lambda task=task: progress.advance(task)
+            )
+    return measured
+
+
+def disagreements(whole, measured):
+    """Returns a line for each split that is not what the manifest says."""
+    lines = []
+    for name, split in whole.splits.items():
+        values, classes = measured[name], len(whole.labels.classes)
+        counted = (len(values.keys), *values.counts[:classes], values.counts[IGNORE_ID])
+        if tuple(map(int, counted)) != (split.examples, *split.pixels, split.ignored):
+            lines.append(
+                f"split '{name}' is not what {manifest.FILE_NAME} says; run "
+                "python -m tfrecords_tools.verify"
+            )
+    return lines
+
+
+def _page(folder, whole, measured, args):
+    """Returns the HTML page."""
+    from tfrecords_tools import inspect_page
+    from tfrecords_tools.measure import choose, load_frames
+
+    chosen = choose(measured, args.frames, args.seed)
+    loaded = {}
+    for name in {split for split, _ in chosen}:
+        numbers = [number for split, number in chosen if split == name]
+        frames = load_frames(folder, whole, name, numbers)
+        loaded |= {(name, number): frame for number, frame in frames.items()}
+    frames = [(split, number, *loaded[split, number]) for split, number in chosen]
+    return inspect_page.page(
+        folder.resolve().name, whole, measured, frames, disagreements(whole, measured)
+    )
+
+
+def _write(out, page):
+    """Writes under a temporary name, then renames: a page that is there is whole."""
+    partial = out.with_name(out.name + ".partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{error.filename or out}: {error.strerror}") from error
+
+
+def _print_table(whole, measured, folder):
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    # escape: rich would take [names] in brackets for its own markup.
+    table = Table("", title=escape(f"{folder}: {whole.dataset}"))
+    for name in measured:
+        table.add_column(escape(name), justify="right")
+    rows = [_column(values, len(whole.labels.classes)) for values in measured.values()]
+    heads = (
+        "frames",
+        *map(escape, whole.labels.names),
+        "ignored",
+        "luma, median",
+        "luma, 5 % to 95 %",
+    )
+    for row in zip(heads, *rows, strict=True):
+        table.add_row(*row)
+    Console().print(table)
+    for line in disagreements(whole, measured):
+        print(f"warning: {folder}: {line} {folder}")
+
+
+def _column(values, classes):
+    """What the table says of one split, from top to bottom."""
+    counts = values.counts[:classes]
+    low, middle, high = np.percentile(values.luma if len(values.luma) else [0], (5, 50, 95))
+    return [
+        f"{len(values.keys):,}",
+        *(f"{share:.1%}" for share in counts / max(1, counts.sum())),
+        f"{values.counts[IGNORE_ID] / max(1, values.counts.sum()):.1%}",
+        f"{middle:.0f}",
+        f"{low:.0f} to {high:.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
