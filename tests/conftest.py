@@ -1,5 +1,6 @@
 """Data and models that tests share: one tiny data set, one training run, one conversion."""
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -149,3 +150,16 @@ def assert_one_line(capsys, *parts):
     assert len(lines) == 1, lines
     for part in parts:
         assert str(part) in lines[0]
+
+
+def write_shard(path, examples):
+    """Writes serialized examples as they are to one TFRecord file. Returns its manifest.Shard."""
+    import tensorflow as tf
+
+    from kseg import manifest
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example)
+    data = path.read_bytes()
+    return manifest.Shard(path.name, len(examples), hashlib.sha256(data).hexdigest(), len(data))

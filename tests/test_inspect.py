@@ -10,8 +10,8 @@ import pytest
 
 from kseg import manifest, records
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
-from tests.conftest import assert_one_line, command
-from tfrecords_tools import build, inspect, inspect_pictures, measure
+from tests.conftest import assert_one_line, command, write_shard
+from tfrecords_tools import inspect, inspect_pictures, measure
 
 SIZE = (32, 64)
 VOID = {"img", "meta"}  # Tags without an end.
@@ -42,7 +42,7 @@ def grays(tmp_path):
             records.encode(f"{name}&{i}", png(gray(30 if i < 20 else 140)), png(mask), SIZE)
             for i, mask in enumerate(whole)
         ]
-        shard = build.write_shard(folder / f"grays-{name}.tfrecord-00000-of-00001", examples)
+        shard = write_shard(folder / f"grays-{name}.tfrecord-00000-of-00001", examples)
         counts = np.bincount(np.concatenate(whole).ravel(), minlength=256).tolist()
         splits[name] = manifest.Split(len(whole), tuple(counts[:3]), counts[IGNORE_ID], (shard,))
     whole = manifest.Manifest("grays", BDD100K_DRIVABLE, SIZE, splits, {})

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kseg import manifest, records
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID
-from tests.conftest import assert_one_line, command
+from tests.conftest import assert_one_line, command, write_shard
 from tfrecords_tools import build, checks, duplicates, verify
 
 SIZE = (96, 160)  # Smaller ones do not survive JPEG well enough to be recognised.
@@ -76,7 +76,7 @@ def write(folder, frames, damage=lambda split: {}):
         for number, group in enumerate(groups):
             path = folder / f"x-{name}.tfrecord-{number:05d}-of-{len(groups):05d}"
             examples = [f if isinstance(f, bytes) else f.encode() for f in group]
-            shards.append(build.write_shard(path, examples))
+            shards.append(write_shard(path, examples))
         half = (rows - 2) * columns // 2
         pixels = tuple(len(whole) * n for n in (half, columns, half))
         split = manifest.Split(len(whole), pixels, len(whole) * columns, tuple(shards))

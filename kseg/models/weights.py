@@ -1,5 +1,7 @@
 """Loading a weights file as a whole or not at all."""
 
+import warnings
+
 from kseg.errors import InputError
 
 
@@ -10,7 +12,10 @@ def load(model, path, wanted):
     another architecture.
     """
     try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Keras warns, layer by layer, of what it leaves at random before it gives up.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: does not hold {wanted} ({reason})") from error
