@@ -12,7 +12,7 @@ import tensorflow as tf
 from kseg import manifest, records
 from kseg.labels import IGNORE_ID
 from tests.conftest import ROOT, assert_one_line, command, write_bdd100k
-from tfrecords_tools import build
+from tfrecords_tools import build, conversion
 
 
 def run_build(data, out, *flags, source="bdd100k"):
@@ -40,7 +40,7 @@ def test_without_size_every_frame_arrives_untouched(bdd100k, tmp_path):
 
 
 def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "SHARD_EXAMPLES", 4)
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
     whole = manifest.read(tmp_path / "out")
     assert whole.size == (60, 100) and set(whole.splits) == {"train", "val"}
@@ -247,7 +247,7 @@ def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, 
     kept = {key for split in ("train", "val") for key in read(tmp_path / "out", split)}
     every = {f"train{i}" for i in range(6)} | {f"val{i}" for i in range(3)}
     assert kept == every - {"train1", "train4", "val2"}
-    lines = (tmp_path / "out" / build.QUARANTINE).read_text().splitlines()
+    lines = (tmp_path / "out" / conversion.QUARANTINE).read_text().splitlines()
     reasons = {entry["key"]: entry["reason"] for entry in map(json.loads, lines)}
     assert set(reasons) == {"train1", "train4", "val2"}
     for (name, *parts), key in zip(words, ("train1", "train4", "val2"), strict=True):
@@ -258,7 +258,7 @@ def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, 
 def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
     bdd100k, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(build, "SHARD_EXAMPLES", 2)
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
     path = bdd100k / "images/100k/train/train1.jpg"
     good = path.read_bytes()
     truncated_jpeg(bdd100k)
@@ -270,7 +270,7 @@ def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
     assert run_build(bdd100k, tmp_path / "out") == 0
     assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
     assert len(read(tmp_path / "out", "train")) == 6
-    assert not (tmp_path / "out" / build.QUARANTINE).exists()
+    assert not (tmp_path / "out" / conversion.QUARANTINE).exists()
 
 
 def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_path):
@@ -291,8 +291,9 @@ def checksums(folder):
 def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 600}, size=(36, 60))
     code = (
-        "import sys, time; from tfrecords_tools import build, shards; from kseg.errors import run\n"
-        "build.SHARD_EXAMPLES = 100; convert = shards.convert_frame\n"
+        "import sys, time; from kseg.errors import run\n"
+        "from tfrecords_tools import build, conversion, shards\n"
+        "conversion.SHARD_EXAMPLES = 100; convert = shards.convert_frame\n"
         "def slow(*a):\n    time.sleep(0.01); return convert(*a)\n"
         "shards.convert_frame = slow; sys.exit(run(build.main))"
     )
@@ -308,7 +309,7 @@ def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
     done = {p: p.stat().st_mtime_ns for p in partial.glob("*-of-00006")}
     assert 2 <= len(done) < 6
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "SHARD_EXAMPLES", 100)
+        patch.setattr(conversion, "SHARD_EXAMPLES", 100)
         for name in ("out", "whole"):
             assert run_build(data, tmp_path / name, "--workers", 1) == 0
     assert checksums(tmp_path / "out") == checksums(tmp_path / "whole")
@@ -318,7 +319,7 @@ def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
 
 
 def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "SHARD_EXAMPLES", 3)
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
     assert run_build(bdd100k, tmp_path / "here", "--workers", 1) == 0
     assert run_build(bdd100k, tmp_path / "pool", "--workers", 2) == 0
     assert checksums(tmp_path / "here") == checksums(tmp_path / "pool")
@@ -328,7 +329,7 @@ def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, m
 
 
 def test_an_error_in_a_pool_ends_it_with_one_line(bdd100k, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(build, "SHARD_EXAMPLES", 3)
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
     # A folder where a shard must go: writable to nobody, root included.
     (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
     assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
@@ -338,7 +339,7 @@ def test_an_error_in_a_pool_ends_it_with_one_line(bdd100k, tmp_path, monkeypatch
 def test_tfds_opens_the_same_examples(bdd100k, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
-    monkeypatch.setattr(build, "SHARD_EXAMPLES", 4)
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
     builder = tfds.builder_from_directory(tmp_path / "out")
     assert builder.info.splits["train"].num_examples == 6
@@ -371,8 +372,13 @@ def test_what_a_killed_build_left_is_not_a_data_set_and_does_not_disturb(bdd100k
     partial = tmp_path / "out.partial"
     partial.mkdir()
     (partial / "bdd100k_drivable-train.tfrecord-00000-of-00001.partial").write_bytes(b"half")
+    (partial / "bdd100k_drivable-train.tfrecord-00000-of-00009").write_bytes(b"of another plan")
     assert run_build(bdd100k, tmp_path / "out") == 0
-    assert not partial.exists() and not list((tmp_path / "out").glob("*.partial"))
+    assert not partial.exists()
+    # Nor the shard of an older plan, which nothing lists any more.
+    left = {p.name for p in (tmp_path / "out").glob("*.tfrecord*")}
+    listed = manifest.read(tmp_path / "out").splits.values()
+    assert left == {shard.name for split in listed for shard in split.shards}
     assert len(read(tmp_path / "out", "train")) == 6
 
 

@@ -6,25 +6,15 @@ finished, and the same command again continues with the missing shards.
 """
 
 import argparse
-import hashlib
-import json
-import os
-import random
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from kseg import manifest, preprocess
+from kseg import preprocess
 from kseg.errors import InputError, run
-from kseg.labels import IGNORE_ID
-from tfrecords_tools import runners, shards, tfds_metadata
+from tfrecords_tools import conversion
 from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, folder, kitti_road
 
 TASKED = {"camvid": camvid, "cityscapes": cityscapes, "kitti-road": kitti_road}
-SHARD_EXAMPLES = 256
-FRAMES_PER_WORKER = 400
-QUARANTINE = "quarantine.jsonl"
 
 EXAMPLES = """examples:
   the demo set:        python -m tfrecords_tools.demo --out data/demo
@@ -48,15 +38,15 @@ more than --max-bad of all are, the build fails. exit codes: 0 done, 2 bad input
 def main(argv=None):
     args = _parse(argv)
     source = _open_source(args)
-    splits = _divide(source.splits, args.split, args.limit, args.seed)
-    jobs = _plan(source, splits, args)
-    request = _request(args, source, jobs)
+    splits = conversion.divide(source.splits, args.split, args.limit, args.seed)
+    jobs = conversion.plan(source, splits, args)
+    request = conversion.describe_request(args, source, jobs)
     out = Path(args.out)
-    if _already_built(out, request):
+    if conversion.already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
         return 0
     try:
-        built = _build(source, jobs, request, args, out)
+        built = conversion.convert(source, jobs, request, args, out)
     except OSError as error:
         reason = error.strerror or "cannot be written"
         raise InputError(
@@ -178,156 +168,6 @@ def _open_source(args):
     return folder.source(args.data, skip_unpaired=args.skip_unpaired)
 
 
-def _divide(splits, shares, limit, seed):
-    """Returns {split: frames}, the source's own or a random one, in the order of writing.
-
-    The order is shuffled: neighbours in a video land in different shards.
-    """
-    if limit or shares:
-        pool = [(name, frame) for name, frames in splits.items() for frame in frames]
-        random.Random(seed).shuffle(pool)
-        pool = pool[:limit]
-        splits = {n: [f for name, f in pool if name == n] for n in splits}
-    if shares:
-        frames = [frame for _, frame in pool]
-        if len({f.key for f in frames}) < len(frames):
-            raise InputError("--split: the same frame name is in two splits; rename one of them")
-        val, test = (round(share * len(frames)) for share in shares[1:])
-        train = len(frames) - val - test
-        parts = {"train": frames[:train], "val": frames[train : train + val]}
-        splits = parts | {"test": frames[train + val :]}
-    splits = {name: list(frames) for name, frames in splits.items() if frames}
-    for frames in splits.values():
-        random.Random(seed).shuffle(frames)
-    return splits
-
-
-def _plan(source, splits, args):
-    """Returns {split: ShardJobs}. Shard names follow TFDS, so that its tools open the folder."""
-    # TFDS knows a data set by a name without hyphens.
-    dataset = source.name.replace("-", "_")
-    size = tuple(args.size) if args.size else None
-    jobs = {}
-    for split, frames in splits.items():
-        groups = [frames[i : i + SHARD_EXAMPLES] for i in range(0, len(frames), SHARD_EXAMPLES)]
-        jobs[split] = [
-            shards.ShardJob(
-                f"{dataset}-{split}.tfrecord-{number:05d}-of-{len(groups):05d}",
-                tuple(group),
-                source.labels,
-                source.read_mask,
-                size,
-                args.fit,
-            )
-            for number, group in enumerate(groups)
-        ]
-    return jobs
-
-
-def _request(args, source, jobs):
-    """What was asked for, as JSON: equal requests give equal shards."""
-    asked = ("source", "task", "size", "fit", "split", "limit", "seed")
-    digests = [job.digest() for split in jobs.values() for job in split]
-    inputs = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {name: getattr(args, name) for name in asked} | {
-        "labels": source.origin,
-        "inputs": inputs,
-    }
-
-
-def _already_built(out, request):
-    """True when OUT holds this very data set. Raises InputError when it holds anything else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    if (out / manifest.FILE_NAME).is_file() and manifest.read(out).request == request:
-        return True
-    raise InputError(
-        f"{out}: already exists and holds something else; choose another --out or remove it first"
-    )
-
-
-def _build(source, jobs, request, args, out):
-    """Writes what is missing to OUT.partial, then renames it to OUT. Returns the Manifest."""
-    partial = out.with_name(out.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    every = [job for split in jobs.values() for job in split]
-    missing = [job for job in every if not shards.finished(job, partial)]
-    if len(missing) < len(every):
-        print(f"{partial}: continuing, {len(every) - len(missing)} of {len(every)} shards are done")
-    _run(missing, partial, args)
-    reports = {split: [shards.report(job, partial) for job in jobs[split]] for split in jobs}
-    _quarantine(reports, partial, args.max_bad)
-    built = _manifest(source, jobs, reports, request)
-    tfds_metadata.write(partial, built, source.card)
-    (partial / manifest.FILE_NAME).write_text(built.to_json())
-    shards.tidy(every, partial)
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
-    return built
-
-
-def _run(jobs, partial, args):
-    """Runs the jobs under one progress bar, in the place that the flags name."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    if args.beam_runner:
-        runners.run_beam(jobs, partial, args.beam_runner, args.beam_options)
-        return
-    frames = sum(len(job.frames) for job in jobs)
-    # Each process spends seconds on importing TensorFlow: a few hundred frames pay for that.
-    workers = args.workers or min(os.cpu_count(), 1 + frames // FRAMES_PER_WORKER)
-    workers = min(workers, len(jobs))
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("frames", total=frames)
-
-        def progress(count):
-            bar.advance(task, count)
-
-        if workers > 1:
-            runners.run_pool(jobs, partial, progress, workers)
-        else:
-            runners.run_here(jobs, partial, progress)
-
-
-def _quarantine(reports, partial, max_bad):
-    """Lists the frames left out. Raises InputError when they are more than max_bad per cent."""
-    every = [report for split in reports.values() for report in split]
-    bad = [entry for report in every for entry in report.bad]
-    path = partial / QUARANTINE
-    path.unlink(missing_ok=True)
-    if not bad:
-        return
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in bad))
-    total = len(bad) + sum(report.examples for report in every)
-    share = 100 * len(bad) / total
-    if share > max_bad:
-        raise InputError(
-            f"{len(bad)} of {total} frames cannot be used ({share:.2g} %, --max-bad is "
-            f"{max_bad:g}); first: {bad[0]['reason']}; all are in {path}; mend them and run the "
-            "same command again"
-        )
-
-
-def _manifest(source, jobs, reports, request):
-    sizes = {size for split in reports.values() for report in split for size in report.sizes}
-    splits = {}
-    for split, done in reports.items():
-        ids = np.sum([report.ids for report in done], axis=0)
-        splits[split] = manifest.Split(
-            examples=sum(report.examples for report in done),
-            pixels=tuple(int(n) for n in ids[: len(source.labels.classes)]),
-            ignored=int(ids[IGNORE_ID]),
-            shards=tuple(
-                manifest.Shard(job.name, report.examples, report.sha256, report.bytes)
-                for job, report in zip(jobs[split], done, strict=True)
-            ),
-        )
-    size = sizes.pop() if len(sizes) == 1 else None
-    return manifest.Manifest(source.name, source.labels, size, splits, request)
-
-
 def _print_summary(built, out):
     from rich.console import Console
     from rich.table import Table
@@ -341,9 +181,10 @@ def _print_summary(built, out):
         ignored = f"{split.ignored / total:.1%}"
         table.add_row(name, str(split.examples), str(len(split.shards)), *shares, ignored)
     Console().print(table)
-    if (out / QUARANTINE).is_file():
-        count = len((out / QUARANTINE).read_text().splitlines())
-        print(f"{count} frames could not be used and were left out; why: {out / QUARANTINE}")
+    quarantine = out / conversion.QUARANTINE
+    if quarantine.is_file():
+        count = len(quarantine.read_text().splitlines())
+        print(f"{count} frames could not be used and were left out; why: {quarantine}")
 
 
 if __name__ == "__main__":

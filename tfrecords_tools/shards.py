@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ def write_shard(job, folder, progress=lambda frames: None):
     import tensorflow as tf
 
     path = Path(folder) / job.name
-    partial = path.with_name(path.name + ".partial")
+    # A name of its own: on a cluster the same job may run twice at once.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
     try:
         with tf.io.TFRecordWriter(str(partial)) as writer:
@@ -88,6 +90,7 @@ def write_shard(job, folder, progress=lambda frames: None):
                     examples += 1
                 progress(1)
     except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
+        partial.unlink(missing_ok=True)
         raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
     with partial.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -127,12 +130,19 @@ def report(job, folder):
     return ShardReport(**document)
 
 
-def tidy(jobs, folder):
-    """Removes the reports once the manifest says the same, and what killed workers left."""
+def clear_strangers(jobs, folder):
+    """Removes what killed workers left half-written, and shards of another plan."""
+    paths = [Path(folder) / job.name for job in jobs]
+    known = {*paths, *map(_report_path, paths)}
+    for path in Path(folder).glob("*.tfrecord-*"):
+        if path not in known:
+            path.unlink()
+
+
+def remove_reports(jobs, folder):
+    """Removes the reports; by then the manifest says the same."""
     for job in jobs:
         _report_path(Path(folder) / job.name).unlink(missing_ok=True)
-    for leftover in Path(folder).glob("*.partial"):
-        leftover.unlink()
 
 
 def convert_frame(frame, job):
