@@ -2,6 +2,7 @@
 
 RUN/config.json          the whole Config
 RUN/labels.json          the classes
+RUN/data.json            what the data set was built from
 RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
 RUN/last/                weights, optimizer and progress of the last whole epoch, to resume
 RUN/history.csv          one line per epoch
@@ -38,24 +39,25 @@ def build_model(config, labels, encoder_weights="none"):
     )
 
 
-def start_run(run, config, labels):
-    """Makes RUN with its config and labels, or finds it made with the very same ones.
+def start_run(run, config, whole):
+    """Makes RUN for a Config and the Manifest of its data, or finds it made for the very same.
 
     Raises InputError when the folder holds another run or anything else.
     """
     run = Path(run)
     if (run / "config.json").is_file():
-        before = configs.read(run / "config.json")
-        if before != config or read_labels(run) != labels:
+        before, then = configs.read(run / "config.json"), _read_json(run / "data.json")
+        if before != config or then != whole.request or read_labels(run) != whole.labels:
             raise InputError(
-                f"{run}: holds a run with another config or other classes ("
+                f"{run}: holds a run with another config or other data ("
                 f"{_difference(before, config)}); choose another --out or remove it first"
             )
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise InputError(f"{run}: already exists and is no run of kseg; choose another --out")
     run.mkdir(parents=True, exist_ok=True)
-    write(run / "labels.json", json.dumps(labels.to_dict(), indent=1) + "\n")
+    write(run / "labels.json", json.dumps(whole.labels.to_dict(), indent=1) + "\n")
+    write(run / "data.json", json.dumps(whole.request, indent=1) + "\n")
     write(run / "config.json", config.to_json())
 
 
@@ -71,11 +73,14 @@ def read_run(run):
 
 def read_labels(run):
     path = Path(run) / "labels.json"
+    return LabelSet.from_dict(_read_json(path), where=str(path))
+
+
+def _read_json(path):
     try:
-        document = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    return LabelSet.from_dict(document, where=str(path))
 
 
 def load(run):
@@ -174,4 +179,4 @@ def _difference(before, now):
     changed = [
         f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]
     ]
-    return "; ".join(changed) or "classes differ"
+    return "; ".join(changed) or "the data set was built anew from other files"

@@ -65,6 +65,7 @@ class Config:
         _require(min(self.size) >= 32, "size", self.size, "at least 32 x 32")
         for name in ("batch_size", "epochs", "decoder_channels"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 up to 2**31")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(0.05 <= self.encoder_alpha <= 2, "encoder_alpha", self.encoder_alpha, "0.05 to 2")
         _require(0 <= self.color_jitter < 1, "color_jitter", self.color_jitter, "0 up to 1")
@@ -186,7 +187,7 @@ def resolve(args):
 
 def _add_flag(group, spec):
     flag, kind = "--" + spec.name.replace("_", "-"), _kind(spec)
-    text = f"{spec.metadata['help']} (default {_shown(spec.default)})"
+    text = f"{spec.metadata['help']} (demo: {_shown(getattr(demo(), spec.name))})"
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif kind is tuple:

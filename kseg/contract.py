@@ -40,7 +40,7 @@ class Contract:
     contract_version: int = VERSION
 
     def to_json(self):
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text, where):

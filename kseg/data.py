@@ -11,15 +11,19 @@ from kseg.errors import InputError
 _SHUFFLE_BUFFER = 4096  # Serialized examples, some 100 MB at most.
 
 
-def open_split(config, name):
+def open_split(config, name, labels=None):
     """Returns (Manifest, shard paths) of one split of config.data.
 
-    Raises InputError when the split is not there, when a shard is missing or of another size, or
-    when the frames were resized by another rule than config.fit.
+    Raises InputError when the split is not there, when a shard is missing or of another size, when
+    the frames were resized by another rule than config.fit, or when the classes are not `labels`'.
     """
     folder = config.data
     whole = manifest.read(folder)
     _check_fit(config, whole)
+    if labels and whole.labels.names != labels.names:
+        raise InputError(
+            f"{folder}: its classes are {whole.labels.names}, the run's {labels.names}"
+        )
     if name not in whole.splits:
         raise InputError(f"{folder}: no split '{name}'; it has {', '.join(whole.splits)}")
     paths = []

@@ -10,12 +10,18 @@ class InputError(ValueError):
 def run(main):
     """Calls `main()` as a command.
 
-    Returns its exit code (None is 0); 2 after printing an InputError, 130 after Ctrl-C.
+    Returns its exit code (None is 0); 2 after printing an InputError or what the system says of a
+    file (no such folder, no permission, disk full), 130 after Ctrl-C.
     """
     try:
         return main() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

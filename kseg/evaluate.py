@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from kseg.errors import InputError, run
+from kseg.errors import run
 
 EXAMPLES = """examples:
   python -m kseg.evaluate runs/demo
@@ -50,15 +50,11 @@ def evaluate(args):
     checkpoints.read_run(args.run)  # Fails on bad input before the model is built.
     import dataclasses
 
-    from kseg import data, manifest, metrics
+    from kseg import data, metrics
 
     model, config, labels = checkpoints.load(args.run)
     config = dataclasses.replace(config, data=args.data or config.data)
-    whole = manifest.read(config.data)
-    if whole.labels.names != labels.names:
-        raise InputError(
-            f"{config.data}: its classes are {whole.labels.names}, the run's {labels.names}"
-        )
+    whole, _ = data.open_split(config, args.split, labels)
     frames = data.labelled_frames(config, args.split)
     total = whole.splits[args.split].examples
     pictures = Path(args.run) / f"overlays-{args.split}"
@@ -84,14 +80,15 @@ def evaluate(args):
         "confusion": confusion.tolist(),
     }
     path = Path(args.run) / f"evaluation-{args.split}.json"
-    checkpoints.write(path, json.dumps(report, indent=1) + "\n")
+    checkpoints.write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(f"numbers in {path}" + (f", pictures in {pictures}" if args.overlays else ""))
     return 0
 
 
 def _spread(total, count):
     """Returns `count` frame numbers spread evenly over 0..total-1, as a set."""
-    return {round(i * (total - 1) / max(1, count - 1)) for i in range(min(count, total))}
+    count = min(count, total)
+    return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
 
 
 def _score_model(model, frames, batches, labels, pictures, chosen):
@@ -145,8 +142,12 @@ def _print_table(results, title):
     for name in names:
         table.add_column(_HEADINGS.get(name, name.removeprefix("iou/")), justify="right")
     for row, values in results.items():
-        table.add_row(row, *(f"{100 * values[name]:.2f}" for name in names))
+        table.add_row(row, *(_percent(values[name]) for name in names))
     Console().print(table)
+
+
+def _percent(score):
+    return "-" if score is None else f"{100 * score:.2f}"
 
 
 if __name__ == "__main__":

@@ -62,13 +62,15 @@ def export(args):
     if out.suffix != ".tflite" or not out.parent.is_dir():
         raise InputError(f"--out {out}: expected NAME.tflite in a folder that exists")
     model, config, labels = checkpoints.load(args.run)
-    config = dataclasses.replace(config, data=args.data or config.data)
-    whole, _ = data.open_split(config, args.split)
+    checked_on = dataclasses.replace(config, data=args.data or config.data)
+    whole, _ = data.open_split(checked_on, args.split, labels)
     count = min(args.frames, whole.splits[args.split].examples)
-    frames = data.labelled_frames(config, args.split).unbatch().take(count).batch(1)
+    frames = data.labelled_frames(checked_on, args.split).unbatch().take(count).batch(1)
     print(f"converting {args.run} ({config.model}, {args.precision}) ...", flush=True)
     tflite = convert.to_tflite(model, args.precision)
-    print(f"checking the file on {count} frames of {config.data} ({args.split}) ...", flush=True)
+    print(
+        f"checking the file on {count} frames of {checked_on.data} ({args.split}) ...", flush=True
+    )
     measured = parity.compare(model, tflite, frames, labels)
     tflite = contract.embed(tflite, describe(args, config, labels, whole.dataset, measured))
     found = lint.problems(tflite)
@@ -86,13 +88,15 @@ def export(args):
         "operators": dict(sorted(lint.operators(tflite).items())),
         **measured,
     }
-    checkpoints.write(f"{written}.report.json", json.dumps(report, indent=1) + "\n")
+    checkpoints.write(
+        f"{written}.report.json", json.dumps(report, indent=1, allow_nan=False) + "\n"
+    )
     _print_report(report, written)
     return 0 if passed else 3
 
 
-def describe(args, config, labels, dataset, measured):
-    """Returns the Contract of an exported file."""
+def describe(args, config, labels, checked_on, measured):
+    """Returns the Contract of a run's file, measured on the data set named `checked_on`."""
     import kseg
     from kseg import contract, preprocess
 
@@ -109,10 +113,11 @@ def describe(args, config, labels, dataset, measured):
         output_dtype="uint8",
         output_stride=1,
         labels=labels.to_dict(),
-        dataset=dataset,
+        dataset=labels.name,
         config_hash=config.hash(),
         kseg_version=kseg.__version__,
         metrics={
+            "data": checked_on,
             "split": args.split,
             "frames": measured["frames"],
             "pixel_agreement": measured["pixel_agreement"],

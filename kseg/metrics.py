@@ -73,11 +73,11 @@ def confusion_matrix(truth, predicted, num_classes, ignore_class=IGNORE_ID):
 def scores(confusion, labels):
     """Returns {"mean_iou", "drivable_iou", "pixel_accuracy", "iou/<class>"...} as floats, 0..1.
 
-    A class in neither truth nor prediction has no IoU (NaN) and is left out of the mean.
+    A class in neither truth nor prediction has no IoU (None: JSON has no NaN) and is left out of
+    the mean.
     """
-    with np.errstate(invalid="ignore"):
-        values = _scores(confusion.astype(np.float64), labels, np)
-    return {name: float(value) for name, value in values.items()}
+    values = _scores(confusion.astype(np.float64), labels, np)
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
 def _scores(confusion, labels, xp):

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 
 OPACITY = 0.5
@@ -54,8 +55,8 @@ def side_by_side(image, truth, predicted, labels):
 
 
 def write(path, image):
-    """Writes (H, W, 3) uint8 RGB, or (H, W) uint8, as the picture file `path`."""
+    """Writes (H, W, 3) uint8 RGB, or (H, W) uint8, to a picture file. Raises InputError."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     if not cv2.imwrite(str(path), image):
-        raise OSError(f"{path}: picture could not be written")
+        raise InputError(f"{path}: picture cannot be written; choose another --out")

@@ -43,6 +43,7 @@ def predict(args):
     video = None if images else _open_video(source)
     model, config, labels = checkpoints.load(args.run)
     out = Path(args.out) if args.out else Path(args.run) / "predictions"
+    _refuse_overwriting(images or [source], out, ".png" if images else ".mp4")
     if args.save_masks:
         (out / "masks").mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,19 @@ def predict(args):
     else:
         _predict_video(source, video, segment, labels, out, args.save_masks)
     return 0
+
+
+def _refuse_overwriting(inputs, out, suffix):
+    """Raises InputError when a picture would replace an input or another picture."""
+    sources = {path.resolve(): path for path in inputs}
+    targets = {}
+    for path in inputs:
+        target = (out / f"{path.stem}{suffix}").resolve()
+        if target in sources:
+            raise InputError(f"{target}: would be replaced by its overlay; choose another --out")
+        if target in targets:
+            raise InputError(f"{path}: has the same name as {targets[target]}; rename one of them")
+        targets[target] = path
 
 
 def _images(source):

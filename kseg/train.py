@@ -39,33 +39,30 @@ def train(config, out):
     from kseg import manifest  # Fails on bad input before the seconds of importing TensorFlow.
 
     whole = manifest.read(config.data)
-    if "val" not in whole.splits:
-        raise InputError(f"{config.data}: no split 'val' to choose the best epoch by; use --split")
+    for split in ("train", "val"):
+        if split not in whole.splits:
+            raise InputError(f"{config.data}: no split '{split}'; build it with --split")
 
     import keras
 
-    from kseg import checkpoints, data, losses, metrics, schedules
+    from kseg import checkpoints, data
 
-    checkpoints.start_run(out, config, whole.labels)
     keras.utils.set_random_seed(config.seed)
     steps = data.steps_per_epoch(config, whole)
-    model = checkpoints.build_model(config, whole.labels, config.encoder_weights)
-    model.compile(
-        optimizer=keras.optimizers.Adam(
-            schedules.OneCycle(config.learning_rate, steps * config.epochs)
-        ),
-        loss=losses.build(config.loss),
-        metrics=[metrics.SegmentationMetrics(whole.labels)],
-        # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    training = data.training_dataset(
+        config, first_epoch=checkpoints.resume_state(out)["epochs_done"]
     )
+    validation = data.evaluation_dataset(config, "val")
+    model = _compiled_model(config, whole, steps)
+    # Only now: what was refused so far leaves no run that the corrected command would run into.
+    checkpoints.start_run(out, config, whole)
     state = checkpoints.resume(out, model)
     done = state["epochs_done"]
     print(_opening(model, config, whole, steps, out, done))
     if done < config.epochs:
         history = model.fit(
-            data.training_dataset(config, first_epoch=done),
-            validation_data=data.evaluation_dataset(config, "val"),
+            training,
+            validation_data=validation,
             initial_epoch=done,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -87,6 +84,23 @@ def train(config, out):
         f"{best['epoch'] + 1:.0f} of {config.epochs}), curves in {out / 'curves.png'}"
     )
     return 0
+
+
+def _compiled_model(config, whole, steps):
+    import keras
+
+    from kseg import checkpoints, losses, metrics, schedules
+
+    model = checkpoints.build_model(config, whole.labels, config.encoder_weights)
+    schedule = schedules.OneCycle(config.learning_rate, steps * config.epochs)
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=losses.build(config.loss),
+        metrics=[metrics.SegmentationMetrics(whole.labels)],
+        # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    )
+    return model
 
 
 def _opening(model, config, whole, steps, out, done):

@@ -51,7 +51,7 @@ def speed(data, folder, repeats):
     """Prints frames per second of limit and build, and the ratio of their times."""
     source = bdd100k.source(data)
     frames = tuple(source.splits["train"])
-    job = shards.ShardJob("speed", frames, source.labels, source.read_mask, SIZE, "letterbox")
+    job = shards.ShardJob("speed", frames, source.labels, source.read_mask, "", SIZE, "letterbox")
     limits, builds, reads = [], [], []
     for _ in range(repeats):
         limits.append(seconds(lambda: decode_and_encode(frames)))

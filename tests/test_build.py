@@ -80,6 +80,13 @@ def test_random_split_is_the_courses(tmp_path):
     assert set(read(tmp_path / "other", "test")) != keys["test"]
 
 
+def test_rounded_shares_lose_no_frame_and_share_none(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 7}, size=(40, 60))
+    assert run_build(data, tmp_path / "out", "--split", 0, 0.5, 0.5) == 0
+    keys = [set(read(tmp_path / "out", name)) for name in ("val", "test")]
+    assert len(keys[0]) + len(keys[1]) == len(keys[0] | keys[1]) == 7
+
+
 def test_limit_takes_that_many(bdd100k, tmp_path):
     assert run_build(bdd100k, tmp_path / "out", "--limit", 5) == 0
     assert sum(s.examples for s in manifest.read(tmp_path / "out").splits.values()) == 5
@@ -282,6 +289,24 @@ def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_pat
     assert run_build(data, tmp_path / "out", "--max-bad", 1) == 0
     kept = read(tmp_path / "out", "train")
     assert set(kept) == {f"train{i}" for i in range(300)} - {"train17", "train130", "train299"}
+
+
+def test_a_rerun_in_another_coding_takes_nothing_over(bdd100k, tmp_path, capsys):
+    # Valid in both codings, so only the job's digest can tell what was read.
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--coding", "current") == 2
+    assert run_build(bdd100k, tmp_path / "out", "--coding", "legacy", "--max-bad", 50) == 0
+    assert "continuing" not in capsys.readouterr().out
+    masks = np.stack([mask for _, mask in read(tmp_path / "out", "val").values()])
+    assert (masks[:, 0] == 1).all()  # The sky, id 2, is legacy's alternative.
+
+
+def test_a_dangling_link_is_one_bad_frame(bdd100k, tmp_path):
+    path = bdd100k / "images/100k/train/train0.jpg"
+    path.unlink()
+    path.symlink_to("nowhere.jpg")
+    assert run_build(bdd100k, tmp_path / "out", "--max-bad", 20) == 0
+    assert "train0.jpg: image cannot be read" in (tmp_path / "out/quarantine.jsonl").read_text()
 
 
 def checksums(folder):

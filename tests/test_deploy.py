@@ -79,8 +79,11 @@ def test_bad_input_gets_one_line(tflite_path, frame_path, tmp_path):
         ((tmp_path / "other.tflite", frame_path), "no kseg contract inside; re-export"),
         ((tmp_path / "missing.tflite", frame_path), "cannot be read"),
         ((frame_path, frame_path), "not a .tflite file"),
+        ((tflite_path, frame_path, "--out", tmp_path), "holds the input"),
+        ((tflite_path, frame_path, "--out", frame_path), "--out"),
     ):
-        done = run_runner(*argv, "--out", tmp_path / "out")
+        out = () if "--out" in argv else ("--out", tmp_path / "out")
+        done = run_runner(*argv, *out)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert done.returncode == 2 and len(errors) == 1 and words in errors[0], done.stderr
         assert "Traceback" not in done.stderr

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -114,6 +115,29 @@ def test_segformer_converts_whole(config):
 def test_bad_flags_get_one_line(run_folder, capsys, flags, words):
     assert command(export.main, [run_folder, "--tflite", *flags]) == 2
     assert_one_line(capsys, words)
+
+
+@pytest.fixture
+def other_data(dataset, tmp_path):
+    """The same shards under another path, for --data."""
+    return shutil.copytree(dataset, tmp_path / "other")
+
+
+def test_a_check_on_other_classes_is_refused(run_folder, other_data, capsys):
+    path = other_data / "manifest.json"
+    path.write_text(path.read_text().replace('"alternative"', '"pavement"'))
+    assert command(export.main, [run_folder, "--tflite", "--data", other_data]) == 2
+    assert_one_line(capsys, "pavement", "alternative")
+
+
+def test_a_check_on_other_data_keeps_the_hash_of_the_run(run_folder, other_data, tmp_path):
+    from kseg import contract
+
+    out = tmp_path / "m.tflite"
+    assert command(export.main, [run_folder, "--tflite", "--data", other_data, "--out", out]) == 0
+    found = contract.read(out)
+    assert found.config_hash == checkpoints.read_run(run_folder)[0].hash()
+    assert (found.dataset, found.metrics["data"]) == ("bdd100k-drivable", "bdd100k-drivable")
 
 
 def test_contract_embeds_the_hash_of_the_run(run_folder, tflite_path):

@@ -43,6 +43,24 @@ def test_video_keeps_its_size_and_length(run_folder, frames, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["drive.mp4", "masks"]
 
 
+def test_an_overlay_never_replaces_its_input(run_folder, frames, capsys):
+    before = {p: p.read_bytes() for p in frames.rglob("*.*") if p.is_file()}
+    for source in (frames / "frames", frames / "drive.mp4"):
+        folder = source if source.is_dir() else source.parent
+        assert command(predict.main, [run_folder, source, "--out", folder]) == 2
+        assert_one_line(capsys, "would be replaced", "--out")
+    (frames / "frames" / "tall.jpg").write_bytes(before[frames / "frames" / "wide.jpg"])
+    assert command(predict.main, [run_folder, frames / "frames", "--out", frames / "o"]) == 2
+    assert_one_line(capsys, "tall.png", "tall.jpg", "same name")
+    assert before == {p: p.read_bytes() for p in before}
+
+
+def test_a_file_where_the_output_should_go_gets_one_line(run_folder, frames, capsys):
+    (frames / "taken").write_text("")
+    assert command(predict.main, [run_folder, frames / "frames", "--out", frames / "taken"]) == 2
+    assert_one_line(capsys, "taken")
+
+
 def test_unreadable_inputs_get_one_line_and_leave_no_output(run_folder, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     (tmp_path / "broken.jpg").write_bytes(b"not an image")

@@ -81,6 +81,26 @@ def test_a_run_with_another_config_is_not_touched(run_folder, config):
         train.train(dataclasses.replace(config, batch_size=2), run_folder)
 
 
+def test_a_run_on_data_that_was_built_anew_is_not_continued(run_folder, config, dataset, tmp_path):
+    anew = shutil.copytree(dataset, tmp_path / "anew")
+    copy = shutil.copytree(run_folder, tmp_path / "run")
+    moved = dataclasses.replace(config, data=str(anew))
+    (copy / "config.json").write_text(moved.to_json())
+    assert train.train(moved, copy) == 0  # The same data in another place.
+    document = json.loads((anew / "manifest.json").read_text())
+    document["request"]["inputs"] = "of other files"
+    (anew / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="built anew"):
+        train.train(moved, copy)
+
+
+def test_what_is_refused_leaves_no_run_in_the_way(config, tmp_path):
+    for wrong in ({"batch_size": 99}, {"fit": "crop"}, {"encoder_weights": "nowhere.h5"}):
+        with pytest.raises(InputError):
+            train.train(dataclasses.replace(config, **wrong), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_is_no_run_is_not_touched(config, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="is no run of kseg"):

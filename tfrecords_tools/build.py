@@ -120,9 +120,9 @@ def _parse(argv):
     )
     group.add_argument(
         "--beam_runner",
-        metavar="RUNNER",
-        help="DirectRunner, FlinkRunner, SparkRunner or DataflowRunner instead (extra `beam`); "
-        "flags that follow `--` go to Beam; --data and --out must be reachable by every worker",
+        choices=("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
+        help="run on Apache Beam instead (extra `beam`); flags that follow `--` go to Beam; --data "
+        "and --out must be reachable by every worker",
     )
     group.add_argument("beam_options", nargs="*", metavar="-- FLAGS", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -178,7 +178,7 @@ def _print_summary(built, out):
     for name, split in built.splits.items():
         total = sum(split.pixels) + split.ignored
         shares = [f"{share:.1%}" for share in split.shares]
-        ignored = f"{split.ignored / total:.1%}"
+        ignored = f"{split.ignored / max(1, total):.1%}"
         table.add_row(name, str(split.examples), str(len(split.shards)), *shares, ignored)
     Console().print(table)
     quarantine = out / conversion.QUARANTINE

@@ -35,10 +35,9 @@ def divide(splits, shares, limit, seed):
         frames = [frame for _, frame in pool]
         if len({f.key for f in frames}) < len(frames):
             raise InputError("--split: the same frame name is in two splits; rename one of them")
-        val, test = (round(share * len(frames)) for share in shares[1:])
-        train = len(frames) - val - test
-        parts = {"train": frames[:train], "val": frames[train : train + val]}
-        splits = parts | {"test": frames[train + val :]}
+        # Cumulative, so that rounding neither loses a frame nor puts one in two splits.
+        first, second = round(shares[0] * len(frames)), round(sum(shares[:2]) * len(frames))
+        splits = {"train": frames[:first], "val": frames[first:second], "test": frames[second:]}
     splits = {name: list(frames) for name, frames in splits.items() if frames}
     for frames in splits.values():
         random.Random(seed).shuffle(frames)
@@ -59,6 +58,7 @@ def plan(source, splits, args):
                 tuple(group),
                 source.labels,
                 source.read_mask,
+                source.origin,
                 size,
                 args.fit,
             )
@@ -99,6 +99,7 @@ def convert(source, jobs, request, args, out):
     if len(missing) < len(every):
         print(f"{partial}: continuing, {len(every) - len(missing)} of {len(every)} shards are done")
     _run(missing, partial, args)
+    shards.clear_strangers(every, partial)  # Of workers that died and were replaced.
     reports = {split: [shards.report(job, partial) for job in jobs[split]] for split in jobs}
     _quarantine(reports, partial, args.max_bad)
     built = _manifest(source, jobs, reports, request)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 from kseg.errors import InputError
 from tfrecords_tools import shards
@@ -26,10 +27,16 @@ def run_pool(jobs, folder, progress, workers):
         try:
             while pending:
                 done, pending = wait(pending, _POLL_S, FIRST_EXCEPTION)
-                progress(counter.value - told)
-                told = counter.value
+                count = counter.value
+                progress(count - told)
+                told = count
                 for future in done:
                     future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"a worker was killed (out of memory?); give fewer --workers than {workers}, the "
+                "same command continues with what is missing"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -41,7 +48,7 @@ def run_beam(jobs, folder, runner, options):
     """Writes the shards on a Beam runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner).
 
     folder must be reachable by every worker. options are Beam's own flags. Raises InputError when
-    the extra `beam` is not installed or the pipeline does not end well.
+    the extra `beam` is not installed; what goes wrong in a worker is raised as Beam raises it.
     """
     try:
         import apache_beam as beam

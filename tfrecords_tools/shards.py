@@ -26,20 +26,24 @@ JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What goes into one shard; picklable. size is (height, width), None keeps the frames' own."""
+    """What goes into one shard; picklable.
+
+    origin is the Source's: which kind of label read_mask reads, and in which coding. size is
+    (height, width), None keeps the frames' own.
+    """
 
     name: str
     frames: tuple[Frame, ...]
     labels: LabelSet
     read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
+    origin: str
     size: tuple[int, int] | None
     fit: str
 
     def digest(self):
         """SHA-256 (hex) of all that decides the shard's bytes, by the files' sizes and times."""
-        digest = hashlib.sha256(
-            json.dumps([self.name, self.labels.to_dict(), self.size, self.fit]).encode()
-        )
+        asked = [self.name, self.labels.to_dict(), self.origin, self.size, self.fit]
+        digest = hashlib.sha256(json.dumps(asked).encode())
         for frame in self.frames:
             looks = [frame.key, fingerprint(frame.image_path), fingerprint(frame.label)]
             digest.update("\n".join(looks).encode())

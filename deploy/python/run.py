@@ -63,7 +63,10 @@ def run(args):
     """Segments every frame of the input. Returns the exit code."""
     frames, video_rate = open_frames(args.input)
     runner = Runner(args.model, args.threads)
-    sink = Window() if args.show else Files(Path(args.out), video_rate, args.save_masks)
+    if args.show:
+        sink = Window(wait_ms=1 if video_rate else 0)
+    else:
+        sink = Files(Path(args.out), video_rate, args.save_masks, Path(args.input))
     latencies_ms, count = [], 0
     try:
         for name, frame in frames:
@@ -269,10 +272,17 @@ class Files:
 
     closed = False
 
-    def __init__(self, folder, video_rate, save_masks):
+    def __init__(self, folder, video_rate, save_masks, source):
+        self.source = source.resolve()
         self.folder, self.rate, self.save_masks = folder, video_rate, save_masks
         self.writer, self.written, self.count = None, None, 0
-        (folder / "masks" if save_masks else folder).mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / "masks" if save_masks else folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {folder}: {error.strerror}") from error
+        if self.source.exists() and folder.resolve() in (self.source, self.source.parent):
+            # A folder of its own: an overlay has the name of its input and would replace it.
+            raise InputError(f"--out {folder}: holds the input; choose another folder")
 
     def put(self, name, picture, class_map):
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -310,13 +320,16 @@ class Files:
 
 
 class Window:
-    """Shows pictures on the screen until q or Esc."""
+    """Shows pictures on the screen until q or Esc; images stay until a key is pressed."""
 
     closed = False
 
+    def __init__(self, wait_ms):
+        self.wait_ms = wait_ms  # 0: until a key.
+
     def put(self, name, picture, class_map):
         cv2.imshow("kseg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        self.closed = cv2.waitKey(1) & 0xFF in (27, ord("q"))
+        self.closed = cv2.waitKey(self.wait_ms) & 0xFF in (27, ord("q"))
 
     def close(self):
         cv2.destroyAllWindows()

@@ -67,7 +67,10 @@ def where(label):
 def fingerprint(label):
     """A string that changes when a frame's image or label does, as far as cheap looks can tell."""
     if isinstance(label, Path):
-        stat = label.stat()
+        try:
+            stat = label.stat()
+        except OSError:
+            return "missing"  # The conversion's to report.
         return f"{stat.st_size} {stat.st_mtime_ns}"
     paths = isinstance(label, tuple) and all(isinstance(part, Path) for part in label)
     return " ".join(map(fingerprint, label)) if paths else repr(label)

@@ -4,6 +4,7 @@ Both name the same three classes by the same ids in another order, so a mask rea
 coding is a valid mask: background becomes road, and nothing complains. Hence `confirm`.
 """
 
+import cv2
 import numpy as np
 
 from kseg.errors import InputError
@@ -103,7 +104,8 @@ def _color_evidence(paths):
     everything = PALETTES["current"] | PALETTES["legacy"]
     places = {color: place for place, color in enumerate(everything)}
     seen, sky = np.zeros(len(places), bool), []
-    for path in paths:
+    # A damaged file is the conversion's to report; an unknown colour is ours.
+    for path in [p for p in paths if cv2.imread(str(p)) is not None] or paths[:1]:
         colors = read_colors(path, places, "BDD100K")
         seen[np.unique(colors)] = True
         sky.append(np.mean(_top_quarter(colors) == places[0, 0, 0]))
