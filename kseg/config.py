@@ -51,6 +51,9 @@ class Config:
     batch_size: int = _field(8, "images per step")
     epochs: int = _field(12, "passes over the training split")
     learning_rate: float = _field(3e-4, "peak of the one-cycle schedule (Adam)")
+    clip_norm: float = _field(
+        1.0, "gradients of a larger global norm are scaled down to it, 0: off"
+    )
     flip: bool = _field(True, "mirror half of the training images")
     scale_min: float = _field(
         1.0, "random zoom from here (below 1: smaller, with ignored bars) ..."
@@ -65,6 +68,7 @@ class Config:
         _require(min(self.size) >= 32, "size", self.size, "at least 32 x 32")
         for name in ("batch_size", "epochs", "decoder_channels"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 or more")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 up to 2**31")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(0.05 <= self.encoder_alpha <= 2, "encoder_alpha", self.encoder_alpha, "0.05 to 2")
@@ -91,8 +95,8 @@ def demo():
         encoder_alpha=0.35,
         output_stride=16,
         decoder_channels=64,
-        epochs=32,
-        learning_rate=3e-3,
+        epochs=28,
+        learning_rate=2e-3,
     )
 
 
@@ -110,6 +114,7 @@ def camvid():
         decoder_channels=128,
         epochs=30,
         learning_rate=2e-3,
+        clip_norm=0.0,
         scale_min=0.75,
         scale_max=1.5,
     )
@@ -127,6 +132,7 @@ def course():
         size=(180, 320),
         model="segformer_b0",
         color_jitter=0.0,
+        clip_norm=0.0,
     )
 
 

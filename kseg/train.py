@@ -94,7 +94,7 @@ def _compiled_model(config, whole, steps):
     model = checkpoints.build_model(config, whole.labels, config.encoder_weights)
     schedule = schedules.OneCycle(config.learning_rate, steps * config.epochs)
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),
         loss=losses.build(config.loss),
         metrics=[metrics.SegmentationMetrics(whole.labels)],
         # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
