@@ -152,6 +152,21 @@ def assert_one_line(capsys, *parts):
         assert str(part) in lines[0]
 
 
+def randomize(model, seed):
+    """Random weights everywhere, batch norm's averages too, so that a swap cannot hide.
+
+    Kernels are scaled by what they sum over, so that values stay finite through 100 layers.
+    """
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        values = rng.normal(0, 0.3, weight.shape)
+        if len(weight.shape) == 4:
+            depthwise = weight.shape[-1] == 1
+            values /= 0.3 * np.prod(weight.shape[: 2 if depthwise else 3]) ** 0.5
+        positive = weight.name in ("moving_variance", "gamma")
+        weight.assign(np.abs(values) + 0.5 if positive else values)
+
+
 def write_shard(path, examples):
     """Writes serialized examples as they are to one TFRecord file. Returns its manifest.Shard."""
     import tensorflow as tf

@@ -29,7 +29,16 @@ assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weight
 """
 
 
-@pytest.mark.parametrize("name", ["deeplab_v3_plus_mobilenet_v2", "segformer_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deeplab_v3_plus_mobilenet_v2",
+        "segformer_b0",
+        pytest.param("unet", marks=pytest.mark.slow),
+        pytest.param("fcn_resnet50", marks=pytest.mark.slow),
+        pytest.param("pspnet_resnet50", marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_step_under_jax(name):
     pytest.importorskip("jax", reason="the extra `jax` is not installed")
     done = subprocess.run(

@@ -25,7 +25,7 @@ def test_flags_win_over_file_which_wins_over_preset(tmp_path):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"epochs": 3, "batch_size": 2, "learning_rate": 1}))
     config = resolve("--preset", "course", "--config", path, "--batch-size", 5, "--no-flip")
-    assert (config.model, config.epochs, config.batch_size) == ("segformer_b0", 3, 5)
+    assert (config.model, config.epochs, config.batch_size) == ("segformer_b3", 3, 5)
     assert config.learning_rate == 1.0 and not config.flip
 
 
@@ -46,6 +46,8 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("size", "144x256"),
         ("epochs", 0),
         ("epochs", 1.5),
+        ("decoder_channels", -1),
+        ("model", "segformer_b6"),
         ("flip", 1),
         ("batch_size", True),
         ("loss", "dice+ce"),
@@ -67,3 +69,11 @@ def test_the_course_preset_is_the_course():
     course = configs.course()
     assert (course.size, course.batch_size, course.epochs) == ((180, 320), 8, 12)
     assert (course.learning_rate, course.loss) == (3e-4, "log_dice")
+    assert course.model == "segformer_b3"
+
+
+@pytest.mark.parametrize("model", configs.MODELS)
+def test_the_course_preset_takes_any_family_and_leaves_its_width_to_the_paper(model):
+    config = resolve("--preset", "course", "--model", model)
+    assert config == dataclasses.replace(configs.course(), model=model)
+    assert config.decoder_channels == 0

@@ -2,24 +2,45 @@ import keras
 import numpy as np
 import pytest
 
+from kseg import config as configs
 from kseg import models
 from kseg.errors import InputError
-from kseg.models import cost
-from kseg.models.encoders import mit, mobilenet_v2
+from kseg.models import blocks, cost
+from kseg.models.encoders import mit, mobilenet_v2, resnet
+from tests.conftest import randomize
 
 DEEPLAB, SEGFORMER = "deeplab_v3_plus_mobilenet_v2", "segformer_b0"
-SIZES = [(97, 161), (180, 320), (360, 640), (288, 512)]
+# Every family, and every encoder of DeepLabV3+; SegFormer's sizes differ by a table alone.
+FAMILIES = [
+    "unet",
+    "fcn_resnet50",
+    "pspnet_resnet50",
+    DEEPLAB,
+    "deeplab_v3_plus_resnet50",
+    SEGFORMER,
+]
+SIZES = [(97, 161), (180, 320), (360, 640)]
+
+
+def test_config_offers_just_the_models_there_are():
+    assert tuple(models.MODELS) == configs.MODELS
+    assert {name for name in models.MODELS if name not in FAMILIES} == {
+        f"segformer_b{number}" for number in range(1, 6)
+    }
+    with pytest.raises(InputError, match="unknown model 'resnet'; there are unet, fcn"):
+        models.build("resnet", (64, 96), 3)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_logits_have_the_input_size_whatever_it_is(name, size):
     model = models.build(name, size, 3, encoder_alpha=0.35, decoder_channels=16)
     assert model.input_shape == (None, *size, 3)
     assert model.output_shape == (None, *size, 3)
+    assert all(len(layer.output.shape) <= 4 for layer in model.layers if layer.name != "image")
 
 
-@pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_forward_at_an_odd_size_is_finite_and_sees_the_image(name):
     model = models.build(name, (97, 161), 3, encoder_alpha=0.35, decoder_channels=16)
     randomize(model, seed=3)
@@ -30,17 +51,62 @@ def test_forward_at_an_odd_size_is_finite_and_sees_the_image(name):
     assert np.abs(logits[0] - logits[1]).max() > 0.01 * np.abs(logits).max()
 
 
-def test_parameter_counts():
-    # SegFormer-B0 with 19 classes is 3.7 M in table 1 of the paper; with 150 classes the published
-    # checkpoint has 3,752,694, to which Keras adds the 512 moving averages of the head's norm.
-    assert models.build(SEGFORMER, (128, 256), 150).count_params() == 3_752_694 + 512
-    assert models.build(SEGFORMER, (97, 161), 19).count_params() == 3_719_027 + 512
+RESNET50 = 23_587_712  # keras.applications.ResNet50 without top.
+# torchvision publishes 35,322,218 for fcn_resnet50 with 21 classes, of which its auxiliary head has
+# 1024 * 256 * 9 + 2 * 256 + 256 * 21 + 21. Keras' ResNet-50 has 26,560 biases before its norms, and
+# Keras counts moving averages: 53,120 in it, 2 * 512 in the head.
+FCN = 35_322_218 - (1024 * 256 * 9 + 2 * 256 + 256 * 21 + 21) + 26_560 + 53_120 + 2 * 512
+# By hand: four 1x1 convolutions to 512, one 3x3 on 2048 + 4 * 512 channels, norms, the classifier.
+PSPNET = RESNET50 + 4 * (2048 * 512 + 4 * 512) + 4096 * 512 * 9 + 4 * 512 + 512 * 3 + 3
+# By hand: ASPP (1x1, image, three separable, project), detail, two separable ones, the classifier.
+DEEPLAB_RESNET50 = (
+    RESNET50
+    + 2 * (2048 * 256 + 4 * 256)
+    + 3 * (2048 * 9 + 4 * 2048 + 2048 * 256 + 4 * 256)
+    + (5 * 256 * 256 + 4 * 256)
+    + (256 * 48 + 4 * 48)
+    + (304 * 9 + 4 * 304 + 304 * 256 + 4 * 256)
+    + (256 * 9 + 4 * 256 + 256 * 256 + 4 * 256)
+    + (256 * 3 + 3)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "options", "expected"),
+    [
+        # 31,037,698 is the usual PyTorch U-Net (milesial/Pytorch-UNet, transposed convolutions, 3
+        # channels in, 2 classes); its norms' moving averages are 2 for each of 5,888 channels.
+        ("unet", 2, {}, 31_037_698 + 2 * 5_888),
+        ("fcn_resnet50", 21, {}, FCN),
+        ("pspnet_resnet50", 3, {}, PSPNET),
+        ("deeplab_v3_plus_resnet50", 3, {}, DEEPLAB_RESNET50),
+        (DEEPLAB, 3, {"encoder_alpha": 0.35, "output_stride": 8}, 899_235),
+        # 0.34 M: the demo model that README measures.
+        (DEEPLAB, 3, {"encoder_alpha": 0.35, "decoder_channels": 64}, 340_707),
+        # 3.7, 13.7, 27.4, 47.2, 64.0 and 84.6 M in table 1 of the paper, for 19 or 150 classes. The
+        # published B0 checkpoint for 150 has 3,752,694; the others are by hand. Keras adds the
+        # moving averages of the head's norm.
+        ("segformer_b0", 150, {}, 3_752_694 + 2 * 256),
+        ("segformer_b0", 19, {}, 3_719_027 + 2 * 256),
+        ("segformer_b1", 150, {}, 13_715_798 + 2 * 256),
+        ("segformer_b2", 150, {}, 27_461_974 + 2 * 768),
+        ("segformer_b3", 150, {}, 47_337_814 + 2 * 768),
+        ("segformer_b4", 150, {}, 64_108_374 + 2 * 768),
+        ("segformer_b5", 150, {}, 84_708_694 + 2 * 768),
+    ],
+)
+def test_parameter_counts(name, classes, options, expected):
+    assert models.build(name, (32, 64), classes, **options).count_params() == expected
+
+
+def test_encoder_parameter_counts():
     # MobileNetV2-0.35 without top has 410,208 (keras.applications); ours ends before its last
     # 112 x 1280 convolution and its norm.
     encoder = mobilenet_v2.build((97, 161), alpha=0.35, output_stride=16)
     assert encoder.count_params() == 410_208 - 112 * 1280 - 4 * 1280
-    model = models.build(DEEPLAB, (97, 161), 3, encoder_alpha=0.35, output_stride=8)
-    assert model.count_params() == 899_235
+    # Both of keras.applications, without top.
+    assert resnet.build((32, 64), "resnet50").count_params() == RESNET50
+    assert resnet.build((32, 64), "resnet101").count_params() == 42_658_176
 
 
 @pytest.mark.parametrize(
@@ -51,15 +117,6 @@ def test_output_stride_sets_the_coarsest_grid(output_stride, coarsest):
     assert max(encoder.output) == output_stride
     assert encoder.output[output_stride].shape[1:3] == coarsest
     assert encoder.output[4].shape[1:3] == (25, 41)
-
-
-def randomize(model, seed):
-    """Random weights everywhere, batch norm's averages too, so that a swap cannot hide."""
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        values = rng.normal(0, 0.3, weight.shape)
-        positive = weight.name in ("moving_variance", "gamma")
-        weight.assign(np.abs(values) + 0.5 if positive else values)
 
 
 @pytest.mark.parametrize("size", [(96, 160), (97, 161)])
@@ -92,6 +149,50 @@ def test_dilated_encoder_sees_the_same_weights_at_a_finer_grid():
     assert np.abs(shared - at_coarse)[:, 3:-3, 3:-3].max() < 1e-3 * np.abs(at_coarse).max()
 
 
+@pytest.mark.parametrize("size", [(96, 160), (97, 161)])
+def test_resnet_equals_keras_applications_after_loading_its_file(tmp_path, size):
+    reference = keras.applications.ResNet50(input_shape=(*size, 3), include_top=False, weights=None)
+    randomize(reference, seed=0)
+    path = str(tmp_path / "w.weights.h5")
+    reference.save_weights(path)
+    encoder = resnet.build(size, "resnet50", output_stride=32)
+    resnet.load_weights(encoder, path)
+    image = np.random.default_rng(1).uniform(0, 255, (1, *size, 3)).astype(np.float32)
+    # Theirs turns RGB to BGR and subtracts the mean outside the model, ours inside.
+    expected = reference(keras.applications.resnet.preprocess_input(image.copy())).numpy()
+    got = encoder(image)[32].numpy()
+    assert expected.shape == got.shape and expected.std() > 0
+    assert np.abs(got - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_dilated_resnet_sees_the_same_weights_at_a_finer_grid():
+    # At every shared pixel, borders too: its strides take even pixels, and all padding is even.
+    size = (97, 160)
+    coarse = resnet.build(size, output_stride=32)
+    randomize(coarse, seed=0)
+    image = np.random.default_rng(2).uniform(0, 255, (1, *size, 3)).astype(np.float32)
+    at_coarse = coarse(image)[32].numpy()
+    for output_stride, step in ((16, 2), (8, 4)):
+        fine = resnet.build(size, output_stride=output_stride)
+        fine.set_weights(coarse.get_weights())
+        features = fine(image)
+        assert sorted(features) == [s for s in (4, 8, 16) if s <= output_stride]
+        shared = features[output_stride].numpy()[:, ::step, ::step]
+        assert np.abs(shared - at_coarse).max() < 1e-4 * np.abs(at_coarse).max()
+
+
+@pytest.mark.parametrize("size", [(7, 11), (4, 5), (12, 18), (23, 40)])
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+def test_adaptive_pooling_at_any_size(bins, size):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    got = keras.ops.convert_to_numpy(blocks.adaptive_average_pool(x, bins, name="pool"))
+    rows, columns = (
+        [slice(i * n // bins, -((i + 1) * n // -bins)) for i in range(bins)] for n in size
+    )
+    expected = np.array([[x[:, r, c].mean((1, 2)) for c in columns] for r in rows])
+    assert got == pytest.approx(expected.transpose(2, 0, 1, 3), abs=1e-6)
+
+
 def test_real_pretrained_weights_load(shared_data):
     path = shared_data / "weights" / "mobilenet_v2_0.35_notop.weights.h5"
     model = models.build(DEEPLAB, (64, 96), 3, encoder_alpha=0.35, encoder_weights=str(path))
@@ -110,20 +211,48 @@ def test_encoder_weights_of_another_width_are_refused_by_name(tmp_path):
         models.build(DEEPLAB, (64, 96), 3, encoder_alpha=0.35, encoder_weights=path)
 
 
-@pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
+def test_weights_of_another_family_are_refused_by_name(tmp_path):
+    path = str(tmp_path / "mobile.weights.h5")
+    mobilenet_v2.build((32, 32), alpha=0.35).save_weights(path)
+    with pytest.raises(InputError, match=r"mobile.weights.h5: does not hold ResNet50 without top"):
+        models.build("fcn_resnet50", (64, 96), 3, encoder_weights=path)
+
+
+def test_imagenet_widths_that_were_never_published_are_refused():
+    with pytest.raises(InputError, match=r"encoder_alpha 0.4: .* 0.35, 0.5"):
+        models.build(DEEPLAB, (64, 96), 3, encoder_alpha=0.4, encoder_weights="imagenet")
+
+
+def test_unet_has_no_encoder_to_freeze():
+    with pytest.raises(InputError, match="U-Net has no encoder"):
+        models.build("unet", (64, 96), 3, freeze_encoder=True)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_encoder_weights_that_are_not_there_are_refused(name):
     with pytest.raises(InputError, match=r"nowhere\.h5"):
         models.build(name, (64, 96), 3, encoder_weights="nowhere.h5")
 
 
 @pytest.mark.parametrize(
-    ("name", "head"), [(DEEPLAB, "aspp_project_conv"), (SEGFORMER, "head_fuse_conv")]
+    ("name", "head", "encoder"),
+    [
+        ("fcn_resnet50", "head_conv", "conv5_block3_2_conv"),
+        ("pspnet_resnet50", "pyramid6_conv", "conv1_bn"),
+        (DEEPLAB, "aspp_project_conv", "block_3_expand"),
+        ("deeplab_v3_plus_resnet50", "aspp_project_conv", "conv2_block1_0_conv"),
+        (SEGFORMER, "head_fuse_conv", "stage2_block1_ffn_expand"),
+    ],
 )
-def test_frozen_encoder_leaves_the_head_to_train(name, head):
+def test_frozen_encoder_leaves_the_head_to_train(name, head, encoder):
     model = models.build(name, (64, 96), 3, encoder_alpha=0.35, freeze_encoder=True)
     trained = {v.path.split("/")[0] for v in model.trainable_variables}
-    assert head in trained
-    assert not trained & {"Conv1", "block_3_expand", "stage1_embed", "stage2_block1_ffn_expand"}
+    assert head in trained and encoder not in trained
+    assert model.get_layer(encoder).weights
+    # All that trains comes after the encoder.
+    assert all(
+        n.startswith(("head", "pyramid", "aspp", "detail", "decoder", "logits")) for n in trained
+    )
 
 
 def test_attention_by_hand():

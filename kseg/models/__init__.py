@@ -1,9 +1,25 @@
 """The model zoo. `build` is the only door; each family is one file that reads like its paper."""
 
+import functools
+from typing import NamedTuple
+
 from kseg.errors import InputError
 from kseg.models.deeplab import deeplab_v3_plus
-from kseg.models.encoders import mit, mobilenet_v2
+from kseg.models.encoders import mit, mobilenet_v2, resnet
+from kseg.models.fcn import fcn
+from kseg.models.pspnet import pspnet
 from kseg.models.segformer import segformer
+from kseg.models.unet import unet
+
+
+class Options(NamedTuple):
+    """What `build` was asked for beyond name, size and classes."""
+
+    encoder_alpha: float
+    output_stride: int
+    decoder_channels: int
+    encoder_weights: str
+    freeze_encoder: bool
 
 
 def build(
@@ -13,31 +29,96 @@ def build(
     *,
     encoder_alpha=1.0,
     output_stride=16,
-    decoder_channels=256,
+    decoder_channels=0,
     encoder_weights="none",
     freeze_encoder=False,
 ):
-    """Builds a model by name.
+    """Builds a model by name, one of MODELS.
 
-    input_size (height, width), any two integers of at least 32. encoder_weights: "none",
-    "imagenet" or the path of a keras.applications .weights.h5 file. Returns a keras.Model:
-    "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32 logits.
-    Raises InputError when weights cannot be had or belong to another encoder.
+    input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNetV2
+    alone; output_stride is that of MobileNetV2 and ResNet. decoder_channels 0: the width of the
+    family's paper (U-Net: its first level's). encoder_weights: "none", "imagenet" or the path of a
+    keras.applications .weights.h5 file. Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in
+    [0, 255] -> (B, H, W, num_classes) float32 logits.
+    Raises InputError when there is no such model, when weights cannot be had or belong to another
+    encoder, and when there is no encoder to load or to freeze.
     """
-    if name == "deeplab_v3_plus_mobilenet_v2":
-        encoder = mobilenet_v2.build(input_size, alpha=encoder_alpha, output_stride=output_stride)
-        mobilenet_v2.load_weights(encoder, encoder_weights, alpha=encoder_alpha)
-        encoder.trainable = not freeze_encoder
-        return deeplab_v3_plus(
-            encoder, input_size, num_classes, output_stride=output_stride, channels=decoder_channels
+    if name not in MODELS:
+        raise InputError(f"unknown model '{name}'; there are {', '.join(MODELS)}")
+    options = Options(
+        encoder_alpha, output_stride, decoder_channels, encoder_weights, freeze_encoder
+    )
+    return MODELS[name](input_size, num_classes, options)
+
+
+def _unet(input_size, num_classes, options):
+    if options.encoder_weights != "none" or options.freeze_encoder:
+        raise InputError(
+            f"encoder_weights '{options.encoder_weights}', freeze_encoder "
+            f"{options.freeze_encoder}: U-Net has no encoder of its own to load or to freeze; use "
+            "--encoder-weights none --no-freeze-encoder"
         )
-    if name == "segformer_b0":
-        if encoder_weights != "none":
-            raise InputError(
-                f"encoder_weights '{encoder_weights}': SegFormer trains from scratch only, so "
-                "far; use --encoder-weights none"
-            )
-        encoder = mit.build(input_size, mit.VARIANTS["b0"])
-        encoder.trainable = not freeze_encoder
-        return segformer(encoder, input_size, num_classes, channels=decoder_channels)
-    raise ValueError(f"unknown model '{name}'")
+    return unet(input_size, num_classes, channels=options.decoder_channels or 64)
+
+
+def _fcn(input_size, num_classes, options):
+    encoder = _resnet50(input_size, options)
+    return fcn(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
+
+
+def _pspnet(input_size, num_classes, options):
+    encoder = _resnet50(input_size, options)
+    return pspnet(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
+
+
+def _deeplab(make_encoder, input_size, num_classes, options):
+    return deeplab_v3_plus(
+        make_encoder(input_size, options),
+        input_size,
+        num_classes,
+        output_stride=options.output_stride,
+        channels=options.decoder_channels or 256,
+    )
+
+
+def _segformer(variant, input_size, num_classes, options):
+    if options.encoder_weights != "none":
+        raise InputError(
+            f"encoder_weights '{options.encoder_weights}': SegFormer trains from scratch only, so "
+            "far; use --encoder-weights none"
+        )
+    encoder = mit.build(input_size, variant)
+    encoder.trainable = not options.freeze_encoder
+    channels = options.decoder_channels or variant.decoder_channels
+    return segformer(encoder, input_size, num_classes, channels=channels)
+
+
+def _mobilenet_v2(input_size, options):
+    alpha = options.encoder_alpha
+    encoder = mobilenet_v2.build(input_size, alpha=alpha, output_stride=options.output_stride)
+    mobilenet_v2.load_weights(encoder, options.encoder_weights, alpha=alpha)
+    encoder.trainable = not options.freeze_encoder
+    return encoder
+
+
+def _resnet50(input_size, options):
+    encoder = resnet.build(input_size, "resnet50", output_stride=options.output_stride)
+    resnet.load_weights(encoder, options.encoder_weights)
+    encoder.trainable = not options.freeze_encoder
+    return encoder
+
+
+# kseg.config.MODELS has the same names, without importing this.
+MODELS = {
+    "unet": _unet,
+    "fcn_resnet50": _fcn,
+    "pspnet_resnet50": _pspnet,
+    "deeplab_v3_plus_mobilenet_v2": functools.partial(_deeplab, _mobilenet_v2),
+    "deeplab_v3_plus_resnet50": functools.partial(_deeplab, _resnet50),
+    "segformer_b0": functools.partial(_segformer, mit.VARIANTS["b0"]),
+    "segformer_b1": functools.partial(_segformer, mit.VARIANTS["b1"]),
+    "segformer_b2": functools.partial(_segformer, mit.VARIANTS["b2"]),
+    "segformer_b3": functools.partial(_segformer, mit.VARIANTS["b3"]),
+    "segformer_b4": functools.partial(_segformer, mit.VARIANTS["b4"]),
+    "segformer_b5": functools.partial(_segformer, mit.VARIANTS["b5"]),
+}

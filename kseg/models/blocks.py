@@ -49,3 +49,27 @@ def classify(x, num_classes, input_size):
     """1x1 convolution to class logits, then up to the input's size."""
     x = layers.Conv2D(num_classes, 1, name="logits_conv")(x)
     return resize(x, input_size, name="logits")
+
+
+def adaptive_average_pool(x, bins, name):
+    """Averages over a grid of bins: (B, H, W, C) -> (B, bins, bins, C), any H and W.
+
+    Bin i of n covers floor(i H / n) up to ceil((i + 1) H / n), so bins overlap where n does not
+    divide H, and repeat pixels where H < n (PyTorch's adaptive_avg_pool2d). The borders are static:
+    nothing but cropping, average pooling and concatenation, first along the height, then the width.
+    """
+    if bins == 1:
+        return layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
+    return _pool_axis(_pool_axis(x, bins, 0, f"{name}_height"), bins, 1, f"{name}_width")
+
+
+def _pool_axis(x, bins, axis, name):
+    size = x.shape[1 + axis]
+    means = []
+    for i in range(bins):
+        start, end = i * size // bins, -(-(i + 1) * size // bins)
+        crop, window = [[0, 0], [0, 0]], [1, 1]
+        crop[axis], window[axis] = [start, size - end], end - start
+        part = layers.Cropping2D(crop, name=f"{name}{i + 1}_crop")(x)
+        means.append(layers.AveragePooling2D(window, name=f"{name}{i + 1}")(part))
+    return layers.Concatenate(axis=1 + axis, name=name)(means)

@@ -10,7 +10,7 @@ def segformer(encoder, input_size, num_classes, *, channels=256):
     """SegFormer on an encoder model that returns features by stride.
 
     Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
-    logits. channels is 256 in the paper's B0.
+    logits. channels is 256 in the paper's B0 and B1, 768 in B2 to B5 (mit.Variant).
     """
     x = all_mlp_head(encoder.output, channels)
     logits = classify(x, num_classes, input_size)

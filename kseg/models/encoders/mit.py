@@ -14,17 +14,29 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Variant(NamedTuple):
-    """One column of the paper's table 6; reductions and expansion are the same in all."""
+    """One column of the paper's table 6; the fields with defaults are the same in all.
+
+    Depths and expansion are those of the published weights. decoder_channels is the width of
+    SegFormer's head on this encoder.
+    """
 
     channels: tuple[int, ...]
     depths: tuple[int, ...]
+    decoder_channels: int
     heads: tuple[int, ...] = (1, 2, 5, 8)
     reductions: tuple[int, ...] = (8, 4, 2, 1)
     expansion: int = 4
     stochastic_depth: float = 0.1
 
 
-VARIANTS = {"b0": Variant(channels=(32, 64, 160, 256), depths=(2, 2, 2, 2))}
+VARIANTS = {
+    "b0": Variant((32, 64, 160, 256), (2, 2, 2, 2), decoder_channels=256),
+    "b1": Variant((64, 128, 320, 512), (2, 2, 2, 2), decoder_channels=256),
+    "b2": Variant((64, 128, 320, 512), (3, 4, 6, 3), decoder_channels=768),
+    "b3": Variant((64, 128, 320, 512), (3, 4, 18, 3), decoder_channels=768),
+    "b4": Variant((64, 128, 320, 512), (3, 8, 27, 3), decoder_channels=768),
+    "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), decoder_channels=768),
+}
 
 
 def build(input_size, variant):

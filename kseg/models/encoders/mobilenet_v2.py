@@ -5,7 +5,7 @@ features), except that strides past output_stride become dilations (arXiv:1706.0
 and that the last 1x1 convolution to 1280 channels, made for classification, is left out.
 """
 
-from pathlib import Path
+import functools
 
 import keras
 from keras import layers
@@ -23,6 +23,7 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+_IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 
 def build(input_size, *, alpha=1.0, output_stride=16):
@@ -65,41 +66,16 @@ def load_weights(encoder, source, *, alpha):
     source: "none"; "imagenet" (keras.applications downloads its file once); or the path of a
     .weights.h5 file of keras.applications.MobileNetV2 without top. Raises InputError.
     """
-    if source == "none":
-        return
-    if source == "imagenet":
-        reference = _imagenet(alpha)
-    else:
-        if not Path(source).is_file():
-            raise InputError(
-                f"{source}: no such encoder weights; give none, imagenet or a .weights.h5 file"
-            )
-        reference = _reference(alpha, pretrained=None)
-        weights.load(reference, source, f"MobileNetV2 without top, alpha {alpha:g}")
-    for layer in encoder.layers:
-        if layer.weights:
-            layer.set_weights(reference.get_layer(layer.name).get_weights())
-
-
-def _imagenet(alpha):
-    try:
-        return _reference(alpha, pretrained="imagenet")
-    except ValueError as error:
+    if source == "imagenet" and alpha not in _IMAGENET_ALPHAS:
         raise InputError(
             f"encoder_alpha {alpha:g}: keras.applications has ImageNet weights for 0.35, 0.5, "
             "0.75, 1.0, 1.3 and 1.4"
-        ) from error
-    except Exception as error:  # keras.utils.get_file raises a bare Exception without network.
-        raise InputError(
-            f"ImageNet weights of MobileNetV2 could not be downloaded ({error}); give a local "
-            "file with --encoder-weights FILE or train from scratch with --encoder-weights none"
-        ) from error
-
-
-def _reference(alpha, pretrained):
-    return keras.applications.MobileNetV2(
-        input_shape=(224, 224, 3), alpha=alpha, include_top=False, weights=pretrained
+        )
+    application = functools.partial(
+        keras.applications.MobileNetV2, input_shape=(224, 224, 3), alpha=alpha, include_top=False
     )
+    wanted = f"MobileNetV2 without top, alpha {alpha:g}"
+    weights.load_application(encoder, source, application, wanted)
 
 
 def _block(x, number, expansion, channels, stride, dilation):

@@ -1,0 +1,48 @@
+"""U-Net (Ronneberger et al., 2015, arXiv:1505.04597, figure 1), from scratch."""
+
+import keras
+from keras import layers
+
+from kseg.models.blocks import classify, conv_bn_relu, resize
+
+LEVELS = 4  # Halvings on the way down; channels double with each.
+
+
+def unet(input_size, num_classes, *, channels=64):
+    """U-Net.
+
+    Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
+    logits. channels is the width of the first level, 64 in the paper, and 16 times that at the
+    bottom.
+
+    Unlike the paper's: convolutions are padded, so that logits have the input's size and skips need
+    no cropping; each has batch norm; and upsampling is bilinear to the skip's own size, so that odd
+    sizes work. The 2x2 convolution after it halves the channels as in the paper's up-convolution; a
+    transposed convolution has as many weights but only ever doubles, and leaves checkerboards.
+    """
+    image = keras.Input((*input_size, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    skips = []
+    for level in range(LEVELS):
+        x = double_conv(x, channels * 2**level, name=f"down{level + 1}")
+        skips.append(x)
+        # "same" rounds odd sizes up: no row or column is lost.
+        x = layers.MaxPooling2D(2, padding="same", name=f"down{level + 1}_pool")(x)
+    x = double_conv(x, channels * 2**LEVELS, name="bottom")
+    for level in reversed(range(LEVELS)):
+        x = up(x, skips[level], channels * 2**level, name=f"up{level + 1}")
+    return keras.Model(image, classify(x, num_classes, input_size), name="unet")
+
+
+def double_conv(x, channels, name):
+    """Two 3x3 convolutions, each with batch norm and ReLU."""
+    x = conv_bn_relu(x, channels, 3, name=f"{name}_1")
+    return conv_bn_relu(x, channels, 3, name=f"{name}_2")
+
+
+def up(x, skip, channels, name):
+    """Upsampling, a 2x2 convolution, the skip beside it, and two 3x3 convolutions."""
+    x = resize(x, skip.shape[1:3], name=f"{name}_resize")
+    x = layers.Conv2D(channels, 2, padding="same", name=f"{name}_conv")(x)
+    x = layers.Concatenate(name=f"{name}_concat")([skip, x])
+    return double_conv(x, channels, name=name)
