@@ -55,7 +55,7 @@ def run_beam(jobs, folder, runner, options):
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            f"--beam_runner {runner}: Apache Beam is not installed; pip install 'kseg[beam]'"
+            f"--beam_runner {runner}: Apache Beam is not installed; ./scripts/install beam"
         ) from error
     pipeline_options = PipelineOptions([f"--runner={runner}", *options])
     with beam.Pipeline(options=pipeline_options) as pipeline:
