@@ -49,6 +49,8 @@ def test_forward_at_an_odd_size_is_finite_and_sees_the_image(name):
     logits = model.predict_on_batch(images)
     assert logits.shape == (2, 97, 161, 3) and np.isfinite(logits).all()
     assert np.abs(logits[0] - logits[1]).max() > 0.01 * np.abs(logits).max()
+    # A plain call is inference too (layers.Resizing, say, would turn on training mode).
+    assert np.abs(model(images).numpy() - logits).max() < 1e-4 * np.abs(logits).max()
 
 
 RESNET50 = 23_587_712  # keras.applications.ResNet50 without top.
