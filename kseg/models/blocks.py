@@ -3,6 +3,7 @@
 Made for GPU delegates too: rank 4 throughout, and every resize names its static target.
 """
 
+import keras
 from keras import layers, ops
 
 
@@ -45,6 +46,7 @@ def broadcast(x, size, name):
     return Resize(size, "nearest", name=name)(x)
 
 
+@keras.saving.register_keras_serializable("kseg")
 class Resize(layers.Layer):
     """(B, H, W, C) -> (B, height, width, C), with half-pixel centres.
 
@@ -52,8 +54,8 @@ class Resize(layers.Layer):
     plain `model(image)` every batch norm after it would use the batch's own averages.
     """
 
-    def __init__(self, size, interpolation, name=None):
-        super().__init__(name=name)
+    def __init__(self, size, interpolation, **options):  # Keras' own, so that it can be cloned.
+        super().__init__(**options)
         self.size, self.interpolation = tuple(size), interpolation
 
     def call(self, x):
