@@ -235,8 +235,8 @@ def test_every_name_builds_its_encoder(encoder, layer):
 @pytest.mark.parametrize(
     ("encoder", "application", "wanted"),
     [
-        ("mobilenet_v3_small", "EfficientNetV2B0", "MobileNetV3Small without top, alpha 1"),
-        ("efficientnet_v2_b0", "EfficientNetV2B1", "EfficientNetV2B0 without top"),
+        ("mobilenet_v3_small", "MobileNetV3Large", "MobileNetV3Small without top, alpha 1"),
+        ("efficientnet_v2_b0", "MobileNetV3Small", "EfficientNetV2B0 without top"),
     ],
 )
 def test_weights_of_another_encoder_are_refused_by_name(tmp_path, encoder, application, wanted):
