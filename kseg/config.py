@@ -15,21 +15,28 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kseg.errors import InputError
+from kseg.errors import InputError, nearest
 
 # Names of kseg.models.MODELS, which this file may not import: it answers --help without Keras.
+FAMILIES = ("fcn", "unet", "pspnet", "deeplab_v3_plus")
+ENCODERS = (
+    "resnet50",
+    "resnet101",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    *(f"efficientnet_v2_b{number}" for number in range(4)),
+)
 MODELS = (
     "unet",
-    "fcn_resnet50",
-    "pspnet_resnet50",
-    "deeplab_v3_plus_mobilenet_v2",
-    "deeplab_v3_plus_resnet50",
+    *(f"{family}_{encoder}" for family in FAMILIES for encoder in ENCODERS),
     *(f"segformer_b{number}" for number in range(6)),
 )
 
 
-def _field(default, help, choices=None):
-    return field(default=default, metadata={"help": help, "choices": choices})
+def _field(default, help, choices=None, names=None):
+    """choices: few, listed by --help as they are; names: too many for that, `help` sums them up."""
+    return field(default=default, metadata={"help": help, "choices": choices, "names": names})
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,22 @@ class Config:
     fit: str = _field(
         "letterbox", "how frames of another shape are fitted", ("letterbox", "stretch", "crop")
     )
-    model: str = _field("deeplab_v3_plus_mobilenet_v2", "model family and encoder", MODELS)
-    encoder_alpha: float = _field(1.0, "MobileNetV2 width multiplier (others: not used)")
+    model: str = _field(
+        "deeplab_v3_plus_mobilenet_v2",
+        "unet, from scratch; segformer_b0 to segformer_b5; or FAMILY_ENCODER: "
+        f"{', '.join(FAMILIES)} on {', '.join(ENCODERS)}",
+        names=MODELS,
+    )
+    encoder_alpha: float = _field(1.0, "width multiplier of MobileNets (others: not used)")
     output_stride: int = _field(
         16,
-        "input pixels per encoder output pixel, MobileNetV2 and ResNet (others: not used)",
+        "input pixels per encoder output pixel (unet and SegFormer: not used)",
         (8, 16, 32),
     )
     decoder_channels: int = _field(
-        0, "width of the head (U-Net: of its first level), 0: that of the family's paper"
+        0,
+        "width of the head (unet: of its first level; U-Net on an encoder: of stride 16), 0: as "
+        "published",
     )
     encoder_weights: str = _field(
         "none", "none; imagenet (keras.applications, downloads once); or a .weights.h5 file"
@@ -250,6 +264,11 @@ def _check_field(spec, value):
     _require(ok, spec.name, value, "two integers" if kind is tuple else kind.__name__)
     choices = spec.metadata["choices"]
     _require(not choices or value in choices, spec.name, value, f"one of {choices}")
+    names = spec.metadata["names"]
+    if names and value not in names:
+        raise InputError(
+            f"unknown {spec.name} '{value}'; {nearest(value, names)} (--help tells all)"
+        )
 
 
 def _require(condition, name, got, expected):

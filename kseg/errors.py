@@ -1,10 +1,16 @@
 """Errors that are the user's to mend: one clear line and exit code 2. Bugs keep their traceback."""
 
+import difflib
 import sys
 
 
 class InputError(ValueError):
     """Bad input. The message is one line: what is wrong, where, what was got, what to do."""
+
+
+def nearest(got, known):
+    """Says which of the `known` names come nearest to one that is not among them."""
+    return f"nearest: {', '.join(difflib.get_close_matches(got, known, n=3, cutoff=0))}"
 
 
 def run(main):

@@ -35,6 +35,8 @@ assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weight
         "deeplab_v3_plus_mobilenet_v2",
         "segformer_b0",
         pytest.param("unet", marks=pytest.mark.slow),
+        pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3_plus_mobilenet_v3_small", marks=pytest.mark.slow),
         pytest.param("fcn_resnet50", marks=pytest.mark.slow),
         pytest.param("pspnet_resnet50", marks=pytest.mark.slow),
     ],

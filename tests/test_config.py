@@ -60,6 +60,16 @@ def test_bad_value_is_refused_by_name(key, value):
         configs.merge(Config(), {key: value})
 
 
+def test_an_unknown_model_names_the_nearest_and_help_stays_short(capsys):
+    with pytest.raises(InputError, match="flags: unknown model 'deeplab_resnet50'; nearest: deepl"):
+        resolve("--model", "deeplab_resnet50")
+    with pytest.raises(SystemExit):
+        resolve("--help")
+    words = capsys.readouterr().out.split()
+    assert all(name in " ".join(words) for name in (*configs.FAMILIES, *configs.ENCODERS))
+    assert "fcn_resnet101" not in words and "{unet" not in " ".join(words)
+
+
 def test_every_preset_is_valid_and_hashes_differ():
     hashes = {configs.PRESETS[name]().hash() for name in configs.PRESETS}
     assert len(hashes) == len(configs.PRESETS)

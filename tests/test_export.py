@@ -97,6 +97,8 @@ def test_lint_names_what_no_phone_runs():
         "unet",
         "segformer_b0",
         "pspnet_resnet50",
+        pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
         # Their every part is in a model above or in the run that all tests share.
         pytest.param("fcn_resnet50", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_resnet50", marks=pytest.mark.slow),

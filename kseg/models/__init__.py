@@ -3,13 +3,13 @@
 import functools
 from typing import NamedTuple
 
-from kseg.errors import InputError
+from kseg.errors import InputError, nearest
 from kseg.models.deeplab import deeplab_v3_plus
-from kseg.models.encoders import mit, mobilenet_v2, resnet
+from kseg.models.encoders import efficientnet_v2, mit, mobilenet_v2, mobilenet_v3, resnet
 from kseg.models.fcn import fcn
 from kseg.models.pspnet import pspnet
 from kseg.models.segformer import segformer
-from kseg.models.unet import unet
+from kseg.models.unet import unet, unet_on_encoder
 
 
 class Options(NamedTuple):
@@ -35,16 +35,16 @@ def build(
 ):
     """Builds a model by name, one of MODELS.
 
-    input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNetV2
-    alone; output_stride is that of MobileNetV2 and ResNet. decoder_channels 0: the width of the
-    family's paper (U-Net: its first level's). encoder_weights: "none", "imagenet" or the path of a
-    keras.applications .weights.h5 file. Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in
-    [0, 255] -> (B, H, W, num_classes) float32 logits.
+    input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNets
+    alone; output_stride is that of ENCODERS. decoder_channels 0: the width that each family's file
+    gives. encoder_weights: "none", "imagenet" or the path of a keras.applications weights file.
+    Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes)
+    float32 logits.
     Raises InputError when there is no such model, when weights cannot be had or belong to another
     encoder, and when there is no encoder to load or to freeze.
     """
     if name not in MODELS:
-        raise InputError(f"unknown model '{name}'; there are {', '.join(MODELS)}")
+        raise InputError(f"unknown model '{name}'; {nearest(name, MODELS)}")
     options = Options(
         encoder_alpha, output_stride, decoder_channels, encoder_weights, freeze_encoder
     )
@@ -61,13 +61,19 @@ def _unet(input_size, num_classes, options):
     return unet(input_size, num_classes, channels=options.decoder_channels or 64)
 
 
-def _fcn(input_size, num_classes, options):
-    encoder = _resnet50(input_size, options)
+def _fcn(make_encoder, input_size, num_classes, options):
+    encoder = make_encoder(input_size, options)
     return fcn(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
 
 
-def _pspnet(input_size, num_classes, options):
-    encoder = _resnet50(input_size, options)
+def _unet_on_encoder(make_encoder, input_size, num_classes, options):
+    encoder = make_encoder(input_size, options)
+    channels = options.decoder_channels or 256
+    return unet_on_encoder(encoder, input_size, num_classes, channels=channels)
+
+
+def _pspnet(make_encoder, input_size, num_classes, options):
+    encoder = make_encoder(input_size, options)
     return pspnet(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
 
 
@@ -93,6 +99,13 @@ def _segformer(variant, input_size, num_classes, options):
     return segformer(encoder, input_size, num_classes, channels=channels)
 
 
+def _resnet(variant, input_size, options):
+    encoder = resnet.build(input_size, variant, output_stride=options.output_stride)
+    resnet.load_weights(encoder, options.encoder_weights)
+    encoder.trainable = not options.freeze_encoder
+    return encoder
+
+
 def _mobilenet_v2(input_size, options):
     alpha = options.encoder_alpha
     encoder = mobilenet_v2.build(input_size, alpha=alpha, output_stride=options.output_stride)
@@ -101,20 +114,47 @@ def _mobilenet_v2(input_size, options):
     return encoder
 
 
-def _resnet50(input_size, options):
-    encoder = resnet.build(input_size, "resnet50", output_stride=options.output_stride)
-    resnet.load_weights(encoder, options.encoder_weights)
+def _mobilenet_v3(variant, input_size, options):
+    alpha, output_stride = options.encoder_alpha, options.output_stride
+    encoder = mobilenet_v3.build(input_size, variant, alpha=alpha, output_stride=output_stride)
+    mobilenet_v3.load_weights(encoder, options.encoder_weights, alpha=alpha)
     encoder.trainable = not options.freeze_encoder
     return encoder
 
 
+def _efficientnet_v2(variant, input_size, options):
+    encoder = efficientnet_v2.build(input_size, variant, output_stride=options.output_stride)
+    efficientnet_v2.load_weights(encoder, options.encoder_weights)
+    encoder.trainable = not options.freeze_encoder
+    return encoder
+
+
+# Each family here takes each encoder: FAMILY_ENCODER.
+FAMILIES = {
+    "fcn": _fcn,
+    "unet": _unet_on_encoder,
+    "pspnet": _pspnet,
+    "deeplab_v3_plus": _deeplab,
+}
+ENCODERS = {
+    "resnet50": functools.partial(_resnet, "resnet50"),
+    "resnet101": functools.partial(_resnet, "resnet101"),
+    "mobilenet_v2": _mobilenet_v2,
+    "mobilenet_v3_large": functools.partial(_mobilenet_v3, "large"),
+    "mobilenet_v3_small": functools.partial(_mobilenet_v3, "small"),
+    "efficientnet_v2_b0": functools.partial(_efficientnet_v2, "b0"),
+    "efficientnet_v2_b1": functools.partial(_efficientnet_v2, "b1"),
+    "efficientnet_v2_b2": functools.partial(_efficientnet_v2, "b2"),
+    "efficientnet_v2_b3": functools.partial(_efficientnet_v2, "b3"),
+}
 # kseg.config.MODELS has the same names, without importing this.
 MODELS = {
     "unet": _unet,
-    "fcn_resnet50": _fcn,
-    "pspnet_resnet50": _pspnet,
-    "deeplab_v3_plus_mobilenet_v2": functools.partial(_deeplab, _mobilenet_v2),
-    "deeplab_v3_plus_resnet50": functools.partial(_deeplab, _resnet50),
+    **{
+        f"{family}_{encoder}": functools.partial(FAMILIES[family], ENCODERS[encoder])
+        for family in FAMILIES
+        for encoder in ENCODERS
+    },
     "segformer_b0": functools.partial(_segformer, mit.VARIANTS["b0"]),
     "segformer_b1": functools.partial(_segformer, mit.VARIANTS["b1"]),
     "segformer_b2": functools.partial(_segformer, mit.VARIANTS["b2"]),

@@ -10,7 +10,8 @@ def fcn(encoder, input_size, num_classes, *, channels=512):
     """FCN on an encoder model that returns features by stride.
 
     Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
-    logits. channels is the width of the head, a quarter of ResNet's 2048 channels by default.
+    logits. channels is the width of the head, a quarter of ResNet's 2048 channels by default,
+    and as wide on other encoders, as mmsegmentation's on MobileNetV2.
 
     The FCN of today's libraries and tables (torchvision's fcn_resnet50 and mmsegmentation's FCN-D8,
     both at output stride 8), not the paper's: there, VGG-16 at stride 32 and scores of finer stages

@@ -13,7 +13,8 @@ def pspnet(encoder, input_size, num_classes, *, channels=512):
 
     Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
     logits. channels is the width of each pyramid level and of the fused map, a quarter of ResNet's
-    2048 channels in the paper, which trains at output stride 8.
+    2048 channels in the paper, which trains at output stride 8. The default is as wide on other
+    encoders, as mmsegmentation's on MobileNetV2.
 
     The paper's auxiliary loss on the stage before the last is a branch for training only; it is not
     part of this model.

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger et al., 2015, arXiv:1505.04597, figure 1), from scratch."""
+"""U-Net (Ronneberger et al., 2015, arXiv:1505.04597, figure 1), also on an encoder."""
 
 import keras
 from keras import layers
@@ -32,6 +32,30 @@ def unet(input_size, num_classes, *, channels=64):
     for level in reversed(range(LEVELS)):
         x = up(x, skips[level], channels * 2**level, name=f"up{level + 1}")
     return keras.Model(image, classify(x, num_classes, input_size), name="unet")
+
+
+def unet_on_encoder(encoder, input_size, num_classes, *, channels=256):
+    """U-Net's way up on an encoder model that returns features by stride.
+
+    Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
+    logits. channels is the width of the level at stride 16; it halves with each level up to full
+    resolution, never below 8. On an encoder of output stride 32, 256 gives the 256, 128, 64, 32 and
+    16 of segmentation_models.pytorch; one of output stride 16 has its last stage where the level of
+    256 would be, and begins with 128.
+
+    As there, no convolution comes between upsampling and concatenation, and the last level, at the
+    input's size, has no features to concatenate. Upsampling is bilinear, as in `unet`.
+    """
+    features = encoder.output
+    coarsest, *finer = sorted(features, reverse=True)
+    x = features[coarsest]
+    for stride in finer:
+        x = resize(x, features[stride].shape[1:3], name=f"up{stride}_resize")
+        x = layers.Concatenate(name=f"up{stride}_concat")([features[stride], x])
+        x = double_conv(x, max(8, channels * stride // 16), name=f"up{stride}")
+    x = resize(x, input_size, name="up1_resize")
+    x = double_conv(x, max(8, channels // 16), name="up1")
+    return keras.Model(encoder.input, classify(x, num_classes, input_size), name="unet")
 
 
 def double_conv(x, channels, name):

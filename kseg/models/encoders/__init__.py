@@ -1,4 +1,5 @@
-"""Encoders: image -> features by stride, {4: (B, H/4, W/4, C), 8: ..., 16: ..., 32: ...}.
+"""Encoders: image -> features by stride, {2: (B, H/2, W/2, C), 4: ..., 8: ..., 16: ..., 32: ...}.
 
-Heights and widths are rounded up, so any input size works.
+Heights and widths are rounded up, so any input size works. The convolutional ones take the coarsest
+stride; MiT has no stride 2.
 """

@@ -1,8 +1,8 @@
 """MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381, table 2) with a chosen output stride.
 
 Layer for layer keras.applications.MobileNetV2 (same names, weights and, at output stride 32,
-features), except that strides past output_stride become dilations (arXiv:1706.05587, sec. 3.1),
-and that the last 1x1 convolution to 1280 channels, made for classification, is left out.
+features), except that strides past output_stride become dilations, and that the last 1x1
+convolution to 1280 channels, made for classification, is left out, as DeepLab does.
 """
 
 import functools
@@ -12,6 +12,7 @@ from keras import layers
 
 from kseg.errors import InputError
 from kseg.models import weights
+from kseg.models.encoders.dilation import dilate
 
 # (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
 _STAGES = (
@@ -31,32 +32,29 @@ def build(input_size, *, alpha=1.0, output_stride=16):
 
     input_size (height, width); alpha widens or narrows every layer; output_stride 8, 16 or 32 is
     the coarsest stride. The finer features are taken where the next downsampling block has expanded
-    them six times, as DeepLab's own MobileNetV2 does: the narrow ones between blocks say too little
-    (48 against 8 channels at stride 4 of alpha 0.35).
+    them six times: the narrow ones between blocks say too little (48 against 8 channels at stride 4
+    of alpha 0.35). DeepLab's own MobileNetV2 takes maps as wide, from the block before.
     """
     image = keras.Input((*input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
     x = layers.Conv2D(
-        _channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1"
+        round_channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1"
     )(x)
     x = _bn(x, "bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
-    features, stride, dilation, number = {}, 2, 1, 0
-    for expansion, channels, repeats, stage_stride in _STAGES:
-        for repeat in range(repeats):
-            block_stride, block_dilation = 1, dilation
-            if repeat == 0 and stage_stride == 2:
-                if stride < output_stride:
-                    block_stride, stride = 2, stride * 2
-                else:
-                    dilation *= 2  # From the next block on; this one still sees the old grid.
-            x, expanded = _block(
-                x, number, expansion, _channels(channels, alpha), block_stride, block_dilation
-            )
-            if block_stride == 2:
-                features[stride // 2] = expanded
-            number += 1
-    features[stride] = x
+    blocks = [
+        (expansion, round_channels(channels, alpha), stride if repeat == 0 else 1)
+        for expansion, channels, repeats, stride in _STAGES
+        for repeat in range(repeats)
+    ]
+    steps = dilate([stride for _, _, stride in blocks], output_stride)
+    features = {}
+    for number, ((expansion, channels, _), step) in enumerate(zip(blocks, steps, strict=True)):
+        stride, dilation, reached = step
+        x, expanded = _block(x, number, expansion, channels, stride, dilation)
+        if stride == 2:
+            features[reached // 2] = expanded
+    features[output_stride] = x
     return keras.Model(image, features, name="mobilenet_v2")
 
 
@@ -114,7 +112,7 @@ def _bn(x, name):
     return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
 
 
-def _channels(channels, alpha):
+def round_channels(channels, alpha=1.0):
     """Nearest multiple of 8, never more than a tenth below (the paper's reference code)."""
     wanted = channels * alpha
     rounded = max(8, int(wanted + 4) // 8 * 8)

@@ -24,7 +24,8 @@ def build(input_size, variant="resnet50", *, output_stride=16):
     """
     image = keras.Input((*input_size, 3), name="image")
     x = stem(normalize(image))
-    features, stride, dilation = {}, 4, 1
+    features, stride, dilation = {2: x}, 4, 1
+    x = pool(x)
     for stage, depth in enumerate(DEPTHS[variant]):
         stage_stride = 1
         if stage > 0 and stride < output_stride:
@@ -71,11 +72,15 @@ def normalize(image):
 
 
 def stem(x):
-    """7x7 convolution and 3x3 max pooling, each with stride 2."""
+    """7x7 convolution with stride 2."""
     # Explicit and even on all sides, as the published weights expect; "same" is lopsided here.
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)
-    x = layers.ReLU(name="conv1_relu")(_bn(x, "conv1_bn"))
+    return layers.ReLU(name="conv1_relu")(_bn(x, "conv1_bn"))
+
+
+def pool(x):
+    """3x3 max pooling with stride 2."""
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
 
