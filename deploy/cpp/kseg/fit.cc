@@ -230,7 +230,8 @@ void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pa
 void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& out) {
   // The middle of a frame's pixel falls into one pixel of the scaled frame: integers throughout.
   const auto nearest = [](int position, int from_side, int to_side) {
-    return static_cast<int>((2 * std::int64_t{position} + 1) * from_side / (2 * std::int64_t{to_side}));
+    const std::int64_t twice = (2 * std::int64_t{position} + 1) * from_side;
+    return static_cast<int>(twice / (2 * std::int64_t{to_side}));
   };
   const Placement place = placement(frame_size, class_map.size, fit);
   out.resize(frame_size, 1);
@@ -238,10 +239,16 @@ void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& ou
   for (int x = 0; x < frame_size.width; ++x) {
     columns[index(x)] = nearest(x, place.size.width, frame_size.width) + place.left;
   }
+  int last_y = -1;
   for (int y = 0; y < frame_size.height; ++y) {
     const int from_y = nearest(y, place.size.height, frame_size.height) + place.top;
-    const bool row_seen = from_y >= 0 && from_y < class_map.size.height;
     std::uint8_t* to = out.row(y);
+    if (y > 0 && from_y == last_y) {
+      std::memcpy(to, out.row(y - 1), out.row_bytes());
+      continue;
+    }
+    last_y = from_y;
+    const bool row_seen = from_y >= 0 && from_y < class_map.size.height;
     for (size_t x = 0; x < columns.size(); ++x) {
       const bool seen = row_seen && columns[x] >= 0 && columns[x] < class_map.size.width;
       to[x] = seen ? class_map.row(from_y)[columns[x]] : kUnseen;

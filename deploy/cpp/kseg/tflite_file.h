@@ -23,7 +23,7 @@ Result<Bytes> read_file(const std::string& path);
 Result<std::string_view> contract_text(const Bytes& tflite, const std::string& path);
 
 // Fails unless the last 8 bytes are "KCRC" and the CRC-32 of all bytes before them. LiteRT checks a
-// file's structure but not its numbers: damaged weights would be run, and damaged indices can crash.
+// file's structure but not its numbers: it runs damaged weights, and can crash on damaged indices.
 Status check_whole(const Bytes& tflite, const std::string& path);
 
 // CRC-32 as in zlib, PNG and Ethernet.

@@ -84,7 +84,8 @@ void print_cpu() {
     }
   }
   std::printf("CPU       %s, %u threads:%s\n", name.empty() ? "unnamed" : name.c_str(),
-              std::thread::hardware_concurrency(), found.empty() ? " no known feature" : found.c_str());
+              std::thread::hardware_concurrency(),
+              found.empty() ? " no known feature" : found.c_str());
 }
 
 // Drivers that the Vulkan loader would look at.
@@ -132,7 +133,8 @@ void write_report(const GpuReport& report, std::FILE* file) {
   }
   std::fprintf(file, "error %s\nmedian_ms %f\nids\n", report.error.c_str(),
                report.answers.median_ms);
-  std::fwrite(report.answers.ids.data(), 1, report.answers.ids.size(), file);
+  const auto& ids = report.answers.ids;
+  if (!ids.empty()) std::fwrite(ids.data(), 1, ids.size(), file);
   std::fflush(file);
 }
 
@@ -194,6 +196,8 @@ GpuReport try_gpu_apart(const std::string& model, const SegmenterOptions& option
     const int number = WTERMSIG(status);
     crashed = number == SIGALRM ? "no answer within " + std::to_string(kGpuSeconds) + " s"
                                 : std::string("crashes: ") + strsignal(number);
+  } else if (WEXITSTATUS(status) != 0) {
+    crashed = "its driver ends the program with status " + std::to_string(WEXITSTATUS(status));
   }
   GpuReport report;
   if (file != nullptr) {

@@ -27,7 +27,9 @@ Status prepare_folder(const fs::path& folder, bool save_masks, const std::string
   std::error_code error;
   const fs::path made = save_masks ? folder / "masks" : folder;
   fs::create_directories(made, error);
-  if (!error && !fs::is_directory(made, error)) error = std::make_error_code(std::errc::file_exists);
+  if (!error && !fs::is_directory(made, error)) {
+    error = std::make_error_code(std::errc::file_exists);
+  }
   if (error) return Error{"--out " + folder.string() + ": " + error.message()};
   const fs::path input = fs::canonical(source, error);
   if (error) return Done{};  // A camera.

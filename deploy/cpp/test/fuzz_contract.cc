@@ -32,14 +32,15 @@ constexpr std::uint8_t kBytes[] = {0,   1,   4,   0x7F, 0x80, 0xFF, '"', '\\', '
 
 template <typename Container>
 void damage(Container& bytes, Random& random) {
+  using Byte = typename Container::value_type;
   const std::size_t times = 1 + random.below(4);
   for (std::size_t i = 0; i < times && !bytes.empty(); ++i) {
     const std::size_t at = random.below(bytes.size());
     const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(at);
-    const auto pick = static_cast<typename Container::value_type>(kBytes[random.below(sizeof kBytes)]);
+    const auto pick = static_cast<Byte>(kBytes[random.below(sizeof kBytes)]);
     switch (random.below(5)) {
       case 0:
-        bytes[at] = static_cast<typename Container::value_type>(bytes[at] ^ (1 << random.below(8)));
+        bytes[at] = static_cast<Byte>(bytes[at] ^ (1 << random.below(8)));
         break;
       case 1:
         bytes[at] = pick;
@@ -52,7 +53,7 @@ void damage(Container& bytes, Random& random) {
         break;
       default:  // Numbers and offsets that are too large.
         for (std::size_t k = at; k < bytes.size() && k < at + 4; ++k) {
-          bytes[k] = static_cast<typename Container::value_type>(0xFF);
+          bytes[k] = static_cast<Byte>(0xFF);
         }
     }
   }
