@@ -125,13 +125,13 @@ def test_class_maps_are_the_python_runners_with_opencv(with_opencv, runner, tmp_
 
 
 def compare_fits(folder, runner, pairs):
-    """Fits noise of many sizes there and back in both languages; every pixel must be equal."""
+    """Fits frames of many sizes there and back in both languages; every pixel must be equal."""
     rng = np.random.default_rng(0)
     with subprocess.Popen(
         [str(folder / "fit_pipe")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as pipe:
         for frame_size, input_size in pairs:
-            frame = rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
+            frame = noise(rng, frame_size, input_size)
             class_map = rng.integers(0, 20, input_size, dtype=np.uint8)
             for number, fit in enumerate(FITS):
                 header = struct.pack("6i", *frame_size, *input_size, number, 7)
@@ -145,11 +145,23 @@ def compare_fits(folder, runner, pairs):
                     assert np.array_equal(got, expected.ravel()), (frame_size, input_size, fit)
 
 
+def noise(rng, frame_size, input_size):
+    """Noise; for whole factors, noise whose means over the input's pixels all end in .5."""
+    factors = np.array(frame_size) / input_size
+    if (factors % 1).any() or factors[1] % 2:
+        return rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
+    means = rng.integers(0, 255, (*input_size, 3), dtype=np.uint8)
+    frame = means.repeat(factors[0], axis=0).repeat(factors[1], axis=1)
+    frame[:, 1::2] += 1
+    return frame
+
+
 def sizes(count):
-    """Pairs of sizes: usual ones, whole factors (49: 1 / (1 / 49) is not 49), and any."""
+    """Pairs of sizes: usual ones, whole factors (98: to OpenCV, 1 / (1 / 98) is not), and any."""
     rng = np.random.default_rng(1)
     usual = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
-    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((98, 49 * 3), (2, 3)), ((8, 6), (4, 3))]
+    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
+    usual += [((60, 80), (10, 20))]
     for _ in range(count):
         pair = rng.integers(8, 160, 4).tolist()
         usual.append((tuple(pair[:2]), tuple(pair[2:])))

@@ -163,7 +163,7 @@ void resize_linear(const FrameView& frame, Image& out) {
 void resize_frame(const FrameView& frame, Image& out) {
   const double scale_y = scale_of(frame.size.height, out.size.height);
   const double scale_x = scale_of(frame.size.width, out.size.width);
-  const auto whole = [](double scale) {  // As OpenCV asks: 1 / (1 / 49) is none.
+  const auto whole = [](double scale) {  // As OpenCV asks: 1 / (1 / 98) is none.
     return std::abs(scale - std::round(scale)) < std::numeric_limits<double>::epsilon();
   };
   if (out.size.height > frame.size.height || out.size.width > frame.size.width) {
