@@ -413,7 +413,7 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     assert_equal_to_python(sanitized, runner, tmp_path)
     compare_fits(sanitized, runner, sizes(40))
     fuzz = subprocess.run(
-        [str(sanitized / "fuzz_contract"), str(GOLDEN / "model.tflite"), "5000"],
+        [str(sanitized / "fuzz_contract"), str(GOLDEN / "model.tflite"), "2000"],
         capture_output=True,
         text=True,
         check=False,

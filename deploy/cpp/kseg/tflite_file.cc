@@ -17,8 +17,8 @@ constexpr std::size_t kModelBuffers = 4, kModelMetadata = 6;
 constexpr std::size_t kMetadataName = 0, kMetadataBuffer = 1;
 constexpr std::size_t kBufferData = 0;
 
-// FlatBuffers by hand: https://flatbuffers.dev/internals. Positions count from the file's start;
-// every function answers nothing where the file would have to be read beyond its end.
+// FlatBuffers by hand: https://flatbuffers.dev/internals. Positions count from the file's start and
+// may lie outside: `read` looks, and `vector` at its length. Both then answer nothing.
 class FlatBuffer {
  public:
   using Position = std::optional<std::size_t>;
@@ -35,9 +35,7 @@ class FlatBuffer {
     absent = false;
     const auto back = read<std::int32_t>(table);
     if (!back) return {};
-    const std::int64_t vtable = static_cast<std::int64_t>(table) - *back;
-    if (vtable < 0) return {};
-    const auto start = static_cast<std::size_t>(vtable);
+    const auto start = static_cast<std::size_t>(static_cast<std::int64_t>(table) - *back);
     const auto size = read<std::uint16_t>(start);
     if (!size) return {};
     const std::size_t entry = 4 + 2 * number;
@@ -53,7 +51,7 @@ class FlatBuffer {
   Position follow(Position position) const {
     if (!position) return {};
     const auto offset = read<std::uint32_t>(*position);
-    if (!offset || *offset == 0 || *offset > bytes_.size() - *position) return {};
+    if (!offset) return {};
     return *position + *offset;
   }
 
