@@ -166,7 +166,7 @@ class Files : public Sink {
 }  // namespace
 
 Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source) {
-  auto paths = list_images(source, {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"});
+  auto paths = list_images(source, {".jpg", ".jpeg", ".png", ".bmp", ".webp"});
   if (!paths) return paths.error();
   if (!paths->empty()) return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
   const bool digits =
