@@ -2,10 +2,14 @@
 
 It lies in the file's metadata list under the name "kseg_contract" (a FlatBuffer buffer as any
 other metadata, so every TFLite runtime ignores or finds it). deploy/README.md shows a whole one.
+Behind the FlatBuffer, where TFLite runtimes do not look, the file ends with a seal: "KCRC" and the
+CRC-32 of all bytes before it. A runner that checks it never runs damaged weights.
 """
 
 import dataclasses
 import json
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from kseg.errors import InputError
 
 METADATA_NAME = "kseg_contract"
 VERSION = 1
+SEAL = b"KCRC"
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
 
 
@@ -69,7 +74,7 @@ class Contract:
 
 
 def embed(tflite, contract):
-    """Returns the .tflite (bytes) with the contract inside, in place of any older one."""
+    """Returns the .tflite (bytes) with the contract inside, in place of any older one, sealed."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -84,11 +89,25 @@ def embed(tflite, contract):
     model.buffers[entry.buffer].data = list(contract.to_json().encode())
     builder = flatbuffers.Builder(len(tflite))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    packed = bytes(builder.Output())
+    return packed + SEAL + struct.pack("<I", zlib.crc32(packed))
+
+
+def check_seal(tflite, where="model"):
+    """Raises InputError unless a .tflite (bytes) is whole, to the last bit, as `embed` left it."""
+    if tflite[-8:-4] != SEAL:
+        raise InputError(f"{where}: cut off, or not sealed by kseg.export; {REEXPORT}")
+    if struct.unpack("<I", tflite[-4:])[0] != zlib.crc32(tflite[:-8]):
+        raise InputError(
+            f"{where}: damaged .tflite file (its checksum differs); copy it anew or {REEXPORT}"
+        )
 
 
 def read(path):
-    """Returns the Contract inside a .tflite file. Raises InputError when there is none."""
+    """Returns the Contract inside a .tflite file. Raises InputError when there is none, or damage.
+
+    A file without a contract is named as such before its missing seal is.
+    """
     try:
         tflite = Path(path).read_bytes()
     except OSError as error:
@@ -96,7 +115,9 @@ def read(path):
     text = extract(tflite, path)
     if text is None:
         raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
-    return Contract.from_json(text, where=path)
+    contract = Contract.from_json(text, where=path)
+    check_seal(tflite, path)
+    return contract
 
 
 def extract(tflite, where="model"):

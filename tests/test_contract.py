@@ -5,6 +5,7 @@ import pytest
 
 from kseg import contract
 from kseg.errors import InputError
+from tests.conftest import ROOT
 
 
 def test_contract_of_an_exported_file_says_what_a_runner_needs(tflite_path, config):
@@ -65,6 +66,22 @@ def test_files_that_are_no_model_of_ours_get_one_line(tmp_path, tflite_path, run
             with pytest.raises(runner.InputError, match=words) as error:
                 runner.read_contract(runner.read_file(path), path)
         assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("reader", ["kseg", "runner"])
+def test_a_file_that_is_not_whole_to_the_last_bit_is_refused(tmp_path, runner, reader):
+    read = contract.read if reader == "kseg" else runner.Runner
+    refusal = InputError if reader == "kseg" else runner.InputError
+    good = (ROOT / "tests" / "golden" / "model.tflite").read_bytes()
+    read(damaged(tmp_path, "good", good))
+    for at in (len(good) // 2, len(good) - 9, len(good) - 1):
+        flipped = bytearray(good)
+        flipped[at] ^= 1
+        with pytest.raises(refusal, match="checksum differs"):
+            read(damaged(tmp_path, "flipped", bytes(flipped)))
+    for name, data in (("cut", good[:-1]), ("unsealed", good[:-8]), ("longer", good + b"x")):
+        with pytest.raises(refusal, match="cut off, or not sealed"):
+            read(damaged(tmp_path, name, data))
 
 
 def test_missing_file_gets_one_line(tmp_path):

@@ -57,6 +57,12 @@ def test_ids_are_never_invented():
     assert set(np.unique(preprocess.resize_mask(mask, (97, 61)))) == {0, 7}
 
 
+def test_a_centre_between_two_pixels_takes_the_later_one():
+    # The middles of 6 pixels lie at 1/3, 1, 5/3, 7/3, 3 and 11/3 of 4.
+    row = preprocess.resize_mask(np.arange(4, dtype=np.uint8)[None], (1, 6))
+    assert row.tolist() == [[0, 1, 1, 2, 3, 3]]
+
+
 @pytest.mark.parametrize("fit", preprocess.FITS)
 @pytest.mark.parametrize("size", FRAME_SIZES)
 def test_the_runner_in_deploy_does_the_same_to_the_bit(runner, size, fit):

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,7 @@ class Runner:
     def __init__(self, path, num_threads=None):
         tflite = read_file(path)
         self.contract = read_contract(tflite, path)
+        check_seal(tflite, path)
         self._interpreter = Interpreter(model_content=tflite, num_threads=num_threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
@@ -154,6 +156,16 @@ def read_contract(tflite, path):
     return contract
 
 
+def check_seal(tflite, path):
+    """Raises InputError unless the file ends with "KCRC" and the CRC-32 of all before it."""
+    if tflite[-8:-4] != b"KCRC":
+        raise InputError(f"{path}: cut off, or not sealed by kseg.export; {REEXPORT}")
+    if int.from_bytes(tflite[-4:], "little") != zlib.crc32(tflite[:-8]):
+        raise InputError(
+            f"{path}: damaged .tflite file (its checksum differs); copy it anew or {REEXPORT}"
+        )
+
+
 def placement(frame_size, input_size, fit):
     """Returns (height, width, top, left) of a frame scaled into the input; negative: cut off."""
     (frame_height, frame_width), (height, width) = frame_size, input_size
@@ -193,9 +205,12 @@ def unfit_class_map(class_map, frame_size, fit):
     seen = class_map[max(top, 0) :, max(left, 0) :][:height, :width]
     scaled = np.full((height, width), UNSEEN_ID, np.uint8)
     scaled[max(-top, 0) :, max(-left, 0) :][: seen.shape[0], : seen.shape[1]] = seen
-    if scaled.shape == tuple(frame_size):
-        return scaled
-    return cv2.resize(scaled, frame_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    # In integers: OpenCV's INTER_NEAREST_EXACT differs between its versions.
+    rows, columns = (
+        (2 * np.arange(to) + 1) * side // (2 * to)
+        for to, side in zip(frame_size, (height, width), strict=True)
+    )
+    return scaled[:, columns][rows]
 
 
 def draw(frame, class_map, contract):

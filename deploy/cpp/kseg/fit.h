@@ -1,0 +1,51 @@
+// How a frame of any size becomes the model's input, and how the answer goes back: to the bit as
+// kseg/preprocess.py does it with OpenCV, on any machine and without OpenCV.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kseg/contract.h"
+
+namespace kseg {
+
+// Somebody's pixels: `stride` bytes from row to row, RGB interleaved, raw 0..255.
+struct FrameView {
+  const std::uint8_t* rgb = nullptr;
+  Size size;
+  std::size_t stride = 0;
+};
+
+// Pixels of our own without gaps between rows. A class map has 1 channel, a picture 3.
+struct Image {
+  Size size;
+  int channels = 0;
+  std::vector<std::uint8_t> data;
+
+  void resize(Size to, int to_channels);
+  std::size_t row_bytes() const {
+    return static_cast<std::size_t>(size.width) * static_cast<std::size_t>(channels);
+  }
+  std::uint8_t* row(int y) { return data.data() + static_cast<std::size_t>(y) * row_bytes(); }
+  const std::uint8_t* row(int y) const {
+    return data.data() + static_cast<std::size_t>(y) * row_bytes();
+  }
+};
+
+// A frame scaled to `size` lies at (top, left) in the input; negative: that much is cut off.
+struct Placement {
+  Size size;
+  int top = 0, left = 0;
+};
+
+Placement placement(Size frame, Size input, Fit fit);
+
+// Frame -> (height, width, 3) of input_size: area-averaged when both sides shrink, else bilinear.
+void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pad_value,
+               Image& out);
+
+// Class ids of the input's size -> ids of the frame's size, nearest; kUnseen where `crop` cut.
+void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& out);
+
+}  // namespace kseg

@@ -1,0 +1,38 @@
+// A strict reader of small JSON documents (RFC 8259) from sources that are not trusted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kseg/result.h"
+
+namespace kseg::json {
+
+constexpr std::size_t kMaxBytes = 1 << 20;
+constexpr int kMaxDepth = 16;
+constexpr std::size_t kMaxItems = 4096;  // Of one array or object.
+
+struct Value {
+  enum class Kind { kNull, kBool, kInteger, kReal, kString, kArray, kObject };
+
+  Kind kind = Kind::kNull;
+  bool boolean = false;
+  std::int64_t integer = 0;  // kInteger: a number without fraction and exponent.
+  double real = 0;           // kReal, and kInteger too.
+  std::string string;        // UTF-8
+  std::vector<Value> items;  // kArray, and kObject's values beside `keys`.
+  std::vector<std::string> keys;
+
+  // The value of a key; nullptr when this is no object or has no such key.
+  const Value* find(std::string_view key) const;
+};
+
+// Returns the document's value. Refuses what is over these limits, keys that come twice,
+// text that is not UTF-8, NaN and Infinity, and anything after the value.
+Result<Value> parse(std::string_view text);
+
+}  // namespace kseg::json

@@ -1,0 +1,146 @@
+#include "kseg/model.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace kseg {
+namespace {
+
+constexpr int kMaxFrameSide = 32768;
+constexpr std::int64_t kMaxScaledPixels = std::int64_t{1} << 26;
+
+std::string text(Size size) {
+  return "(" + std::to_string(size.height) + ", " + std::to_string(size.width) + ")";
+}
+
+// What a graph must look like to be what its contract says.
+Status check_graph(const Contract& contract, const Graph& graph, const std::string& path) {
+  const auto [height, width] = contract.input_size;
+  const std::vector<int> input{1, height, width, 3};
+  std::vector<int> output{1, height, width};
+  // Logits may have channels beyond the classes, which fill up the GPU's slices of 4.
+  const int classes = static_cast<int>(contract.classes.size());
+  if (contract.output_kind == OutputKind::kLogits && graph.output().shape.size() == 4) {
+    output.push_back(std::max(classes, graph.output().shape[3]));
+  }
+  const bool fits = graph.input().shape == input && graph.output().shape == output &&
+                    graph.input().type == contract.input_dtype &&
+                    graph.output().type == contract.output_dtype &&
+                    (contract.output_kind == OutputKind::kClassMap) == (output.size() == 3);
+  if (fits) return Done{};
+  return Error{path + ": its contract and its graph differ (" + graph.input().text() + " to " +
+               graph.output().text() + "); " + kReexport};
+}
+
+Status check_frame(const FrameView& frame) {
+  const Size size = frame.size;
+  if (frame.rgb == nullptr || size.height < 1 || size.width < 1 || size.height > kMaxFrameSide ||
+      size.width > kMaxFrameSide || frame.stride < 3 * static_cast<std::size_t>(size.width)) {
+    return Error{"a frame of size " + text(size) + " and stride " + std::to_string(frame.stride) +
+                 ": expected RGB of 1 to " + std::to_string(kMaxFrameSide) + " pixels a side"};
+  }
+  return Done{};
+}
+
+}  // namespace
+
+Result<Segmenter> Segmenter::load(const std::string& path, const SegmenterOptions& options) {
+  auto tflite = read_file(path);
+  if (!tflite) return tflite.error();
+  const auto json_text = contract_text(*tflite, path);
+  if (!json_text) return json_text.error();
+  auto contract = parse_contract(*json_text, path);
+  if (!contract) return contract.error();
+  const Status whole = check_whole(*tflite, path);  // Before LiteRT sees a byte of it.
+  if (!whole) return whole.error();
+  const auto litert = LiteRt::open(options.litert, options.accelerator == Accelerator::kGpu);
+  if (!litert) return litert.error();
+  auto graph =
+      Graph::compile(*litert, std::move(*tflite), options.accelerator, options.threads, path);
+  if (!graph) return graph.error();
+  const Status fits = check_graph(*contract, *graph, path);
+  if (!fits) return fits.error();
+  return Segmenter(std::move(*contract), std::move(*graph), options.accelerator);
+}
+
+Segmenter::Segmenter(Contract contract, Graph graph, Accelerator accelerator)
+    : contract_(std::move(contract)), graph_(std::move(graph)), accelerator_(accelerator) {
+  if (contract_.input_dtype == DataType::kFloat32) input_.resize(graph_.input().bytes() / 4);
+  output_.resize(graph_.output().bytes());
+}
+
+Status Segmenter::run(const FrameView& frame, Image& class_map) {
+  const Status right = check_frame(frame);
+  if (!right) return right;
+  const Size scaled = placement(frame.size, contract_.input_size, contract_.fit).size;
+  if (std::int64_t{scaled.height} * scaled.width > kMaxScaledPixels) {
+    return Error{"a frame of size " + text(frame.size) + " is too narrow to crop to " +
+                 text(contract_.input_size)};
+  }
+  fit_frame(frame, contract_.input_size, contract_.fit, contract_.pad_value, fitted_);
+  const Status done = infer({fitted_.data.data(), fitted_.size, fitted_.row_bytes()}, ids_);
+  if (!done) return done;
+  unfit_class_map(ids_, frame.size, contract_.fit, class_map);
+  return Done{};
+}
+
+Status Segmenter::run_fitted(const FrameView& frame, Image& class_map) {
+  const Status right = check_frame(frame);
+  if (!right) return right;
+  if (frame.size != contract_.input_size) {
+    return Error{"a fitted frame of size " + text(frame.size) + ": the model needs " +
+                 text(contract_.input_size)};
+  }
+  return infer(frame, class_map);
+}
+
+Status Segmenter::infer(const FrameView& fitted, Image& class_map) {
+  const std::size_t row_bytes = 3 * static_cast<std::size_t>(fitted.size.width);
+  const auto row = [&fitted](int y) {
+    return fitted.rgb + static_cast<std::size_t>(y) * fitted.stride;
+  };
+  const void* input = fitted.rgb;
+  if (contract_.input_dtype == DataType::kFloat32) {
+    float* to = input_.data();
+    for (int y = 0; y < fitted.size.height; ++y) to = std::copy(row(y), row(y) + row_bytes, to);
+    input = input_.data();
+  } else if (fitted.stride != row_bytes) {
+    fitted_.resize(fitted.size, 3);
+    for (int y = 0; y < fitted.size.height; ++y) std::memcpy(fitted_.row(y), row(y), row_bytes);
+    input = fitted_.data.data();
+  }
+  const Status done = graph_.run(input, output_.data());
+  if (!done) return done;
+  class_map.resize(contract_.input_size, 1);
+  if (contract_.output_kind == OutputKind::kClassMap) return take_class_map(class_map);
+  take_logits(class_map);
+  return Done{};
+}
+
+Status Segmenter::take_class_map(Image& class_map) const {
+  if (contract_.output_dtype == DataType::kUint8) {
+    class_map.data = output_;
+    return Done{};
+  }
+  for (std::size_t i = 0; i < class_map.data.size(); ++i) {
+    std::int32_t id = 0;
+    std::memcpy(&id, output_.data() + 4 * i, 4);
+    if (id < 0 || id > 255) return Error{"the model answers class " + std::to_string(id)};
+    class_map.data[i] = static_cast<std::uint8_t>(id);
+  }
+  return Done{};
+}
+
+void Segmenter::take_logits(Image& class_map) const {
+  const std::size_t channels = static_cast<std::size_t>(graph_.output().shape[3]);
+  const std::size_t classes = contract_.classes.size();
+  std::vector<float> logits(classes);
+  for (std::size_t i = 0; i < class_map.data.size(); ++i) {
+    std::memcpy(logits.data(), output_.data() + 4 * i * channels, 4 * classes);
+    const auto best = std::max_element(logits.begin(), logits.end());  // The first of equals.
+    const auto channel = static_cast<std::size_t>(best - logits.begin());
+    class_map.data[i] = static_cast<std::uint8_t>(channel);
+  }
+}
+
+}  // namespace kseg

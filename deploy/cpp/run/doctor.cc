@@ -1,0 +1,269 @@
+#include "run/doctor.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+namespace kseg {
+namespace {
+
+constexpr int kFrames = 10;
+constexpr double kAgreement = 0.995;    // As kseg.export asks of fp16, which GPUs compute in.
+constexpr unsigned kGpuSeconds = 300;   // Compiling shaders takes long where a CPU plays the GPU.
+
+// Ten frames of sky, road and noise, the same on every machine.
+Image synthetic_frame(Size size, int number) {
+  Image frame;
+  frame.resize(size, 3);
+  std::uint32_t random = 12345U + static_cast<std::uint32_t>(number);
+  for (int y = 0; y < size.height; ++y) {
+    for (int x = 0; x < size.width; ++x) {
+      const bool sky = 2 * y < size.height;
+      const int middle = size.width * (number + 5) / 20;
+      const bool road = !sky && std::abs(x - middle) < y - size.height / 3;
+      for (int c = 0; c < 3; ++c) {
+        random = random * 1664525U + 1013904223U;
+        const int base = sky ? 150 + 30 * c : road ? 90 + 5 * number : 60 + (c == 1 ? 60 : 0);
+        const int noise = static_cast<int>(random >> 28);
+        frame.row(y)[3 * x + c] = static_cast<std::uint8_t>(std::min(base + noise, 255));
+      }
+    }
+  }
+  return frame;
+}
+
+struct Answers {
+  std::vector<std::uint8_t> ids;  // Of all frames, one after the other.
+  double median_ms = 0;
+};
+
+Result<Answers> answer(Segmenter& segmenter) {
+  Answers answers;
+  std::vector<double> times_ms;
+  Image class_map;
+  for (int number = 0; number < kFrames; ++number) {
+    const Image frame = synthetic_frame(segmenter.contract().input_size, number);
+    const auto start = std::chrono::steady_clock::now();
+    const Status done =
+        segmenter.run_fitted({frame.data.data(), frame.size, frame.row_bytes()}, class_map);
+    if (!done) return done.error();
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    times_ms.push_back(took.count());
+    answers.ids.insert(answers.ids.end(), class_map.data.begin(), class_map.data.end());
+  }
+  std::sort(times_ms.begin(), times_ms.end());
+  answers.median_ms = times_ms[times_ms.size() / 2];
+  return answers;
+}
+
+void print_cpu() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line, name, flags;
+  while (std::getline(file, line) && (name.empty() || flags.empty())) {
+    const std::size_t colon = line.find(": ");
+    if (colon == std::string::npos) continue;
+    if (line.rfind("model name", 0) == 0) name = line.substr(colon + 2);
+    if (line.rfind("flags", 0) == 0 || line.rfind("Features", 0) == 0) flags = line.substr(colon);
+  }
+  std::string found;
+  for (const char* feature : {"avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "asimd",
+                              "asimdhp", "asimddp", "i8mm"}) {
+    if ((flags + " ").find(" " + std::string(feature) + " ") != std::string::npos) {
+      found += std::string(" ") + feature;
+    }
+  }
+  std::printf("CPU       %s, %u threads:%s\n", name.empty() ? "unnamed" : name.c_str(),
+              std::thread::hardware_concurrency(),
+              found.empty() ? " no known feature" : found.c_str());
+}
+
+// Drivers that the Vulkan loader would look at.
+std::vector<std::string> vulkan_drivers() {
+  namespace fs = std::filesystem;
+  std::vector<std::string> drivers;
+  for (const char* variable : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) {
+    const char* value = std::getenv(variable);
+    std::stringstream list(value != nullptr ? value : "");
+    for (std::string path; std::getline(list, path, ':');) drivers.push_back(path);
+    if (!drivers.empty()) return drivers;
+  }
+  const char* home = std::getenv("HOME");
+  for (const std::string& folder :
+       {std::string("/etc/vulkan/icd.d"), std::string("/usr/local/share/vulkan/icd.d"),
+        std::string("/usr/share/vulkan/icd.d"),
+        std::string(home != nullptr ? home : "") + "/.local/share/vulkan/icd.d"}) {
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+      if (it->path().extension() == ".json") drivers.push_back(it->path().string());
+    }
+  }
+  return drivers;
+}
+
+void print_vulkan() {
+  void* loader = dlopen("libvulkan.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (loader != nullptr) dlclose(loader);
+  std::string drivers;
+  for (const std::string& path : vulkan_drivers()) drivers += " " + path;
+  std::printf("Vulkan    loader %s, drivers:%s\n", loader != nullptr ? "found" : "missing",
+              drivers.empty() ? " none" : drivers.c_str());
+}
+
+// What the child that tries the GPU leaves in a file for its parent.
+struct GpuReport {
+  std::vector<std::string> accelerators;
+  std::string error;  // Empty: `answers` hold.
+  Answers answers;
+};
+
+void write_report(const GpuReport& report, std::FILE* file) {
+  for (const std::string& name : report.accelerators) {
+    std::fprintf(file, "accelerator %s\n", name.c_str());
+  }
+  std::fprintf(file, "error %s\nmedian_ms %f\nids\n", report.error.c_str(),
+               report.answers.median_ms);
+  const auto& ids = report.answers.ids;
+  if (!ids.empty()) std::fwrite(ids.data(), 1, ids.size(), file);
+  std::fflush(file);
+}
+
+GpuReport read_report(std::FILE* file) {
+  GpuReport report;
+  std::rewind(file);
+  char line[4096];
+  while (std::fgets(line, sizeof line, file) != nullptr && std::strcmp(line, "ids\n") != 0) {
+    std::string text(line);
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    const std::size_t space = text.find(' ');
+    const std::string value = space == std::string::npos ? "" : text.substr(space + 1);
+    if (text.rfind("accelerator ", 0) == 0) report.accelerators.push_back(value);
+    if (text.rfind("error ", 0) == 0) report.error = value;
+    if (text.rfind("median_ms ", 0) == 0) report.answers.median_ms = std::atof(value.c_str());
+  }
+  std::uint8_t block[4096];
+  for (std::size_t got; (got = std::fread(block, 1, sizeof block, file)) > 0;) {
+    report.answers.ids.insert(report.answers.ids.end(), block, block + got);
+  }
+  return report;
+}
+
+GpuReport try_gpu(const std::string& model, const SegmenterOptions& options) {
+  GpuReport report;
+  SegmenterOptions gpu = options;
+  gpu.accelerator = Accelerator::kGpu;
+  const auto litert = LiteRt::open(options.litert, true);
+  if (litert) report.accelerators = (*litert)->accelerators();
+  if (!litert || model.empty()) {
+    report.error = litert ? "no model given" : litert.error().message;
+    return report;
+  }
+  auto segmenter = Segmenter::load(model, gpu);
+  auto answers = segmenter ? answer(*segmenter) : Result<Answers>(segmenter.error());
+  if (answers) {
+    report.answers = std::move(*answers);
+  } else {
+    report.error = answers.error().message;
+  }
+  return report;
+}
+
+// Tries the GPU in a child, because drivers crash. `crashed` says how it ended if not well.
+GpuReport try_gpu_apart(const std::string& model, const SegmenterOptions& options,
+                        std::string& crashed) {
+  std::FILE* file = std::tmpfile();
+  std::fflush(stdout);
+  const pid_t child = file != nullptr ? fork() : -1;
+  if (child == 0) {
+    alarm(kGpuSeconds);
+    write_report(try_gpu(model, options), file);
+    _exit(0);  // Not exit: whatever a driver registered for it may hang.
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child) {
+    crashed = "it cannot be tried: no child process";
+  } else if (WIFSIGNALED(status)) {
+    const int number = WTERMSIG(status);
+    crashed = number == SIGALRM ? "no answer within " + std::to_string(kGpuSeconds) + " s"
+                                : std::string("crashes: ") + strsignal(number);
+  } else if (WEXITSTATUS(status) != 0) {
+    crashed = "its driver ends the program with status " + std::to_string(WEXITSTATUS(status));
+  }
+  GpuReport report;
+  if (file != nullptr) {
+    report = read_report(file);
+    std::fclose(file);
+  }
+  return report;
+}
+
+int judge_gpu(const GpuReport& gpu, const std::string& crashed, const Answers& cpu,
+              bool need_gpu) {
+  if (!crashed.empty()) {
+    std::printf("GPU       %s; use --accelerator cpu\n", crashed.c_str());
+    return 3;
+  }
+  if (!gpu.error.empty()) {
+    std::printf("GPU       not usable: %s\n", gpu.error.c_str());
+    return need_gpu ? 3 : 0;
+  }
+  std::size_t equal = 0;
+  const std::size_t count = std::min(cpu.ids.size(), gpu.answers.ids.size());
+  for (std::size_t i = 0; i < count; ++i) equal += cpu.ids[i] == gpu.answers.ids[i] ? 1U : 0U;
+  const double agreement =
+      static_cast<double>(equal) / static_cast<double>(std::max<std::size_t>(cpu.ids.size(), 1));
+  const bool right = agreement >= kAgreement && cpu.ids.size() == gpu.answers.ids.size();
+  std::printf("GPU       %d frames, median %.1f ms; answers as the CPU on %.3f %% of pixels "
+              "(limit %.1f %%): %s\n",
+              kFrames, gpu.answers.median_ms, 100 * agreement, 100 * kAgreement,
+              right ? "right" : "WRONG, use --accelerator cpu");
+  return right ? 0 : 3;
+}
+
+}  // namespace
+
+int run_doctor(const std::string& model, const SegmenterOptions& options, bool need_gpu) {
+  std::string crashed;
+  // First of all: a child must not inherit half of LiteRT's threads.
+  const GpuReport gpu = try_gpu_apart(model, options, crashed);
+  const auto litert = LiteRt::open(options.litert, false);
+  if (!litert) {
+    std::fprintf(stderr, "error: %s\n", litert.error().message.c_str());
+    return 2;
+  }
+  std::printf("LiteRT    %s, %s\n", (*litert)->version().c_str(), (*litert)->path().c_str());
+  std::string names;
+  for (const std::string& name : gpu.accelerators) names += (names.empty() ? "" : ", ") + name;
+  std::printf("loads     %s\n", names.empty() ? "no accelerator" : names.c_str());
+  print_cpu();
+  print_vulkan();
+  if (model.empty()) {
+    if (!crashed.empty()) std::printf("GPU       %s\n", crashed.c_str());
+    return crashed.empty() ? 0 : 3;
+  }
+  SegmenterOptions cpu = options;
+  cpu.accelerator = Accelerator::kCpu;
+  auto segmenter = Segmenter::load(model, cpu);
+  const auto answers = segmenter ? answer(*segmenter) : Result<Answers>(segmenter.error());
+  if (!answers) {
+    std::fprintf(stderr, "error: %s\n", answers.error().message.c_str());
+    return 2;
+  }
+  const Contract& contract = segmenter->contract();
+  std::printf("model     %s, %s, made for %s, kseg %s\n", contract.model.c_str(),
+              contract.precision.c_str(), contract.profile.c_str(), contract.kseg_version.c_str());
+  std::printf("CPU       %d frames, median %.1f ms\n", kFrames, answers->median_ms);
+  return judge_gpu(gpu, crashed, *answers, need_gpu);
+}
+
+}  // namespace kseg

@@ -1,0 +1,58 @@
+#include "run/frames.h"
+
+#include <algorithm>
+
+namespace kseg {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool is_image(const fs::path& path, const std::vector<std::string>& suffixes) {
+  std::string suffix = path.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end();
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+}  // namespace
+
+Status prepare_folder(const fs::path& folder, bool save_masks, const std::string& source) {
+  std::error_code error;
+  const fs::path made = save_masks ? folder / "masks" : folder;
+  fs::create_directories(made, error);
+  if (!error && !fs::is_directory(made, error)) {
+    error = std::make_error_code(std::errc::file_exists);
+  }
+  if (error) return Error{"--out " + folder.string() + ": " + error.message()};
+  const fs::path input = fs::canonical(source, error);
+  if (error) return Done{};  // A camera.
+  const fs::path out = fs::canonical(folder, error);
+  if (out == input || out == input.parent_path()) {
+    return Error{"--out " + folder.string() + ": holds the input; choose another folder"};
+  }
+  return Done{};
+}
+
+Result<std::vector<fs::path>> list_images(const std::string& source,
+                                          const std::vector<std::string>& suffixes) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  if (fs::is_regular_file(source, error) && is_image(source, suffixes)) paths.push_back(source);
+  if (!fs::is_directory(source, error)) return paths;
+  for (fs::directory_iterator it(source, error), end; !error && it != end; it.increment(error)) {
+    if (is_image(it->path(), suffixes)) paths.push_back(it->path());
+  }
+  if (error) return Error{source + ": cannot be read (" + error.message() + ")"};
+  if (paths.empty()) return Error{source + ": no images (" + joined(suffixes) + ") in it"};
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+}  // namespace kseg

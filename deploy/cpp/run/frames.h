@@ -1,0 +1,52 @@
+// Frames in, pictures out. Two builds of it: frames_opencv.cc (images, videos, cameras) and
+// frames_ppm.cc, which needs no library (binary PPM images).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kseg/contract.h"
+#include "kseg/fit.h"
+#include "kseg/result.h"
+
+namespace kseg {
+
+class FrameSource {
+ public:
+  virtual ~FrameSource() = default;
+  // The next frame, RGB, and its name; false at the end.
+  virtual Result<bool> next(Image& frame, std::string& name) = 0;
+  // Frames per second; nothing for images.
+  virtual std::optional<double> rate() const { return {}; }
+};
+
+Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source);
+
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Takes an overlay (RGB, already blended) and its class map.
+  virtual Status put(const std::string& name, const Image& picture, const Image& class_map) = 0;
+  // Where things were written, for people.
+  virtual std::string text() const = 0;
+};
+
+// Writes FOLDER/NAME.png (or .ppm), or FOLDER/NAME.mp4 when a rate is given, and with save_masks
+// FOLDER/masks/NAME.png (or .pgm). prepare_folder must have agreed.
+std::unique_ptr<Sink> open_sink(const std::filesystem::path& folder, std::optional<double> rate,
+                                bool save_masks, std::vector<ClassLabel> classes);
+
+// Makes the folders that open_sink writes to. Refuses the folder that holds the input: an overlay
+// has the name of its input and would replace it.
+Status prepare_folder(const std::filesystem::path& folder, bool save_masks,
+                      const std::string& source);
+
+// What the builds share: the files of a folder with one of these suffixes, sorted; or the one file
+// itself. Nothing when `source` is neither.
+Result<std::vector<std::filesystem::path>> list_images(const std::string& source,
+                                                       const std::vector<std::string>& suffixes);
+
+}  // namespace kseg
