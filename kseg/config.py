@@ -24,7 +24,9 @@ MODELS = (
     "pspnet_resnet50",
     "deeplab_v3_plus_mobilenet_v2",
     "deeplab_v3_plus_resnet50",
+    "deeplab_v3_plus_mobilenet_edge",
     *(f"segformer_b{number}" for number in range(6)),
+    "segformer_b0_edge",
 )
 
 
@@ -52,7 +54,9 @@ class Config:
         0, "width of the head (U-Net: of its first level), 0: that of the family's paper"
     )
     encoder_weights: str = _field(
-        "none", "none; imagenet (keras.applications, downloads once); or a .weights.h5 file"
+        "none",
+        "none; imagenet (MobileNetV2, ResNet) or ade20k, cityscapes (SegFormer), downloaded once; "
+        "or a .weights.h5 file",
     )
     freeze_encoder: bool = _field(False, "train the head only")
     loss: str = _field(

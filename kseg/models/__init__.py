@@ -4,7 +4,8 @@ import functools
 from typing import NamedTuple
 
 from kseg.errors import InputError
-from kseg.models.deeplab import deeplab_v3_plus
+from kseg.models import published
+from kseg.models.deeplab import deeplab_v3_plus, deeplab_v3_plus_edge
 from kseg.models.encoders import mit, mobilenet_v2, resnet
 from kseg.models.fcn import fcn
 from kseg.models.pspnet import pspnet
@@ -37,9 +38,11 @@ def build(
 
     input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNetV2
     alone; output_stride is that of MobileNetV2 and ResNet. decoder_channels 0: the width of the
-    family's paper (U-Net: its first level's). encoder_weights: "none", "imagenet" or the path of a
-    keras.applications .weights.h5 file. Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in
-    [0, 255] -> (B, H, W, num_classes) float32 logits.
+    family's paper (U-Net: its first level's). encoder_weights: "none", "imagenet" (MobileNetV2 and
+    ResNet), "ade20k" or "cityscapes" (SegFormer), or the path of a .weights.h5 file, of
+    keras.applications or, for SegFormer, of kseg.import_weights.
+    Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes)
+    float32 logits.
     Raises InputError when there is no such model, when weights cannot be had or belong to another
     encoder, and when there is no encoder to load or to freeze.
     """
@@ -81,13 +84,34 @@ def _deeplab(make_encoder, input_size, num_classes, options):
     )
 
 
-def _segformer(variant, input_size, num_classes, options):
+def _deeplab_edge(make_encoder, input_size, num_classes, options):
+    return deeplab_v3_plus_edge(
+        make_encoder(input_size, options),
+        input_size,
+        num_classes,
+        output_stride=options.output_stride,
+        channels=options.decoder_channels or 64,
+    )
+
+
+def _segformer(name, input_size, num_classes, options):
+    variant = mit.VARIANTS[name]
+    encoder = mit.build(input_size, variant)
+    published.load_encoder(encoder, options.encoder_weights, name)
+    return _segformer_on(encoder, variant, input_size, num_classes, options)
+
+
+def _segformer_edge(input_size, num_classes, options):
     if options.encoder_weights != "none":
         raise InputError(
-            f"encoder_weights '{options.encoder_weights}': SegFormer trains from scratch only, so "
-            "far; use --encoder-weights none"
+            f"encoder_weights '{options.encoder_weights}': nobody publishes any for SegFormer's "
+            "edge variant; use --encoder-weights none"
         )
-    encoder = mit.build(input_size, variant)
+    encoder = mit.build(input_size, mit.EDGE)
+    return _segformer_on(encoder, mit.EDGE, input_size, num_classes, options)
+
+
+def _segformer_on(encoder, variant, input_size, num_classes, options):
     encoder.trainable = not options.freeze_encoder
     channels = options.decoder_channels or variant.decoder_channels
     return segformer(encoder, input_size, num_classes, channels=channels)
@@ -115,10 +139,12 @@ MODELS = {
     "pspnet_resnet50": _pspnet,
     "deeplab_v3_plus_mobilenet_v2": functools.partial(_deeplab, _mobilenet_v2),
     "deeplab_v3_plus_resnet50": functools.partial(_deeplab, _resnet50),
-    "segformer_b0": functools.partial(_segformer, mit.VARIANTS["b0"]),
-    "segformer_b1": functools.partial(_segformer, mit.VARIANTS["b1"]),
-    "segformer_b2": functools.partial(_segformer, mit.VARIANTS["b2"]),
-    "segformer_b3": functools.partial(_segformer, mit.VARIANTS["b3"]),
-    "segformer_b4": functools.partial(_segformer, mit.VARIANTS["b4"]),
-    "segformer_b5": functools.partial(_segformer, mit.VARIANTS["b5"]),
+    "deeplab_v3_plus_mobilenet_edge": functools.partial(_deeplab_edge, _mobilenet_v2),
+    "segformer_b0": functools.partial(_segformer, "b0"),
+    "segformer_b1": functools.partial(_segformer, "b1"),
+    "segformer_b2": functools.partial(_segformer, "b2"),
+    "segformer_b3": functools.partial(_segformer, "b3"),
+    "segformer_b4": functools.partial(_segformer, "b4"),
+    "segformer_b5": functools.partial(_segformer, "b5"),
+    "segformer_b0_edge": _segformer_edge,
 }

@@ -34,7 +34,7 @@ def resize(x, size, name):
     """Bilinear resize to (height, width) with half-pixel centres."""
     if x.shape[1:3] == tuple(size):
         return x
-    return layers.Resizing(*size, interpolation="bilinear", name=name)(x)
+    return Resizing(*size, interpolation="bilinear", name=name)(x)
 
 
 def broadcast(x, size, name):
@@ -42,7 +42,19 @@ def broadcast(x, size, name):
 
     By nearest resize: layers.UpSampling2D makes rank-5 tensors, which GPU delegates refuse.
     """
-    return layers.Resizing(*size, interpolation="nearest", name=name)(x)
+    return Resizing(*size, interpolation="nearest", name=name)(x)
+
+
+class Resizing(layers.Resizing):
+    """layers.Resizing, but the same in training and inference.
+
+    Keras 3.15's declares training=True, which its layers hand on: called as model(x), without a
+    word about training, a model's batch norms after it would use and move their averages as in
+    training.
+    """
+
+    def call(self, data, training=False):
+        return super().call(data, training=training)
 
 
 def classify(x, num_classes, input_size):
