@@ -42,19 +42,18 @@ def attention_maps(model, image):
             f"image is {image.shape}, but {model.name} takes {model.input_shape[1:]}; fit it with "
             "kseg.preprocess.fit_image"
         )
-    # A second model on the same layers: query, key and value of every block.
-    taps = keras.Model(model.input, [layer.input for layer in blocks.values()])
-    weights = [
-        ops.convert_to_numpy(attention_weights(query, key))[0]
-        for query, key, _ in taps(image[None], training=False)
-    ]
+    # A second model on the same layers, which answers with what goes into every attention.
+    taps = keras.Model(model.input, {layer.name: layer.input for layer in blocks.values()})
+    inputs = taps(image[None], training=False)
     stages = []
     for stage in sorted({stage for stage, _ in blocks}):
-        of_stage = [w for (s, _), w in zip(blocks, weights, strict=True) if s == stage]
-        name = blocks[stage, 1].name
-        stages.append(
-            StageAttention(np.stack(of_stage), *(_grid(model, name, k) for k in ("query", "key")))
-        )
+        names = [layer.name for (s, _), layer in blocks.items() if s == stage]
+        weights = [
+            ops.convert_to_numpy(attention_weights(query, key))[0]
+            for query, key, _ in (inputs[name] for name in names)
+        ]
+        grids = (_grid(model, f"{names[0]}_{part}") for part in ("query", "key"))
+        stages.append(StageAttention(np.stack(weights), *grids))
     return stages
 
 
@@ -68,5 +67,5 @@ def _attention_layers(model):
     return dict(sorted(found.items()))
 
 
-def _grid(model, name, kind):
-    return tuple(model.get_layer(f"{name}_{kind}").output.shape[1:3])
+def _grid(model, name):
+    return tuple(model.get_layer(name).output.shape[1:3])
