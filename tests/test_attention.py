@@ -54,25 +54,38 @@ def test_the_weights_give_back_what_each_layer_computes(model, image, stages):
             assert np.abs(got - np.asarray(expected)[0]).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_a_query_attends_to_the_keys_that_are_like_it():
-    """One block on a picture of 2x3 pixels: queries and keys are the colours themselves."""
+def own_color_attention(scale):
+    """Attention (6, 6) on a picture of one red, two green and three blue pixels.
+
+    One block whose keys are the colours and whose queries are `scale` times the colours: scores are
+    scale / sqrt(3) for a pixel of the same colour, and 0 for others.
+    """
     name = "stage1_block1_attention"
     variant = mit.VARIANTS["b0"]._replace(heads=(1,), reductions=(1,))
     picture = keras.Input((2, 3, 3))
     model = keras.Model(picture, mit.efficient_attention(picture, variant, 0, name))
-    for part, scale in (("query", 100.0), ("key", 1.0)):
-        kernel = scale * np.eye(3, dtype=np.float32)[None, None]
+    for part, factor in (("query", scale), ("key", 1.0)):
+        kernel = factor * np.eye(3, dtype=np.float32)[None, None]
         model.get_layer(f"{name}_{part}").set_weights([kernel, np.zeros(3)])
-    red, green, blue = np.eye(3, dtype=np.float32)
+    red, green, blue = np.eye(3)
     (stage,) = attention_maps(model, np.array([[red, green, green], [blue, blue, blue]]))
-    one, half, third = (
-        [1, 0, 0, 0, 0, 0],
-        [0, 1 / 2, 1 / 2, 0, 0, 0],
-        [0, 0, 0, 1 / 3, 1 / 3, 1 / 3],
-    )
-    expected = np.array([one, half, half, third, third, third])
     assert (stage.query_grid, stage.key_grid) == ((2, 3), (2, 3))
-    assert np.allclose(stage.weights, expected[None, None], atol=1e-6)
+    return stage.weights[0, 0]
+
+
+def test_a_query_attends_to_the_keys_that_are_like_it():
+    red, green, blue = [1, 0, 0, 0, 0, 0], [0, 1 / 2, 1 / 2, 0, 0, 0], [0, 0, 0, *[1 / 3] * 3]
+    expected = np.array([red, green, green, blue, blue, blue])
+    assert np.allclose(own_color_attention(100.0), expected, atol=1e-6)
+
+
+def test_scores_are_scaled_by_the_root_of_the_width():
+    # The same colour counts e^log 2 = 2, others 1.
+    red = np.array([2, 1, 1, 1, 1, 1]) / 7
+    green = np.array([1, 2, 2, 1, 1, 1]) / 8
+    blue = np.array([1, 1, 1, 2, 2, 2]) / 9
+    expected = np.array([red, green, green, blue, blue, blue])
+    assert np.allclose(own_color_attention(np.log(2) * np.sqrt(3)), expected, atol=1e-6)
 
 
 def test_looking_changes_nothing(model, image):

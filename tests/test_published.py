@@ -185,23 +185,66 @@ def test_a_block_equals_keras_cvs(erf_gelu):
 # Hugging Face
 
 
+# The modules of nvidia/segformer-b0-finetuned-ade-512-512's file, by our layers' names.
+THEIR_BLOCK = {
+    "norm1": "layer_norm_1",
+    "attention_query": "attention.self.query",
+    "attention_key": "attention.self.key",
+    "attention_value": "attention.self.value",
+    "attention_reduce": "attention.self.sr",
+    "attention_reduce_norm": "attention.self.layer_norm",
+    "attention_project": "attention.output.dense",
+    "norm2": "layer_norm_2",
+    "ffn_expand": "mlp.dense1",
+    "ffn_depthwise": "mlp.dwconv.dwconv",
+    "ffn_project": "mlp.dense2",
+}
+THEIR_HEAD = {
+    "head_project4": "decode_head.linear_c.0.proj",
+    "head_project8": "decode_head.linear_c.1.proj",
+    "head_project16": "decode_head.linear_c.2.proj",
+    "head_project32": "decode_head.linear_c.3.proj",
+    "head_fuse_conv": "decode_head.linear_fuse",
+    "head_fuse_bn": "decode_head.batch_norm",
+    "logits_conv": "decode_head.classifier",
+}
+THEIR_STAGE = {
+    "embed": "patch_embeddings.{}.proj",
+    "embed_norm": "patch_embeddings.{}.layer_norm",
+    "norm": "layer_norm.{}",
+}
+THEIR_WEIGHT = {
+    "gamma": "weight",
+    "beta": "bias",
+    "kernel": "weight",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+LINEAR = ("query", "key", "value", "project", "expand", "4", "8", "16", "32")
+
+
+def their_module(layer):
+    if layer in THEIR_HEAD:
+        return THEIR_HEAD[layer]
+    stage, _, part = layer.removeprefix("stage").partition("_")
+    if part in THEIR_STAGE:
+        return "segformer.encoder." + THEIR_STAGE[part].format(int(stage) - 1)
+    block, _, part = part.removeprefix("block").partition("_")
+    return f"segformer.encoder.block.{int(stage) - 1}.{int(block) - 1}.{THEIR_BLOCK[part]}"
+
+
 def state_dict(model):
     """The names and axes of Hugging Face's file for a model of ours, {name: array}."""
-    layers = {ours: theirs for theirs, ours in published._hugging_face_layers((2, 2, 2, 2))}
-    names = {"gamma": "weight", "beta": "bias", "kernel": "weight", "bias": "bias"}
-    names |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
     tensors = {"decode_head.batch_norm.num_batches_tracked": np.zeros((), np.int64)}
     for weight in model.weights:
         layer, kind = weight.path.split("/")
         value = weight.numpy()
         if kind == "kernel":
             value = value.transpose((2, 3, 0, 1) if layer.endswith("depthwise") else (3, 2, 0, 1))
-            linear = layer.startswith("head_project") or layer.endswith(
-                ("query", "key", "value", "project", "expand")
-            )
-            value = value[:, :, 0, 0] if linear else value
-        prefix = "" if layers[layer].startswith("decode_head") else "segformer."
-        tensors[f"{prefix}{layers[layer]}.{names[kind]}"] = np.ascontiguousarray(value)
+            value = value[:, :, 0, 0] if layer.endswith(LINEAR) else value
+        name = f"{their_module(layer)}.{THEIR_WEIGHT[kind]}"
+        tensors[name] = np.ascontiguousarray(value)
     return tensors
 
 
