@@ -34,7 +34,8 @@ def deeplab_v3_plus_edge(encoder, input_size, num_classes, *, output_stride=16, 
 
     As `deeplab_v3_plus`, but with the context of MobileNetV2's paper (`reduced_aspp`), a detail of
     32 channels and one convolution in the decoder. Dilation is left in the encoder alone, and there
-    is none at output stride 32: accelerators without dilated convolutions run it whole.
+    is none at output stride 32: accelerators without dilated convolutions run it whole. On
+    MobileNetV2-1.0 at 288x512: 2.93 GFLOPs a frame, 1.87 at output stride 32, instead of 6.32.
     """
     features = encoder.output
     context = reduced_aspp(features[output_stride], channels)
