@@ -28,7 +28,8 @@ class Variant(NamedTuple):
     expansion: int = 4
     stochastic_depth: float = 0.1
     norm: str = "layer"  # Or "batch".
-    activation: str = "gelu"  # Of the feed-forward part; erf, not tanh, as in the paper's code.
+    # Of the feed-forward part; erf, not tanh, as in the paper's code, and one operator in a .tflite.
+    activation: str = "gelu"
 
 
 VARIANTS = {
