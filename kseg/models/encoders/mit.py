@@ -28,7 +28,7 @@ class Variant(NamedTuple):
     expansion: int = 4
     stochastic_depth: float = 0.1
     norm: str = "layer"  # Or "batch".
-    # Of the feed-forward part; erf, not tanh, as in the paper's code, and one operator in a .tflite.
+    # Of the feed-forward part; erf as in the paper's code, not tanh; one operator in a .tflite.
     activation: str = "gelu"
 
 
@@ -41,8 +41,8 @@ VARIANTS = {
     "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), decoder_channels=768),
 }
 
-# B0 for accelerators, from scratch only. Layer norm takes means and a root, which fp16 and int8 get
-# wrong; batch norm at inference is one multiplication and addition, and none after a convolution,
+# B0 for accelerators, from scratch only. Layer norm takes means and a root, which some GPUs get wrong
+# in fp16; batch norm at inference is one multiplication and addition, and none after a convolution,
 # which takes them in. ReLU is the same in every delegate, where GELU is not. And the head, which
 # has more than half of B0's multiplications, is half as wide. At 288x512: 4.45 GFLOPs a frame
 # instead of 8.23; of what that costs in accuracy nothing is known yet.
