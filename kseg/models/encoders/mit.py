@@ -41,11 +41,11 @@ VARIANTS = {
     "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), decoder_channels=768),
 }
 
-# B0 for accelerators, from scratch only. Layer norm takes means and a root, which some GPUs get wrong
-# in fp16; batch norm at inference is one multiplication and addition, and none after a convolution,
-# which takes them in. ReLU is the same in every delegate, where GELU is not. And the head, which
-# has more than half of B0's multiplications, is half as wide. At 288x512: 4.45 GFLOPs a frame
-# instead of 8.23; of what that costs in accuracy nothing is known yet.
+# B0 for accelerators, from scratch only. Layer norm takes means and a root, which some GPUs get
+# wrong in fp16; batch norm at inference is one multiplication and addition, and none after a
+# convolution, which takes them in. ReLU is the same in every delegate, where GELU is not. And the
+# head, which has more than half of B0's multiplications, is half as wide. At 288x512: 4.45 GFLOPs a
+# frame instead of 8.23; of what that costs in accuracy nothing is known yet.
 EDGE = VARIANTS["b0"]._replace(decoder_channels=128, norm="batch", activation="relu")
 
 
