@@ -30,7 +30,9 @@ ENCODERS = (
 MODELS = (
     "unet",
     *(f"{family}_{encoder}" for family in FAMILIES for encoder in ENCODERS),
+    "deeplab_v3_plus_mobilenet_edge",
     *(f"segformer_b{number}" for number in range(6)),
+    "segformer_b0_edge",
 )
 
 
@@ -50,7 +52,8 @@ class Config:
     )
     model: str = _field(
         "deeplab_v3_plus_mobilenet_v2",
-        "unet, from scratch; segformer_b0 to segformer_b5; or FAMILY_ENCODER: "
+        "unet, from scratch; segformer_b0 to segformer_b5; segformer_b0_edge and "
+        "deeplab_v3_plus_mobilenet_edge, half the arithmetic; or FAMILY_ENCODER: "
         f"{', '.join(FAMILIES)} on {', '.join(ENCODERS)}",
         names=MODELS,
     )
@@ -66,7 +69,9 @@ class Config:
         "published",
     )
     encoder_weights: str = _field(
-        "none", "none; imagenet (keras.applications, downloads once); or a .weights.h5 file"
+        "none",
+        "none; imagenet (all but SegFormer) or ade20k, cityscapes (SegFormer), downloaded once; "
+        "or a .weights.h5 file",
     )
     freeze_encoder: bool = _field(False, "train the head only")
     loss: str = _field(

@@ -99,6 +99,8 @@ def test_lint_names_what_no_phone_runs():
         "pspnet_resnet50",
         pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
+        "segformer_b0_edge",
+        "deeplab_v3_plus_mobilenet_edge",
         # Their every part is in a model above or in the run that all tests share.
         pytest.param("fcn_resnet50", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_resnet50", marks=pytest.mark.slow),
@@ -111,10 +113,22 @@ def test_every_family_converts_whole(name):
     logits = balanced_logits(model, image)
     tflite = convert.to_tflite(model, "fp32")
     assert lint.problems(tflite) == []
+    # One operator for each, the exact one: its parts would be ERF, which is no builtin, or TANH.
+    assert gelus(tflite) == ([False] * 8 if name == "segformer_b0" else [])
+    assert "TANH" not in lint.operators(tflite)
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
     clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
     agree = parity.TFLiteModel(tflite)(image) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
+
+
+def gelus(tflite):
+    """Whether each GELU operator is the approximate one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.ModelT.InitFromPackedBuf(tflite, 0).subgraphs[0]
+    options = [op.builtinOptions for op in graph.operators]
+    return [o.approximate for o in options if isinstance(o, schema.GeluOptionsT)]
 
 
 def balanced_logits(model, image):

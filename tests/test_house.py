@@ -15,7 +15,7 @@ FLOORS = [
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules"},
     {"data", "checkpoints", "edge"},
-    {"train", "evaluate", "predict", "export"},
+    {"train", "evaluate", "predict", "export", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
     "errors",
@@ -75,6 +75,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.evaluate",
         "kseg.predict",
         "kseg.export",
+        "kseg.import_weights",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",

@@ -19,7 +19,9 @@ FAMILIES = [
     "pspnet_resnet50",
     DEEPLAB,
     "deeplab_v3_plus_mobilenet_v3_large",
+    "deeplab_v3_plus_mobilenet_edge",
     SEGFORMER,
+    "segformer_b0_edge",
 ]
 SIZES = [(97, 161), (180, 320), (360, 640)]
 

@@ -9,7 +9,13 @@ from kseg.models.simplify import simplify
 from tests.conftest import randomize
 
 SIZE = (97, 161)
-SIMPLER = ["deeplab_v3_plus_mobilenet_v2", "deeplab_v3_plus_resnet50", "segformer_b0"]
+SIMPLER = [
+    "deeplab_v3_plus_mobilenet_v2",
+    "deeplab_v3_plus_resnet50",
+    "deeplab_v3_plus_mobilenet_edge",
+    "segformer_b0",
+    "segformer_b0_edge",
+]
 
 
 def build(name, size=SIZE):

@@ -4,7 +4,8 @@ import functools
 from typing import NamedTuple
 
 from kseg.errors import InputError, nearest
-from kseg.models.deeplab import deeplab_v3_plus
+from kseg.models import published
+from kseg.models.deeplab import deeplab_v3_plus, deeplab_v3_plus_edge
 from kseg.models.encoders import efficientnet_v2, mit, mobilenet_v2, mobilenet_v3, resnet
 from kseg.models.fcn import fcn
 from kseg.models.pspnet import pspnet
@@ -37,7 +38,8 @@ def build(
 
     input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNets
     alone; output_stride is that of ENCODERS. decoder_channels 0: the width that each family's file
-    gives. encoder_weights: "none", "imagenet" or the path of a keras.applications weights file.
+    gives. encoder_weights: "none", "imagenet" (ENCODERS), "ade20k" or "cityscapes" (SegFormer), or
+    the path of a weights file, of keras.applications or, for SegFormer, of kseg.import_weights.
     Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes)
     float32 logits.
     Raises InputError when there is no such model, when weights cannot be had or belong to another
@@ -87,13 +89,34 @@ def _deeplab(make_encoder, input_size, num_classes, options):
     )
 
 
-def _segformer(variant, input_size, num_classes, options):
+def _deeplab_edge(make_encoder, input_size, num_classes, options):
+    return deeplab_v3_plus_edge(
+        make_encoder(input_size, options),
+        input_size,
+        num_classes,
+        output_stride=options.output_stride,
+        channels=options.decoder_channels or 64,
+    )
+
+
+def _segformer(name, input_size, num_classes, options):
+    variant = mit.VARIANTS[name]
+    encoder = mit.build(input_size, variant)
+    published.load_encoder(encoder, options.encoder_weights, name)
+    return _segformer_on(encoder, variant, input_size, num_classes, options)
+
+
+def _segformer_edge(input_size, num_classes, options):
     if options.encoder_weights != "none":
         raise InputError(
-            f"encoder_weights '{options.encoder_weights}': SegFormer trains from scratch only, so "
-            "far; use --encoder-weights none"
+            f"encoder_weights '{options.encoder_weights}': nobody publishes any for SegFormer's "
+            "edge variant; use --encoder-weights none"
         )
-    encoder = mit.build(input_size, variant)
+    encoder = mit.build(input_size, mit.EDGE)
+    return _segformer_on(encoder, mit.EDGE, input_size, num_classes, options)
+
+
+def _segformer_on(encoder, variant, input_size, num_classes, options):
     encoder.trainable = not options.freeze_encoder
     channels = options.decoder_channels or variant.decoder_channels
     return segformer(encoder, input_size, num_classes, channels=channels)
@@ -155,10 +178,7 @@ MODELS = {
         for family in FAMILIES
         for encoder in ENCODERS
     },
-    "segformer_b0": functools.partial(_segformer, mit.VARIANTS["b0"]),
-    "segformer_b1": functools.partial(_segformer, mit.VARIANTS["b1"]),
-    "segformer_b2": functools.partial(_segformer, mit.VARIANTS["b2"]),
-    "segformer_b3": functools.partial(_segformer, mit.VARIANTS["b3"]),
-    "segformer_b4": functools.partial(_segformer, mit.VARIANTS["b4"]),
-    "segformer_b5": functools.partial(_segformer, mit.VARIANTS["b5"]),
+    "deeplab_v3_plus_mobilenet_edge": functools.partial(_deeplab_edge, _mobilenet_v2),
+    **{f"segformer_{variant}": functools.partial(_segformer, variant) for variant in mit.VARIANTS},
+    "segformer_b0_edge": _segformer_edge,
 }

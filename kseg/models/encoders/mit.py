@@ -27,6 +27,9 @@ class Variant(NamedTuple):
     reductions: tuple[int, ...] = (8, 4, 2, 1)
     expansion: int = 4
     stochastic_depth: float = 0.1
+    norm: str = "layer"  # Or "batch".
+    # Of the feed-forward part; erf as in the paper's code, not tanh; one operator in a .tflite.
+    activation: str = "gelu"
 
 
 VARIANTS = {
@@ -38,6 +41,13 @@ VARIANTS = {
     "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), decoder_channels=768),
 }
 
+# B0 for accelerators, from scratch only. Layer norm takes means and a root, which some GPUs get
+# wrong in fp16; batch norm at inference is one multiplication and addition, and none after a
+# convolution, which takes them in. ReLU is the same in every delegate, where GELU is not. And the
+# head, which has more than half of B0's multiplications, is half as wide. At 288x512: 4.45 GFLOPs a
+# frame instead of 8.23; of what that costs in accuracy nothing is known yet.
+EDGE = VARIANTS["b0"]._replace(decoder_channels=128, norm="batch", activation="relu")
+
 
 def build(input_size, variant):
     """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {4: ..., ..., 32: ...}."""
@@ -47,23 +57,21 @@ def build(input_size, variant):
     for stage, (channels, depth) in enumerate(zip(variant.channels, variant.depths, strict=True)):
         name = f"stage{stage + 1}"
         kernel, stride = (7, 4) if stage == 0 else (3, 2)
-        x = overlap_patch_embedding(x, channels, kernel, stride, name)
+        x = overlap_patch_embedding(x, channels, kernel, stride, variant.norm, name)
         for block in range(depth):
             drop = variant.stochastic_depth * number / (total - 1)
             prefix = f"{name}_block{block + 1}"
-            y = norm(x, f"{prefix}_norm1")
-            y = efficient_attention(
-                y, variant.heads[stage], variant.reductions[stage], f"{prefix}_attention"
-            )
+            y = norm(x, variant.norm, f"{prefix}_norm1")
+            y = efficient_attention(y, variant, stage, f"{prefix}_attention")
             x = layers.Add(name=f"{prefix}_add1")(
                 [x, StochasticDepth(drop, name=f"{prefix}_drop1")(y)]
             )
-            y = mix_ffn(norm(x, f"{prefix}_norm2"), variant.expansion, f"{prefix}_ffn")
+            y = mix_ffn(norm(x, variant.norm, f"{prefix}_norm2"), variant, f"{prefix}_ffn")
             x = layers.Add(name=f"{prefix}_add2")(
                 [x, StochasticDepth(drop, name=f"{prefix}_drop2")(y)]
             )
             number += 1
-        x = norm(x, f"{name}_norm")
+        x = norm(x, variant.norm, f"{name}_norm")
         features[4 * 2**stage] = x
     return keras.Model(image, features, name="mit")
 
@@ -77,24 +85,25 @@ def normalize(image):
     )(image)
 
 
-def overlap_patch_embedding(x, channels, kernel, stride, name):
-    """Strided convolution whose windows overlap (sec. 3.1), then layer norm."""
+def overlap_patch_embedding(x, channels, kernel, stride, norm_kind, name):
+    """Strided convolution whose windows overlap (sec. 3.1), then a norm."""
     # Explicit and even on all sides, as the published weights expect; "same" is lopsided here.
     x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_embed_pad")(x)
     x = layers.Conv2D(channels, kernel, strides=stride, name=f"{name}_embed")(x)
-    return norm(x, f"{name}_embed_norm", epsilon=1e-5)
+    return norm(x, norm_kind, f"{name}_embed_norm", epsilon=1e-5)
 
 
-def efficient_attention(x, heads, reduction, name):
-    """Multi-head self-attention; keys and values come from a map `reduction` times smaller
-    on each side (sec. 3.1, equation 2)."""
+def efficient_attention(x, variant, stage, name):
+    """Multi-head self-attention; keys and values come from a map some times smaller on each side
+    (sec. 3.1, equation 2)."""
     height, width, channels = x.shape[1:]
+    heads, reduction = variant.heads[stage], variant.reductions[stage]
     context = x
     if reduction > 1:
         # A map smaller than the reduction still gives one key.
         kernel = (min(reduction, height), min(reduction, width))
         context = layers.Conv2D(channels, kernel, strides=kernel, name=f"{name}_reduce")(context)
-        context = norm(context, f"{name}_reduce_norm", epsilon=1e-5)
+        context = norm(context, variant.norm, f"{name}_reduce_norm", epsilon=1e-5)
     query = _split_heads(
         layers.Conv2D(channels, 1, name=f"{name}_query")(x), heads, name + "_query"
     )
@@ -110,17 +119,19 @@ def efficient_attention(x, heads, reduction, name):
     return layers.Conv2D(channels, 1, name=f"{name}_project")(mixed)
 
 
-def mix_ffn(x, expansion, name):
+def mix_ffn(x, variant, name):
     """1x1, 3x3 depthwise (which carries position), GELU, 1x1 (sec. 3.1, equation 3)."""
     channels = x.shape[-1]
-    x = layers.Conv2D(expansion * channels, 1, name=f"{name}_expand")(x)
+    x = layers.Conv2D(variant.expansion * channels, 1, name=f"{name}_expand")(x)
     x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depthwise")(x)
-    x = layers.Activation("gelu", name=f"{name}_gelu")(x)
+    x = layers.Activation(variant.activation, name=f"{name}_{variant.activation}")(x)
     return layers.Conv2D(channels, 1, name=f"{name}_project")(x)
 
 
-def norm(x, name, epsilon=1e-6):
-    """Layer norm over channels."""
+def norm(x, kind, name, epsilon=1e-6):
+    """Layer norm over channels, or batch norm where `kind` is "batch"."""
+    if kind == "batch":
+        return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=name)(x)
     return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
 
 
@@ -131,16 +142,20 @@ def _split_heads(x, heads, name):
     return layers.Permute((2, 1, 3), name=f"{name}_heads")(x)
 
 
+def attention_weights(query, key):
+    """softmax(q k^T / sqrt(d)) for query (B, h, N, d) and key (B, h, M, d): (B, h, N, M)."""
+    # Scaling the query, not the scores: N*d multiplications instead of N*M, the same value.
+    query = query * query.shape[-1] ** -0.5
+    return ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
+
+
 @keras.saving.register_keras_serializable("kseg")
 class DotProductAttention(layers.Layer):
     """softmax(q k^T / sqrt(d)) v for query (B, h, N, d), key and value (B, h, M, d)."""
 
     def call(self, inputs):
         query, key, value = inputs
-        # Scaling the query, not the scores: N*d multiplications instead of N*M, the same value.
-        query = query * query.shape[-1] ** -0.5
-        scores = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
-        return ops.matmul(scores, value)
+        return ops.matmul(attention_weights(query, key), value)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

@@ -1,0 +1,236 @@
+"""python -m kseg.import_weights: published weights -> encoder weights, or a run, of kseg."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from kseg.errors import InputError, run
+
+EXAMPLES = """examples:
+  python -m kseg.import_weights hf mit-b0
+  python -m kseg.train --model segformer_b0 --encoder-weights mit-b0.weights.h5
+
+  python -m kseg.import_weights hf segformer-b0-finetuned-cityscapes-1024-1024 --run runs/b0-city
+  python -m kseg.predict runs/b0-city drive.mp4
+
+hf: a folder as downloaded from Hugging Face, config.json and model.safetensors of nvidia/mit-b* or
+nvidia/segformer-b*-finetuned-*, or of your own fine-tuning with transformers. (A folder with
+pytorch_model.bin alone needs torch.) NVIDIA published its weights for research only.
+
+Without --run, the encoder alone is written, for --encoder-weights of segformer_b0 to b5. With it,
+the whole model with its classes, as a run that predict, evaluate --data and export --data open.
+"""
+
+_SAME_IN_ALL = {
+    "num_attention_heads": [1, 2, 5, 8],
+    "sr_ratios": [8, 4, 2, 1],
+    "mlp_ratios": [4, 4, 4, 4],
+    "patch_sizes": [7, 3, 3, 3],
+    "strides": [4, 2, 2, 2],
+    "hidden_act": "gelu",
+}
+_COLOR_STEP = 0.61803398875  # Of the colour circle: neighbours in the list are far apart.
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m kseg.import_weights",
+        description="Brings published SegFormer weights into kseg.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", choices=["hf"], help="who published them: Hugging Face")
+    parser.add_argument("folder", metavar="DIR", help="folder with config.json and weights")
+    parser.add_argument(
+        "--out", metavar="FILE", help="the encoder's weights (default: NAME-OF-DIR.weights.h5)"
+    )
+    parser.add_argument("--run", metavar="RUN", help="write the whole model as a run instead")
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        default=(512, 1024),
+        metavar=("HEIGHT", "WIDTH"),
+        help="the run's model input (default: 512 1024)",
+    )
+    args = parser.parse_args(argv)
+    if args.run and args.out:
+        raise InputError("--out and --run: give one of them")
+    folder = Path(args.folder)
+    document = read_config(folder)
+    if args.run:
+        write_run(folder, document, Path(args.run), tuple(args.size))
+    else:
+        write_encoder(folder, document, args.out)
+    return 0
+
+
+def read_config(folder):
+    """Returns DIR/config.json of a SegFormer as a dict. Raises InputError."""
+    path = folder / "config.json"
+    try:
+        document = json.loads(path.read_text())
+        kind = document["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not the config of a Hugging Face model ({error}); expected the folder of "
+            "nvidia/mit-b* or nvidia/segformer-b*"
+        ) from error
+    if kind != "segformer":
+        raise InputError(f"{path}: model_type is '{kind}', expected 'segformer'")
+    return document
+
+
+def write_encoder(folder, document, out):
+    """Writes the encoder's weights to `out`, as a whole or not at all."""
+    out = Path(out or f"{folder.resolve().name}.weights.h5")
+    if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
+        raise InputError(f"--out {out}: expected NAME.weights.h5 in a folder that exists")
+
+    from kseg.models import published
+    from kseg.models.encoders import mit
+
+    name = _variant_name(folder, document)
+    values, _ = _read(folder, document)
+    encoder = mit.build((64, 64), mit.VARIANTS[name])
+    published.fill(encoder, values, str(folder))
+    _save(encoder, out)
+    print(
+        f"{out}: MiT-{name.upper()}; use it with --model segformer_{name} --encoder-weights {out}"
+    )
+
+
+def write_run(folder, document, out, size):
+    """Writes the whole model with its classes as a run folder, as a whole or not at all."""
+    from kseg import checkpoints
+    from kseg.config import Config
+    from kseg.manifest import Manifest
+    from kseg.models import published
+
+    name = _variant_name(folder, document)
+    encoder, head = _read(folder, document)
+    if not head:
+        raise InputError(
+            f"{folder}: holds an encoder and no segmentation head; import it without --run"
+        )
+    config = Config(
+        data=str(folder),
+        size=size,
+        model=f"segformer_{name}",
+        decoder_channels=document.get("decoder_hidden_size", 0),
+    )
+    labels = label_set(folder, document)
+    model = checkpoints.build_model(config, labels)
+    published.fill(model, encoder | head, str(folder))
+    whole = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
+    checkpoints.start_run(out, config, whole)
+    _save(model, out / checkpoints.BEST)
+    print(
+        f"{out}: SegFormer-{name.upper()}, {len(labels.classes)} classes, input {size[0]}x{size[1]}"
+    )
+
+
+def label_set(folder, document):
+    """Returns the LabelSet of a config's id2label.
+
+    Cityscapes' 19 classes are kseg's own set, so that its data sets fit; others get colours around
+    the circle, and a class called "road" counts as drivable.
+    """
+    from kseg.labels import CITYSCAPES_19, LabelSet
+
+    names = {int(i): str(name) for i, name in document.get("id2label", {}).items()}
+    if [names.get(i) for i in range(len(names))] == CITYSCAPES_19.names:
+        return CITYSCAPES_19
+    entries = [
+        {"id": i, "name": name, "color": _color(i), "drivable": name == "road"}
+        for i, name in names.items()
+    ]
+    classes = {"name": folder.resolve().name, "classes": entries}
+    return LabelSet.from_dict(classes, where=f"{folder / 'config.json'}, id2label")
+
+
+def _color(number):
+    import colorsys
+
+    red, green, blue = colorsys.hsv_to_rgb(number * _COLOR_STEP % 1, 0.65, 0.9)
+    return [round(255 * red), round(255 * green), round(255 * blue)]
+
+
+def _variant_name(folder, document):
+    """Returns b0 to b5. Raises InputError on any other architecture.
+
+    Heads and strides leave no trace in the shapes of weights, so they are compared here.
+    """
+    from kseg.models.encoders import mit
+
+    path = folder / "config.json"
+    for key, ours in _SAME_IN_ALL.items():
+        if document.get(key, ours) != ours:
+            raise InputError(f"{path}: {key} is {document[key]}, MiT has {ours}")
+    channels, depths = document.get("hidden_sizes"), document.get("depths")
+    for name, variant in mit.VARIANTS.items():
+        if [list(variant.channels), list(variant.depths)] == [channels, depths]:
+            return name
+    raise InputError(
+        f"{path}: hidden_sizes {channels} and depths {depths} are those of none of MiT B0 to B5"
+    )
+
+
+def _read(folder, document):
+    """Returns ({encoder weight path: array}, {head weight path: array})."""
+    from kseg.models import published
+
+    tensors = read_tensors(folder)
+    return published.from_hugging_face(tensors, document["depths"], str(folder))
+
+
+def read_tensors(folder):
+    """Returns {name: array} of DIR's model.safetensors or pytorch_model.bin. Raises InputError."""
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return _read_safetensors(path)
+    path = folder / "pytorch_model.bin"
+    if path.is_file():
+        return _read_pickle(path)
+    raise InputError(f"{folder}: neither model.safetensors nor pytorch_model.bin here")
+
+
+def _read_safetensors(path):
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs safetensors, of the extra `pretrained`: pip install safetensors"
+        ) from error
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not readable as safetensors ({error})") from error
+
+
+def _read_pickle(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs torch to be read ({error}); or download model.safetensors"
+        ) from error
+    try:
+        # Weights only: a pickle could run any code.
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    except Exception as error:  # torch raises what pickle, zip and its own reader raise.
+        raise InputError(f"{path}: not readable by torch ({str(error).splitlines()[0]})") from error
+
+
+def _save(model, path):
+    partial = path.with_name(f"partial-{path.name}")
+    model.save_weights(partial)
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
