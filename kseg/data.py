@@ -38,11 +38,12 @@ def open_split(config, name, labels=None):
     return whole, paths
 
 
-def training_dataset(config, split="train", first_epoch=0):
+def training_dataset(config, split="train", first_epoch=0, first_step=0):
     """Returns an endless tf.data of ((B, H, W, 3) float32 RGB 0..255, (B, H, W) int32 ids).
 
     Epochs follow each other, each of examples // batch_size whole batches, shuffled and augmented
-    by (seed, epoch): starting at first_epoch gives what an uninterrupted run would see.
+    by (seed, epoch): starting at batch first_step of first_epoch gives what an uninterrupted run
+    would see from there on.
     """
     whole, paths = open_split(config, split)
     steps = steps_per_epoch(config, whole, split)
@@ -50,7 +51,8 @@ def training_dataset(config, split="train", first_epoch=0):
     def epoch_dataset(epoch):
         files = tf.random.experimental.stateless_shuffle(paths, seed=[config.seed, epoch])
         raw = _shuffle(tf.data.TFRecordDataset(files), config.seed, epoch)
-        numbered = raw.enumerate().take(steps * config.batch_size)
+        seen = tf.where(epoch == first_epoch, first_step, 0) * config.batch_size
+        numbered = raw.enumerate().take(steps * config.batch_size).skip(tf.cast(seen, tf.int64))
         return numbered.map(lambda index, example: (epoch, index, example))
 
     def prepare(epoch, index, serialized):

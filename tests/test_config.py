@@ -5,14 +5,15 @@ import json
 import pytest
 
 from kseg import config as configs
+from kseg import presets
 from kseg.config import Config
 from kseg.errors import InputError
 
 
 def resolve(*flags):
     parser = argparse.ArgumentParser()
-    configs.add_flags(parser)
-    return configs.resolve(parser.parse_args([str(f) for f in flags]))
+    presets.add_flags(parser)
+    return presets.resolve(parser.parse_args([str(f) for f in flags]))
 
 
 def test_json_round_trip(tmp_path):
@@ -61,12 +62,12 @@ def test_bad_value_is_refused_by_name(key, value):
 
 
 def test_every_preset_is_valid_and_hashes_differ():
-    hashes = {configs.PRESETS[name]().hash() for name in configs.PRESETS}
-    assert len(hashes) == len(configs.PRESETS)
+    hashes = {presets.PRESETS[name]().hash() for name in presets.PRESETS}
+    assert len(hashes) == len(presets.PRESETS)
 
 
 def test_the_course_preset_is_the_course():
-    course = configs.course()
+    course = presets.course()
     assert (course.size, course.batch_size, course.epochs) == ((180, 320), 8, 12)
     assert (course.learning_rate, course.loss) == (3e-4, "log_dice")
     assert course.model == "segformer_b3"
@@ -75,5 +76,5 @@ def test_the_course_preset_is_the_course():
 @pytest.mark.parametrize("model", configs.MODELS)
 def test_the_course_preset_takes_any_family_and_leaves_its_width_to_the_paper(model):
     config = resolve("--preset", "course", "--model", model)
-    assert config == dataclasses.replace(configs.course(), model=model)
+    assert config == dataclasses.replace(presets.course(), model=model)
     assert config.decoder_channels == 0

@@ -12,12 +12,16 @@ from tests.conftest import ROOT
 FLOORS = [
     {"errors"},
     {"labels"},
-    {"config", "contract", "manifest", "preprocess", "overlay"},
-    {"records", "augment", "models", "losses", "metrics", "schedules"},
-    {"data", "checkpoints", "edge"},
+    {"config", "contract", "manifest", "preprocess", "overlay", "summary"},
+    {"presets", "records", "augment", "models", "losses", "metrics", "schedules", "optimizers"},
+    {"data", "checkpoints", "edge", "averages"},
+    {"compiled", "progress"},
     {"train", "evaluate", "predict", "export"},
 ]
-WITHOUT_TENSORFLOW = {"errors", "labels", "config", "contract", "manifest", "preprocess", "overlay"}
+WITHOUT_TENSORFLOW = {
+    *("errors", "labels", "config", "presets", "contract", "manifest", "preprocess", "overlay"),
+    "summary",
+}
 
 
 def floor(room):
@@ -48,7 +52,7 @@ def test_imports_never_go_upwards(room, path):
 
 @pytest.mark.parametrize(("room", "path"), list(files()))
 def test_models_losses_and_metrics_train_under_any_backend(room, path):
-    if room in {"models", "losses", "metrics", "schedules"}:
+    if room in {"models", "losses", "metrics", "schedules", "optimizers"}:
         assert "tensorflow" not in path.read_text()
     if room in WITHOUT_TENSORFLOW:
         assert not {"tensorflow", "keras"} & set(path.read_text().replace(".", " ").split())
