@@ -125,6 +125,12 @@ class Config:
     color_jitter: float = _field(
         0.2, "random brightness, contrast and saturation, 0: off", at_least=0, below=1
     )
+    weather: float = _field(
+        0.0,
+        "share of training images with fog, night, rain, blur or JPEG artefacts drawn in, 0: off",
+        at_least=0,
+        at_most=1,
+    )
     seed: int = _field(0, "seed of weights, data order and augmentation", at_least=0, below=2**31)
 
     def __post_init__(self):

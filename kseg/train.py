@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python -m kseg.train --preset camvid --encoder-weights imagenet --out runs/camvid
   python -m kseg.train --preset course --data data/course --out runs/segformer
   python -m kseg.train --loss "dice+0.5*cross_entropy" --class-weights auto --optimizer adamw
+  python -m kseg.train --preset bdd100k --data data/bdd100k --save-steps 1000 --dry-run
 
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. The same command
 again resumes an interrupted run at its last checkpoint, with the same result as if it had not been
@@ -35,25 +36,69 @@ def main(argv=None):
         metavar="N",
         help="a checkpoint also every N steps of an epoch (default: after epochs only)",
     )
+    parser.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write scalars and pictures for TensorBoard (default: yes)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print config, data, model size and memory, time one step, and write nothing",
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs of this machine (or logical CPUs) that share each batch (default: 1)",
+    )
     presets.add_flags(parser)
     args = parser.parse_args(argv)
     config = presets.resolve(args)
+    if args.dry_run:
+        whole = _checked_data(config)
+        from kseg.dry_run import dry_run
+
+        return dry_run(config, whole)
     out = Path(args.out or f"runs/{args.preset}")
-    return train(config, out, save_steps=args.save_steps)
+    options = {"save_steps": args.save_steps, "pictures": args.tensorboard}
+    return train(config, out, devices=args.devices, **options)
 
 
-def train(config, out, *, save_steps=0):
-    """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code."""
+def train(config, out, *, save_steps=0, pictures=False, devices=1):
+    """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code.
+
+    save_steps: a checkpoint also every so many steps; pictures: write RUN/tensorboard/; devices:
+    how many share each batch.
+    """
     whole = _checked_data(config)
+    if devices > 1 and save_steps:
+        raise InputError("--save-steps: several devices save after whole epochs only")
 
     import keras
 
-    from kseg import averages, checkpoints, compiled, data, progress, summary
+    from kseg import devices as shared
+    from kseg import progress
 
     keras.utils.set_random_seed(config.seed)
-    steps = data.steps_per_epoch(config, whole)
     state = progress.resume_state(out)
+    with shared.scope(devices, config):
+        history = _fit(config, whole, out, state, save_steps=save_steps, pictures=pictures)
+    if history and not math.isfinite(history.history["loss"][-1]):
+        print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
+        return 1
+    _finish(config, whole, out)
+    return 0
+
+
+def _fit(config, whole, out, state, *, save_steps, pictures):
+    """Trains from `state` on. Returns the keras History, None when there is nothing to do."""
+    from kseg import checkpoints, compiled, data, progress, summary
+
     done, step = state["epochs_done"], state["step"]
+    steps = data.steps_per_epoch(config, whole)
     training = data.training_dataset(config, first_epoch=done, first_step=step)
     validation = data.evaluation_dataset(config, "val")
     model = compiled.compiled_model(config, whole, steps)
@@ -61,39 +106,48 @@ def train(config, out, *, save_steps=0):
     checkpoints.start_run(out, config, whole)
     progress.restore(out, model, state)
     print(summary.opening(config, whole, compiled.cost(model), steps))
-    over = done >= config.epochs or progress.is_over(out, config.patience)
-    if over:
+    if done >= config.epochs or progress.is_over(out, config.patience):
         print(f"{out}: already trained, nothing to do")
-    elif done or step:
+        return None
+    if done or step:
         print(f"{out}: resuming after epoch {done}" + f" and {step} steps" * (step > 0))
-    if not over:
-        history = model.fit(
-            training,
-            validation_data=validation,
-            initial_epoch=done,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # The dataset does.
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(),
-                averages.ValidateAverages(),
-                progress.SaveProgress(
-                    out, state, steps, save_steps=save_steps, patience=config.patience
-                ),
-            ],
-        )
-        if not math.isfinite(history.history["loss"][-1]):
-            print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
-            return 1
+    return model.fit(
+        training,
+        validation_data=validation,
+        initial_epoch=done,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,  # The dataset does.
+        callbacks=_callbacks(config, whole, out, state, steps, save_steps, pictures),
+    )
+
+
+def _callbacks(config, whole, out, state, steps, save_steps, pictures):
+    import keras
+
+    from kseg import averages, progress, tensorboard
+
+    board = tensorboard.callbacks(config, whole.labels, out / "tensorboard") if pictures else []
+    return [
+        keras.callbacks.TerminateOnNaN(),
+        averages.ValidateAverages(),
+        progress.SaveProgress(out, state, steps, save_steps=save_steps, patience=config.patience),
+        *board,
+    ]
+
+
+def _finish(config, whole, out):
+    from kseg import progress, summary
+
     rows = summary.numbers(progress.read_history(out))
     summary.plot(rows, out / "curves.png")
     best = summary.best_row(rows)
-    summary.print_best(rows, whole.labels, f"{out}, epoch {best['epoch'] + 1:.0f}")
+    epoch = f"epoch {best['epoch'] + 1:.0f} of {config.epochs}"
+    summary.print_best(rows, whole.labels, f"{out}, {epoch}")
     print(
-        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} (epoch "
-        f"{best['epoch'] + 1:.0f} of {config.epochs}), curves in {out / 'curves.png'}"
+        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} ({epoch}), curves in "
+        f"{out / 'curves.png'}"
     )
-    return 0
 
 
 def _checked_data(config):

@@ -54,11 +54,39 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("loss", "dice+ce"),
         ("scale_min", 2.0),
         ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("class_weights", "1 x"),
+        ("class_weights", "0 0"),
+        ("class_weights", ""),
+        ("weight_decay", 0.1),  # With Adam.
+        ("warmup_steps", 5),  # With one-cycle.
+        ("ema_momentum", 1.0),
+        ("mixed_precision", "fp16"),
+        ("gradient_accumulation_steps", 0),
+        ("patience", -1),
     ],
 )
 def test_bad_value_is_refused_by_name(key, value):
     with pytest.raises(InputError, match=key):
         configs.merge(Config(), {key: value})
+
+
+def test_a_config_of_an_older_version_is_read_with_defaults(tmp_path):
+    old = {"data": "d", "size": [64, 97], "loss": "dice", "batch_size": 4, "seed": 1}
+    (tmp_path / "c.json").write_text(json.dumps(old))
+    expected = Config(data="d", size=(64, 97), loss="dice", batch_size=4, seed=1)
+    assert configs.read(tmp_path / "c.json") == expected
+
+
+def test_class_weights_are_words_on_the_command_line():
+    assert resolve("--class-weights", 1, 2.5, 0.5).class_weights == "1 2.5 0.5"
+    assert resolve("--class-weights", "auto").class_weights == "auto"
+
+
+def test_loss_terms():
+    assert configs.loss_terms("dice") == [(1.0, "dice")]
+    terms = [(1.0, "dice"), (0.5, "focal"), (2.0, "lovasz")]
+    assert configs.loss_terms(" dice +0.5* focal + 2*lovasz") == terms
 
 
 def test_every_preset_is_valid_and_hashes_differ():

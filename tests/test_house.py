@@ -12,15 +12,26 @@ from tests.conftest import ROOT
 FLOORS = [
     {"errors"},
     {"labels"},
-    {"config", "contract", "manifest", "preprocess", "overlay", "summary"},
-    {"presets", "records", "augment", "models", "losses", "metrics", "schedules", "optimizers"},
+    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary"},
+    {
+        "presets",
+        "records",
+        "augment",
+        "weather",
+        "models",
+        "losses",
+        "metrics",
+        "schedules",
+        "optimizers",
+    },
     {"data", "checkpoints", "edge", "averages"},
-    {"compiled", "progress"},
+    {"compiled", "progress", "tensorboard", "devices"},
+    {"dry_run"},
     {"train", "evaluate", "predict", "export"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "config", "presets", "contract", "manifest", "preprocess", "overlay"),
-    "summary",
+    *("boundary", "summary"),
 }
 
 
