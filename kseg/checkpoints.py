@@ -12,6 +12,7 @@ RUN/tensorboard/         the same for TensorBoard, and pictures
 
 import contextlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -112,8 +113,18 @@ def write(path, text):
 
 def save_weights(model, path):
     """Writes a .weights.h5 file as a whole or not at all; with the optimizer, if compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    held = [*model.weights, *(optimizer.variables if optimizer else ())]
     with whole(path) as partial:
+        # HDF5 may crash the process when the disk fills while it writes, so the room is claimed
+        # before: four bytes a number, and what HDF5 adds for each variable.
+        _claim(partial, sum(4 * math.prod(v.shape) + 4096 for v in held))
         model.save_weights(partial)
+
+
+def _claim(path, size):
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextlib.contextmanager
@@ -129,17 +140,13 @@ def whole(path):
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # Else a power cut can leave the new name with no content.
         os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # h5py raises either on a full disk.
+    except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({_reason(error)}); make room there and run the same "
-            "command again"
+            f"{path}: cannot be written ({error.strerror or error}); make room there and run the "
+            "same command again"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 def _difference(before, now):

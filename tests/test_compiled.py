@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import checkpoints, compiled, manifest
+from kseg import checkpoints, compiled, dry_run, manifest
 from kseg.errors import InputError
 
 
@@ -126,8 +126,6 @@ def test_metrics_are_there_before_the_first_step(config, whole):
 
 
 def test_memory_by_hand(config):
-    from kseg import dry_run
-
     image = keras.Input((4, 6, 3))
     x = keras.layers.Conv2D(5, 1, name="logits")(image)
     model = keras.Model(image, x)
