@@ -74,6 +74,8 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1):
     how many share each batch.
     """
     whole = _checked_data(config)
+    if save_steps < 0:
+        raise InputError(f"--save-steps {save_steps}: expected 0 or more")
     if devices > 1 and save_steps:
         raise InputError("--save-steps: several devices save after whole epochs only")
 
