@@ -41,18 +41,26 @@ def build(expression, class_weights=None, *, focal_gamma=2.0, tversky_beta=0.7):
     return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else Sum(parts)
 
 
-class Sum(keras.losses.Loss):
+class _OfBatch(keras.losses.Loss):
+    """A loss that is one number for a batch; subclasses give it as `cost`."""
+
+    def call(self, y_true, y_pred):
+        # A list of one: on several devices Keras divides only what it has averaged itself.
+        return ops.reshape(self.cost(y_true, y_pred), (1,))
+
+
+class Sum(_OfBatch):
     """The sum of [(weight, loss), ...]."""
 
     def __init__(self, parts, name="sum"):
         super().__init__(name=name)
         self.parts = parts
 
-    def call(self, y_true, y_pred):
-        return sum(weight * loss.call(y_true, y_pred) for weight, loss in self.parts)
+    def cost(self, y_true, y_pred):
+        return sum(weight * loss.cost(y_true, y_pred) for weight, loss in self.parts)
 
 
-class CrossEntropy(keras.losses.Loss):
+class CrossEntropy(_OfBatch):
     """Cross-entropy, with gamma above 0 focal loss (Lin et al., 2017, arXiv:1708.02002, eq. 4).
 
     A pixel of class c costs w_c * (1 - p_c)**gamma * -log(p_c); the loss is the sum over pixels
@@ -64,7 +72,7 @@ class CrossEntropy(keras.losses.Loss):
         super().__init__(name=name)
         self.class_weights, self.gamma, self.ignore_class = class_weights, gamma, ignore_class
 
-    def call(self, y_true, y_pred):
+    def cost(self, y_true, y_pred):
         truth, _ = _one_hot(y_true, y_pred, self.ignore_class)
         log_p = ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
         weights = ops.sum(truth * _class_weights(self.class_weights, y_pred), axis=-1)
@@ -83,7 +91,7 @@ class CrossEntropy(keras.losses.Loss):
         }
 
 
-class Tversky(keras.losses.Loss):
+class Tversky(_OfBatch):
     """Soft Tversky loss (Salehi et al., 2017, arXiv:1706.05721) over the classes of a batch.
 
     For each class, with sums over all pixels of the batch that are not ignored,
@@ -113,7 +121,7 @@ class Tversky(keras.losses.Loss):
         self.beta, self.log, self.gamma, self.smooth = beta, log, gamma, smooth
         self.class_weights, self.ignore_class = class_weights, ignore_class
 
-    def call(self, y_true, y_pred):
+    def cost(self, y_true, y_pred):
         truth, counted = _one_hot(y_true, y_pred, self.ignore_class)
         probabilities = ops.softmax(y_pred) * counted[..., None]
         pixels = (0, 1, 2)
@@ -126,9 +134,9 @@ class Tversky(keras.losses.Loss):
         # Absent classes cost 0 before the log and the root, not after: the gradients of those are
         # infinite at 0, and 0 * infinity is NaN.
         present = in_truth > 0
-        return _mean(self._cost(ops.where(present, index, 1.0)), present, self.class_weights)
+        return _mean(self._of_index(ops.where(present, index, 1.0)), present, self.class_weights)
 
-    def _cost(self, index):
+    def _of_index(self, index):
         if self.log:
             return -ops.log(ops.maximum(index, 1e-7))
         cost = 1 - index
@@ -169,7 +177,7 @@ class Dice(Tversky):
         return {key: value for key, value in config.items() if key not in ("beta", "gamma")}
 
 
-class LovaszSoftmax(keras.losses.Loss):
+class LovaszSoftmax(_OfBatch):
     """Lovasz-softmax (Berman et al., 2018, arXiv:1705.08790, algorithm 1), a surrogate of IoU.
 
     For each class the errors |t - p| of all pixels of the batch, from large to small, are weighted
@@ -182,7 +190,7 @@ class LovaszSoftmax(keras.losses.Loss):
         super().__init__(name=name)
         self.class_weights, self.ignore_class = class_weights, ignore_class
 
-    def call(self, y_true, y_pred):
+    def cost(self, y_true, y_pred):
         truth, counted = _one_hot(y_true, y_pred, self.ignore_class)
         errors = ops.abs(truth - ops.softmax(y_pred)) * counted[..., None]
         truth, errors = _rows_by_class(truth), _rows_by_class(errors)

@@ -229,3 +229,9 @@ def test_median_frequency_weights_by_hand():
     # Median of 0.1, 0.2, 0.7 is 0.2; the class that never occurs weighs 1.
     weights = losses.median_frequency_weights([0.7, 0.1, 0.0, 0.2])
     assert weights == pytest.approx([2 / 7, 2.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "dice+0.5*focal"])
+def test_keras_averages_the_loss_and_so_divides_it_among_devices(name):
+    # What it does not average itself it adds up: twice the loss on two devices.
+    assert losses.build(name).call(MASK, LOGITS).shape == (1,)
