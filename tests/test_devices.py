@@ -68,9 +68,10 @@ def losses(folder, config, count, backend):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 0.1), ("jax", 1e-3)])
+@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 0.1), ("jax", 0.01)])
 def test_two_devices_have_the_loss_curve_of_one(config, tmp_path, backend, tolerance):
-    # Under TensorFlow batch norm sees each device's half of the batch alone.
+    # Under TensorFlow batch norm sees each device's half of the batch alone; under JAX rounding
+    # alone differs, and grows from step to step.
     if backend == "jax":
         pytest.importorskip("jax", reason="the extra `jax` is not installed")
     config = dataclasses.replace(
