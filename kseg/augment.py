@@ -18,11 +18,23 @@ def augment(image, mask, seed, *, flip, scale, color_jitter):
     color_jitter 0..1. Returns image and mask, shapes and dtypes unchanged.
     """
     draws = tf.unstack(tf.random.stateless_uniform([7], seed))
-    if flip or tuple(scale) != (1.0, 1.0):
+    if tuple(scale) != (1.0, 1.0):
         image, mask = _move(image, mask, draws[:4], flip, scale)
+    elif flip:
+        image, mask = _mirror(image, mask, draws[3])
     if color_jitter:
         image = _recolor(image, draws[4:], color_jitter)
     return image, mask
+
+
+def _mirror(image, mask, draw):
+    """What _move does without a zoom, many times faster: no pixel needs interpolation."""
+    mirrored = tf.cond(
+        draw < 0.5,
+        lambda: (tf.reverse(image, [1]), tf.reverse(mask, [1])),
+        lambda: (image, mask),
+    )
+    return tuple(tf.ensure_shape(m, x.shape) for m, x in zip(mirrored, (image, mask), strict=True))
 
 
 def _move(image, mask, draws, flip, scale):

@@ -4,11 +4,13 @@ RUN/config.json          the whole Config
 RUN/labels.json          the classes
 RUN/data.json            what the data set was built from
 RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
-RUN/last/                weights, optimizer and progress of the last whole epoch, to resume
+RUN/last/                the last two checkpoints, to resume (kseg.progress)
 RUN/history.csv          one line per epoch
 RUN/curves.png           the same as a plot
+RUN/tensorboard/         the same for TensorBoard, and pictures
 """
 
+import contextlib
 import json
 import math
 import os
@@ -37,6 +39,11 @@ def build_model(config, labels, encoder_weights="none"):
         encoder_weights=encoder_weights,
         freeze_encoder=config.freeze_encoder,
     )
+
+
+def inference_model(model):
+    """The same layers without optimizer and auxiliary head: logits are its one output."""
+    return keras.Model(model.inputs, model.outputs[0])
 
 
 def start_run(run, config, whole):
@@ -98,80 +105,48 @@ def load(run):
     return model, config, labels
 
 
-class SaveProgress(keras.callbacks.Callback):
-    """Keeps RUN/best.weights.h5 and, after every epoch, all that resuming needs.
-
-    A kill at any moment leaves the state of a whole epoch: state.json, renamed into place last,
-    names the weights it belongs to.
-    """
-
-    def __init__(self, run, best=-1.0, monitor="val_mean_iou"):
-        super().__init__()
-        self.run, self.best, self.monitor = Path(run), best, monitor
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            return  # Diverged: nothing worth keeping, and the last good epoch stays.
-        score = float(logs[self.monitor])
-        if score > self.best:
-            self.best = score
-            # A bare twin on the same layers: the file holds no optimizer state.
-            bare = keras.Model(self.model.inputs, self.model.outputs)
-            _save_weights(bare, self.run / BEST)
-        last = self.run / "last"
-        last.mkdir(exist_ok=True)
-        name = f"epoch-{epoch + 1:04d}.weights.h5"
-        _save_weights(self.model, last / name)
-        state = {
-            "epochs_done": epoch + 1,
-            "best": self.best,
-            "weights": name,
-            # Weights files leave out the random state of dropout and stochastic depth.
-            "random": [keras.ops.convert_to_numpy(v).tolist() for v in _random_state(self.model)],
-        }
-        write(last / "state.json", json.dumps(state))
-        for old in last.glob("*.weights.h5"):
-            if old.name != name:
-                old.unlink()
-
-
-def resume_state(run):
-    """Returns {"epochs_done", "best", "weights"} of RUN; zero epochs when nothing was saved yet."""
-    path = Path(run) / "last" / "state.json"
-    if not path.is_file():
-        return {"epochs_done": 0, "best": -1.0, "weights": None}
-    return json.loads(path.read_text())
-
-
-def resume(run, model):
-    """Restores weights, optimizer and schedule of a compiled model. Returns the resume_state."""
-    state = resume_state(run)
-    if state["weights"]:
-        # The optimizer's slots must exist before their values can be loaded.
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(Path(run) / "last" / state["weights"])
-        for variable, value in zip(_random_state(model), state["random"], strict=True):
-            variable.assign(value)
-    return state
-
-
-def _random_state(model):
-    """The variables of a model that are no weights: states of its seed generators."""
-    known = {id(w) for w in model.weights}
-    return [v for v in model.variables if id(v) not in known]
-
-
 def write(path, text):
     """Writes a text file as a whole or not at all."""
-    partial = Path(f"{path}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(text)
 
 
-def _save_weights(model, path):
-    partial = path.with_name("partial-" + path.name)
-    model.save_weights(partial)
-    os.replace(partial, path)
+def save_weights(model, path):
+    """Writes a .weights.h5 file as a whole or not at all; with the optimizer, if compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    held = [*model.weights, *(optimizer.variables if optimizer else ())]
+    with whole(path) as partial:
+        # HDF5 may crash the process when the disk fills while it writes, so the room is claimed
+        # before: four bytes a number, and what HDF5 adds for each variable.
+        _claim(partial, sum(4 * math.prod(v.shape) + 4096 for v in held))
+        model.save_weights(partial)
+
+
+def _claim(path, size):
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Gives a name to write under; the file moves to `path` once it is written and on the disk.
+
+    Raises InputError when it cannot be written; what was at `path` before is then untouched.
+    """
+    path = Path(path)
+    partial = path.with_name(f"partial-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # Else a power cut can leave the new name with no content.
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); make room there and run the "
+            "same command again"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _difference(before, now):

@@ -1,16 +1,15 @@
 """Everything that decides what a training run computes, as one frozen value.
 
-    defaults < preset < --config run.json < flags
-
-`resolve` merges them once; the result is written to RUN/config.json before the first step and
-its hash travels into the exported model. Standard library only.
+Written to RUN/config.json before the first step; its hash travels into the exported model.
+kseg.presets makes one from a preset, a file and flags. Standard library only.
 """
 
-import argparse
 import dataclasses
 import difflib
 import hashlib
 import json
+import math
+import operator
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +35,17 @@ MODELS = (
 )
 
 
-def _field(default, help, choices=None, names=None):
-    """choices: few, listed by --help as they are; names: too many for that, `help` sums them up."""
-    return field(default=default, metadata={"help": help, "choices": choices, "names": names})
+# Names of kseg.losses.build, for the same reason.
+LOSSES = ("cross_entropy", "focal", "dice", "log_dice", "tversky", "focal_tversky", "lovasz")
+
+
+def _field(default, help, choices=None, names=None, **bounds):
+    """A field with its help text; bounds: at_least, above, at_most, below.
+
+    choices: few, listed by --help as they are; names: too many for that, `help` sums them up.
+    """
+    metadata = {"help": help, "choices": choices, "names": names, "bounds": bounds}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,9 @@ class Config:
         f"{', '.join(FAMILIES)} on {', '.join(ENCODERS)}",
         names=MODELS,
     )
-    encoder_alpha: float = _field(1.0, "width multiplier of MobileNets (others: not used)")
+    encoder_alpha: float = _field(
+        1.0, "width multiplier of MobileNets (others: not used)", at_least=0.05, at_most=2
+    )
     output_stride: int = _field(
         16,
         "input pixels per encoder output pixel (unet and SegFormer: not used)",
@@ -67,6 +76,7 @@ class Config:
         0,
         "width of the head (unet: of its first level; U-Net on an encoder: of stride 16), 0: as "
         "published",
+        at_least=0,
     )
     encoder_weights: str = _field(
         "none",
@@ -74,40 +84,100 @@ class Config:
         "or a .weights.h5 file",
     )
     freeze_encoder: bool = _field(False, "train the head only")
-    loss: str = _field(
-        "log_dice", "training loss, on logits", ("log_dice", "dice", "cross_entropy")
+    auxiliary_weight: float = _field(
+        0.0,
+        "weight of the loss of a second head on the encoder's stage before the last, for training "
+        "only (FCN, PSPNet: 0.4 in PSPNet's paper), 0: off",
+        at_least=0,
     )
-    batch_size: int = _field(8, "images per step")
-    epochs: int = _field(12, "passes over the training split")
-    learning_rate: float = _field(3e-4, "peak of the one-cycle schedule (Adam)")
+    loss: str = _field(
+        "log_dice",
+        f"training loss, on logits: a sum such as dice+0.5*lovasz of {', '.join(LOSSES)}",
+    )
+    class_weights: str = _field(
+        "none", "none; auto (median frequency balancing); or one number per class"
+    )
+    focal_gamma: float = _field(2.0, "exponent of the focal loss", at_least=0)
+    tversky_beta: float = _field(
+        0.7, "Tversky losses: weight of missed pixels, 1 - it of invented ones", above=0, below=1
+    )
+    batch_size: int = _field(8, "images per step", at_least=1)
+    epochs: int = _field(12, "passes over the training split", at_least=1)
+    patience: int = _field(
+        0, "stop after so many epochs without a better validation mean IoU, 0: off", at_least=0
+    )
+    optimizer: str = _field("adam", "adam, adamw or sgd", ("adam", "adamw", "sgd"))
+    weight_decay: float = _field(
+        0.0, "adamw: decoupled; sgd: L2; norms and biases have none", at_least=0
+    )
+    momentum: float = _field(0.9, "momentum of sgd", at_least=0, below=1)
+    learning_rate: float = _field(3e-4, "highest learning rate of the schedule", above=0)
+    encoder_learning_rate_factor: float = _field(
+        1.0, "the encoder's learning rate as a multiple of learning_rate", above=0, at_most=1
+    )
+    schedule: str = _field(
+        "one_cycle", "learning rate by step", ("one_cycle", "poly", "cosine", "constant")
+    )
+    poly_power: float = _field(0.9, "exponent of the poly schedule", above=0)
+    warmup_steps: int = _field(
+        0, "steps of linear rise from 0 before poly, cosine and constant", at_least=0
+    )
+    gradient_accumulation_steps: int = _field(
+        1, "batches whose gradients are averaged before one update", at_least=1
+    )
     clip_norm: float = _field(
-        1.0, "gradients of a larger global norm are scaled down to it, 0: off"
+        1.0, "gradients of a larger global norm are scaled down to it, 0: off", at_least=0
+    )
+    ema_momentum: float = _field(
+        0.0,
+        "exponential moving average of the weights, validated and kept as the best; 0.999: the "
+        "last thousand steps, 0: off",
+        at_least=0,
+        below=1,
+    )
+    mixed_precision: str = _field(
+        "off", "compute in 16 bits; weights and loss stay float32", ("off", "float16", "bfloat16")
     )
     flip: bool = _field(True, "mirror half of the training images")
     scale_min: float = _field(
-        1.0, "random zoom from here (below 1: smaller, with ignored bars) ..."
+        1.0, "random zoom from here (below 1: smaller, with ignored bars) ...", at_least=0.25
     )
-    scale_max: float = _field(1.0, "... to here, then a random crop; 1 and 1: off")
-    color_jitter: float = _field(0.2, "random brightness, contrast and saturation, 0: off")
-    seed: int = _field(0, "seed of weights, data order and augmentation")
+    scale_max: float = _field(1.0, "... to here, then a random crop; 1 and 1: off", at_most=4)
+    color_jitter: float = _field(
+        0.2, "random brightness, contrast and saturation, 0: off", at_least=0, below=1
+    )
+    weather: float = _field(
+        0.0,
+        "share of training images with fog, night, rain, blur or JPEG artefacts drawn in, 0: off",
+        at_least=0,
+        at_most=1,
+    )
+    seed: int = _field(0, "seed of weights, data order and augmentation", at_least=0, below=2**31)
 
     def __post_init__(self):
         for spec in dataclasses.fields(self):
             _check_field(spec, getattr(self, spec.name))
         _require(min(self.size) >= 32, "size", self.size, "at least 32 x 32")
-        for name, least in (("batch_size", 1), ("epochs", 1), ("decoder_channels", 0)):
-            _require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
-        _require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 or more")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 up to 2**31")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        _require(0.05 <= self.encoder_alpha <= 2, "encoder_alpha", self.encoder_alpha, "0.05 to 2")
-        _require(0 <= self.color_jitter < 1, "color_jitter", self.color_jitter, "0 up to 1")
         _require(
-            0.25 <= self.scale_min <= self.scale_max <= 4,
+            self.scale_min <= self.scale_max,
             "scale_min, scale_max",
             (self.scale_min, self.scale_max),
             "0.25 <= scale_min <= scale_max <= 4",
         )
+        _require(
+            not (self.warmup_steps and self.schedule == "one_cycle"),
+            "warmup_steps",
+            self.warmup_steps,
+            "0 with schedule one_cycle, which has a rise of its own",
+        )
+        _require(
+            not (self.weight_decay and self.optimizer == "adam"),
+            "weight_decay",
+            self.weight_decay,
+            "0 with optimizer adam; take adamw",
+        )
+        loss_terms(self.loss)
+        class_weight_numbers(self.class_weights)
 
     def to_json(self):
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -117,66 +187,55 @@ class Config:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
 
-def demo():
-    """The demo set, sized for minutes on two cores (README has measured numbers)."""
-    return dataclasses.replace(
-        Config(),
-        encoder_alpha=0.35,
-        output_stride=16,
-        decoder_channels=64,
-        epochs=28,
-        learning_rate=2e-3,
-    )
+def loss_terms(expression):
+    """Splits a sum of losses: "dice+0.5*lovasz" -> [(1.0, "dice"), (0.5, "lovasz")].
 
-
-def camvid():
-    """CamVid as road / pavement / rest (tfrecords_tools.build --source camvid --task road).
-
-    Add --encoder-weights imagenet, or a file. README has the measured accuracy.
+    Names are LOSSES, weights numbers above 0. Raises InputError on anything else.
     """
-    return dataclasses.replace(
-        Config(),
-        data="data/camvid-240x320",
-        size=(240, 320),
-        encoder_alpha=0.35,
-        output_stride=16,
-        decoder_channels=128,
-        epochs=30,
-        learning_rate=2e-3,
-        clip_norm=0.0,
-        scale_min=0.75,
-        scale_max=1.5,
+    terms = []
+    for term in expression.split("+"):
+        weight, _, name = term.rpartition("*")
+        number = _number(weight) if "*" in term else 1.0
+        _require(
+            number is not None and number > 0 and name.strip() in LOSSES,
+            "loss",
+            expression,
+            f"a sum such as dice+0.5*cross_entropy, of {', '.join(LOSSES)}",
+        )
+        terms.append((number, name.strip()))
+    return terms
+
+
+def class_weight_numbers(words):
+    """Reads a Config's class_weights: "none" -> None, "auto" -> "auto", "1,2.5" -> [1.0, 2.5]."""
+    if words in ("none", "auto"):
+        return None if words == "none" else "auto"
+    numbers = [_number(word) for word in words.replace(",", " ").split()]
+    _require(
+        numbers and all(n is not None and n >= 0 for n in numbers) and sum(numbers) > 0,
+        "class_weights",
+        words,
+        "none, auto, or one number per class such as 1,2.5,0.5",
     )
+    return numbers
 
 
-def course():
-    """The course's protocol: 320x180, batch 8, Adam 3e-4, one-cycle, 12 epochs, log-Dice.
-
-    For any family: --preset course --model NAME. The course published these test mean IoUs (3
-    classes, 3,430 BDD100K frames split 2401/686/343): unet 65.4, fcn_resnet50 69.6,
-    deeplab_v3_plus_resnet50 73.1, pspnet_resnet50 75.5, segformer_b3 77.1, its best and the default
-    here. None has been repeated with this code yet.
-    Data: tfrecords_tools.build --source bdd100k --size 180 320 --limit 3430 --split 0.7 0.2 0.1.
-    """
-    return dataclasses.replace(
-        Config(),
-        data="data/course",
-        size=(180, 320),
-        model="segformer_b3",
-        color_jitter=0.0,
-        clip_norm=0.0,
-    )
-
-
-PRESETS = {"demo": demo, "camvid": camvid, "course": course}
+def _number(text):
+    """A finite float, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read(path):
     """Reads a config file; missing keys have their defaults. Raises InputError naming the key."""
-    return merge(Config(), _read_values(path), where=str(path))
+    return merge(Config(), read_values(path), where=str(path))
 
 
-def _read_values(path):
+def read_values(path):
+    """Reads a JSON object of config keys. Raises InputError."""
     try:
         values = json.loads(Path(path).read_text())
     except OSError as error:
@@ -203,57 +262,14 @@ def merge(config, values, where="config"):
         raise InputError(f"{where}: {error}") from error
 
 
-def add_flags(parser):
-    """Adds --preset, --config and one flag per Config field, each described in --help."""
-    presets = "; ".join(f"{n}: {f.__doc__.splitlines()[0]}" for n, f in PRESETS.items())
-    parser.add_argument("--preset", choices=PRESETS, default="demo", help=f"start from {presets}")
-    parser.add_argument("--config", metavar="JSON", help="config file over the preset")
-    group = parser.add_argument_group("config (each overrides the preset and the config file)")
-    for spec in dataclasses.fields(Config):
-        _add_flag(group, spec)
-
-
-def resolve(args):
-    """Merges preset, config file and flags of parsed `args` into one Config."""
-    config = PRESETS[args.preset]()
-    if args.config:
-        config = merge(config, _read_values(args.config), where=args.config)
-    names = [spec.name for spec in dataclasses.fields(Config)]
-    flags = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    return merge(config, flags, where="flags")
-
-
-def _add_flag(group, spec):
-    flag, kind = "--" + spec.name.replace("_", "-"), _kind(spec)
-    text = f"{spec.metadata['help']} (demo: {_shown(getattr(demo(), spec.name))})"
-    if kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-    elif kind is tuple:
-        group.add_argument(
-            flag, nargs=2, type=int, default=None, metavar=("HEIGHT", "WIDTH"), help=text
-        )
-    else:
-        group.add_argument(
-            flag,
-            type=kind,
-            default=None,
-            choices=spec.metadata["choices"],
-            metavar=None if spec.metadata["choices"] else kind.__name__.upper(),
-            help=text,
-        )
-
-
-def _shown(default):
-    return "x".join(map(str, default)) if isinstance(default, tuple) else default
-
-
-def _kind(spec):
+def kind_of(spec):
+    """Type of a Config field: bool, int, float, str or tuple."""
     return typing.get_origin(spec.type) or spec.type
 
 
 def _coerce(spec, value):
     """JSON has no tuples and writes 1.0 as 1."""
-    kind = _kind(spec)
+    kind = kind_of(spec)
     if kind is tuple and isinstance(value, list):
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -262,7 +278,7 @@ def _coerce(spec, value):
 
 
 def _check_field(spec, value):
-    kind = _kind(spec)
+    kind = kind_of(spec)
     ok = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if kind is tuple:
         ok = ok and len(value) == 2 and all(type(v) is int for v in value)
@@ -274,6 +290,17 @@ def _check_field(spec, value):
         raise InputError(
             f"unknown {spec.name} '{value}'; {nearest(value, names)} (--help tells all)"
         )
+    for word, bound in spec.metadata["bounds"].items():
+        _require(_BOUNDS[word](value, bound), spec.name, value, f"{word.replace('_', ' ')} {bound}")
+
+
+# Comparisons with NaN are false, so NaN keeps none.
+_BOUNDS = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
 
 
 def _require(condition, name, got, expected):

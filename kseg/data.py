@@ -6,7 +6,9 @@ from kseg import manifest, preprocess, records
 from kseg.augment import augment
 from kseg.errors import InputError
 from kseg.paths import for_tensorflow, size_bytes, to_path
+from kseg.weather import weather
 
+_WEATHER_SEED = 2**40  # Apart from the draws of augment.
 _SHUFFLE_BUFFER = 4096  # Serialized examples, some 100 MB at most.
 
 
@@ -38,31 +40,38 @@ def open_split(config, name, labels=None):
     return whole, paths
 
 
-def training_dataset(config, split="train", first_epoch=0):
+def training_dataset(config, split="train", first_epoch=0, first_step=0):
     """Returns an endless tf.data of ((B, H, W, 3) float32 RGB 0..255, (B, H, W) int32 ids).
 
     Epochs follow each other, each of examples // batch_size whole batches, shuffled and augmented
-    by (seed, epoch): starting at first_epoch gives what an uninterrupted run would see.
+    by (seed, epoch): starting at batch first_step of first_epoch gives what an uninterrupted run
+    would see from there on.
     """
     whole, paths = open_split(config, split)
     steps = steps_per_epoch(config, whole, split)
+    ratio = decode_ratio(whole.size, config)
 
     def epoch_dataset(epoch):
         files = tf.random.experimental.stateless_shuffle(paths, seed=[config.seed, epoch])
         raw = _shuffle(tf.data.TFRecordDataset(files), config.seed, epoch)
-        numbered = raw.enumerate().take(steps * config.batch_size)
+        seen = tf.where(epoch == first_epoch, first_step, 0) * config.batch_size
+        numbered = raw.enumerate().take(steps * config.batch_size).skip(tf.cast(seen, tf.int64))
         return numbered.map(lambda index, example: (epoch, index, example))
 
     def prepare(epoch, index, serialized):
-        image, mask = _fitted(records.parse(serialized), config, whole.size)
-        return augment(
+        image, mask = _fitted(records.parse(serialized, ratio), config, whole.size)
+        seed = tf.stack([config.seed + 7919 * epoch, index])
+        image, mask = augment(
             image,
             mask,
-            tf.stack([config.seed + 7919 * epoch, index]),
+            seed,
             flip=config.flip,
             scale=(config.scale_min, config.scale_max),
             color_jitter=config.color_jitter,
         )
+        if config.weather:
+            image = weather(image, seed + _WEATHER_SEED, config.weather)
+        return image, mask
 
     epochs = tf.data.Dataset.counter(start=first_epoch)
     dataset = epochs.flat_map(epoch_dataset)
@@ -89,6 +98,23 @@ def labelled_frames(config, split):
     raw = raw.apply(tf.data.experimental.assert_cardinality(whole.splits[split].examples))
     dataset = raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def decode_ratio(stored_size, config):
+    """Returns by how much a stored frame is decoded smaller for training: 1, 2, 4 or 8.
+
+    The largest at which the decoded frame is not smaller than what config.size shows of it, and
+    takes the very place of its mask. Evaluation decodes in full, as the car does.
+    """
+    for ratio in (8, 4, 2):
+        if not stored_size or any(side % ratio for side in stored_size):
+            continue
+        decoded = tuple(side // ratio for side in stored_size)
+        place = preprocess.placement(stored_size, config.size, config.fit)
+        fits = place.height <= decoded[0] and place.width <= decoded[1]
+        if fits and preprocess.placement(decoded, config.size, config.fit) == place:
+            return ratio
+    return 1
 
 
 def steps_per_epoch(config, whole, split="train"):

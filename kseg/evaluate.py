@@ -1,4 +1,4 @@
-"""python -m kseg.evaluate: mean IoU, IoU per class and drivable IoU of a run, with pictures."""
+"""python -m kseg.evaluate: IoU, boundary IoU, precision and recall of a run, with pictures."""
 
 import argparse
 import json
@@ -50,7 +50,7 @@ def evaluate(args):
     checkpoints.read_run(args.run)  # Fails on bad input before the model is built.
     import dataclasses
 
-    from kseg import data, metrics
+    from kseg import boundary, data, metrics
 
     model, config, labels = checkpoints.load(args.run)
     config = dataclasses.replace(config, data=args.data or config.data)
@@ -60,8 +60,8 @@ def evaluate(args):
     pictures = Path(args.run) / f"overlays-{args.split}"
     chosen = _spread(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
-    confusion = _score_model(model, frames, batches, labels, pictures, chosen)
-    results = {"model": metrics.scores(confusion, labels)}
+    confusion, borders = _score_model(model, frames, batches, labels, pictures, chosen)
+    results = {"model": metrics.scores(confusion, labels) | boundary.scores(borders, labels)}
     if args.position_baseline:
         modes = position_modes(data.labelled_frames(config, "train"), len(labels.classes))
         confusion_baseline = sum(
@@ -72,6 +72,7 @@ def evaluate(args):
         )
         results["position only"] = metrics.scores(confusion_baseline, labels)
     _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
+    _print_classes(results["model"], labels)
     report = {
         "data": config.data,
         "split": args.split,
@@ -92,27 +93,28 @@ def _spread(total, count):
 
 
 def _score_model(model, frames, batches, labels, pictures, chosen):
-    """Returns the confusion matrix; writes a picture of each frame whose number is in `chosen`."""
+    """Returns confusion matrix and boundary counts; writes a picture of each frame in `chosen`."""
     import numpy as np
     from rich.progress import track
 
-    from kseg import metrics
+    from kseg import boundary, metrics
     from kseg.overlay import side_by_side, write
 
     if chosen:
         pictures.mkdir(exist_ok=True)
-    confusion, number = 0, 0
+    confusion, borders, number = 0, 0, 0
     for batch in track(frames, "evaluating", total=batches):
         predicted = np.argmax(model.predict_on_batch(batch["image"]), axis=-1).astype(np.uint8)
         truth = batch["mask"].numpy().astype(np.uint8)
         confusion = confusion + metrics.confusion_matrix(truth, predicted, len(labels.classes))
         for i, key in enumerate(batch["key"].numpy()):
+            borders = borders + boundary.counts(truth[i], predicted[i], len(labels.classes))
             if number in chosen:
                 image = batch["image"][i].numpy().astype(np.uint8)
                 picture = side_by_side(image, truth[i], predicted[i], labels)
                 write(pictures / f"{key.decode()}.png", picture)
             number += 1
-    return confusion
+    return confusion, borders
 
 
 def position_modes(frames, num_classes):
@@ -138,11 +140,27 @@ def _print_table(results, title):
 
     table = Table(title=title)
     table.add_column("")
-    names = next(iter(results.values())).keys()
+    names = [n for n in results["model"] if n in _HEADINGS or n.startswith("iou/")]
     for name in names:
         table.add_column(_HEADINGS.get(name, name.removeprefix("iou/")), justify="right")
     for row, values in results.items():
         table.add_row(row, *(_percent(values[name]) for name in names))
+    Console().print(table)
+
+
+def _print_classes(scores, labels):
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="model, by class")
+    table.add_column("")
+    kinds = ("iou", "boundary_iou", "precision", "recall", "f1")
+    for kind in kinds:
+        table.add_column(kind.replace("_iou", " IoU").replace("iou", "IoU"), justify="right")
+    for name in labels.names:
+        table.add_row(name, *(_percent(scores[f"{kind}/{name}"]) for kind in kinds))
+    table.add_section()
+    table.add_row("mean", _percent(scores["mean_iou"]), _percent(scores["mean_boundary_iou"]))
     Console().print(table)
 
 

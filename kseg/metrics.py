@@ -10,7 +10,7 @@ _CARRY_BITS = 24
 
 
 class SegmentationMetrics(keras.metrics.Metric):
-    """Mean IoU, IoU per class, drivable IoU and pixel accuracy in one pass over the pixels.
+    """The numbers of `scores` in one pass over the pixels.
 
     update_state: y_true (B, H, W) integer ids, y_pred (B, H, W, C) logits. Ignored pixels do not
     count. result() is a dict of scalars; a class that is in neither truth nor prediction is left
@@ -71,10 +71,13 @@ def confusion_matrix(truth, predicted, num_classes, ignore_class=IGNORE_ID):
 
 
 def scores(confusion, labels):
-    """Returns {"mean_iou", "drivable_iou", "pixel_accuracy", "iou/<class>"...} as floats, 0..1.
+    """Returns {"mean_iou", "pixel_accuracy", "drivable_iou", "iou/<class>"..., "precision/<class>",
+    "recall/<class>", "f1/<class>"} as floats, 0..1.
 
-    A class in neither truth nor prediction has no IoU (None: JSON has no NaN) and is left out of
-    the mean.
+    precision is the share of the pixels called c that are c, recall the share of c that was found,
+    f1 their harmonic mean (Dice). A class in neither truth nor prediction has no IoU (None: JSON
+    has no NaN) and is left out of the mean; likewise precision of a class never predicted and
+    recall of one that never occurs.
     """
     values = _scores(confusion.astype(np.float64), labels, np)
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
@@ -85,7 +88,11 @@ def _scores(confusion, labels, xp):
     hits = xp.diagonal(confusion)
     in_truth, predicted = xp.sum(confusion, axis=1), xp.sum(confusion, axis=0)
     union = in_truth + predicted - hits
-    iou = xp.where(union > 0, hits / xp.maximum(union, 1.0), float("nan"))
+
+    def share(part, of):
+        return xp.where(of > 0, part / xp.maximum(of, 1.0), float("nan"))
+
+    iou = share(hits, union)
     present = xp.sum(xp.where(union > 0, 1.0, 0.0))
     result = {
         "mean_iou": xp.sum(xp.where(union > 0, iou, 0.0)) / xp.maximum(present, 1.0),
@@ -97,4 +104,12 @@ def _scores(confusion, labels, xp):
         both = sum(confusion[i, j] for i in ids for j in ids)
         either = sum(in_truth[i] + predicted[i] for i in ids) - both
         result["drivable_iou"] = both / xp.maximum(either, 1.0)
-    return result | {f"iou/{name}": iou[i] for i, name in enumerate(labels.names)}
+    by_class = {
+        "iou": iou,
+        "precision": share(hits, predicted),
+        "recall": share(hits, in_truth),
+        "f1": share(2 * hits, in_truth + predicted),
+    }
+    for score, values in by_class.items():
+        result |= {f"{score}/{name}": values[i] for i, name in enumerate(labels.names)}
+    return result

@@ -4,6 +4,26 @@ import math
 
 import keras
 from keras import ops
+from keras.optimizers.schedules import CosineDecay, PolynomialDecay
+
+
+def build(config, steps):
+    """Returns the learning rate by step of a Config, over `steps` batches in all.
+
+    poly falls as (1 - step / steps) ** poly_power to 0 (DeepLab, arXiv:1606.00915, sec. 4.1),
+    cosine as half a wave to 0 (arXiv:1608.03983 without restarts), one_cycle is OneCycle.
+    warmup_steps scale the first steps of the others. With gradient accumulation the unit stays
+    the batch, of which only some make an update.
+    """
+    peak = config.learning_rate
+    if config.schedule == "one_cycle":
+        return OneCycle(peak, steps)
+    schedule = {
+        "poly": PolynomialDecay(peak, steps, end_learning_rate=0.0, power=config.poly_power),
+        "cosine": CosineDecay(peak, steps),
+        "constant": PolynomialDecay(peak, steps, end_learning_rate=peak),
+    }[config.schedule]
+    return Warmup(schedule, config.warmup_steps) if config.warmup_steps else schedule
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
@@ -34,6 +54,20 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
             "start_divisor": self.start_divisor,
             "end_divisor": self.end_divisor,
         }
+
+
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule, whose first steps are scaled by 1/n, 2/n, ... 1 (as in mmcv)."""
+
+    def __init__(self, schedule, steps):
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        done = (ops.cast(step, "float32") + 1) / self.steps
+        return self.schedule(step) * ops.minimum(done, 1.0)
+
+    def get_config(self):
+        return {"schedule": self.schedule, "steps": self.steps}
 
 
 def _cosine(start, end, progress):

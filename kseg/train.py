@@ -1,21 +1,23 @@
 """python -m kseg.train: trains a model; with no arguments, the demo preset."""
 
 import argparse
-import csv
 import math
 import sys
 from pathlib import Path
 
-from kseg import config as configs
+from kseg import presets
 from kseg.errors import InputError, run
 
 EXAMPLES = """examples:
   python -m kseg.train                                    the demo preset
   python -m kseg.train --preset camvid --encoder-weights imagenet --out runs/camvid
   python -m kseg.train --preset course --data data/course --out runs/segformer
+  python -m kseg.train --loss "dice+0.5*cross_entropy" --class-weights auto --optimizer adamw
+  python -m kseg.train --preset bdd100k --data data/bdd100k --save-steps 1000 --dry-run
 
-RUN gets config.json, best.weights.h5, history.csv and curves.png. The same command again resumes an
-interrupted run where its last epoch ended, with the same result as if it had not been interrupted.
+RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. The same command
+again resumes an interrupted run at its last checkpoint, with the same result as if it had not been
+interrupted.
 """
 
 
@@ -27,128 +29,138 @@ def main(argv=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", metavar="RUN", help="run folder (default: runs/PRESET)")
-    configs.add_flags(parser)
+    parser.add_argument(
+        "--save-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="a checkpoint also every N steps of an epoch (default: after epochs only)",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write scalars and pictures for TensorBoard (default: yes)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print config, data, model size and memory, time one step, and write nothing",
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs of this machine (or logical CPUs) that share each batch (default: 1)",
+    )
+    presets.add_flags(parser)
     args = parser.parse_args(argv)
-    config = configs.resolve(args)
+    config = presets.resolve(args)
+    if args.dry_run:
+        whole = _checked_data(config)
+        from kseg.dry_run import dry_run
+
+        return dry_run(config, whole)
     out = Path(args.out or f"runs/{args.preset}")
-    return train(config, out)
+    options = {"save_steps": args.save_steps, "pictures": args.tensorboard}
+    return train(config, out, devices=args.devices, **options)
 
 
-def train(config, out):
-    """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code."""
-    from kseg import manifest  # Fails on bad input before the seconds of importing TensorFlow.
+def train(config, out, *, save_steps=0, pictures=False, devices=1):
+    """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code.
+
+    save_steps: a checkpoint also every so many steps; pictures: write RUN/tensorboard/; devices:
+    how many share each batch.
+    """
+    whole = _checked_data(config)
+    if save_steps < 0:
+        raise InputError(f"--save-steps {save_steps}: expected 0 or more")
+    if devices > 1 and save_steps:
+        raise InputError("--save-steps: several devices save after whole epochs only")
+
+    import keras
+
+    from kseg import devices as shared
+    from kseg import progress
+
+    keras.utils.set_random_seed(config.seed)
+    state = progress.resume_state(out)
+    with shared.scope(devices, config):
+        history = _fit(config, whole, out, state, save_steps=save_steps, pictures=pictures)
+    if history and not math.isfinite(history.history["loss"][-1]):
+        print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
+        return 1
+    _finish(config, whole, out)
+    return 0
+
+
+def _fit(config, whole, out, state, *, save_steps, pictures):
+    """Trains from `state` on. Returns the keras History, None when there is nothing to do."""
+    from kseg import checkpoints, compiled, data, progress, summary
+
+    done, step = state["epochs_done"], state["step"]
+    steps = data.steps_per_epoch(config, whole)
+    training = data.training_dataset(config, first_epoch=done, first_step=step)
+    validation = data.evaluation_dataset(config, "val")
+    model = compiled.compiled_model(config, whole, steps)
+    # Only now: what was refused so far leaves no run that the corrected command would run into.
+    checkpoints.start_run(out, config, whole)
+    progress.restore(out, model, state)
+    print(summary.opening(config, whole, compiled.cost(model), steps))
+    if done >= config.epochs or progress.is_over(out, config.patience):
+        print(f"{out}: already trained, nothing to do")
+        return None
+    if done or step:
+        print(f"{out}: resuming after epoch {done}" + f" and {step} steps" * (step > 0))
+    return model.fit(
+        training,
+        validation_data=validation,
+        initial_epoch=done,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,  # The dataset does.
+        callbacks=_callbacks(config, whole, out, state, steps, save_steps, pictures),
+    )
+
+
+def _callbacks(config, whole, out, state, steps, save_steps, pictures):
+    import keras
+
+    from kseg import averages, progress, tensorboard
+
+    board = tensorboard.callbacks(config, whole.labels, out / "tensorboard") if pictures else []
+    return [
+        keras.callbacks.TerminateOnNaN(),
+        averages.ValidateAverages(),
+        progress.SaveProgress(out, state, steps, save_steps=save_steps, patience=config.patience),
+        *board,
+    ]
+
+
+def _finish(config, whole, out):
+    from kseg import progress, summary
+
+    rows = summary.numbers(progress.read_history(out))
+    summary.plot(rows, out / "curves.png")
+    best = summary.best_row(rows)
+    epoch = f"epoch {best['epoch'] + 1:.0f} of {config.epochs}"
+    summary.print_best(rows, whole.labels, f"{out}, {epoch}")
+    print(
+        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} ({epoch}), curves in "
+        f"{out / 'curves.png'}"
+    )
+
+
+def _checked_data(config):
+    """Returns the Manifest of config.data; bad input fails before TensorFlow is imported."""
+    from kseg import manifest
 
     whole = manifest.read(config.data)
     for split in ("train", "val"):
         if split not in whole.splits:
             raise InputError(f"{config.data}: no split '{split}'; build it with --split")
-
-    import keras
-
-    from kseg import checkpoints, data
-
-    keras.utils.set_random_seed(config.seed)
-    steps = data.steps_per_epoch(config, whole)
-    training = data.training_dataset(
-        config, first_epoch=checkpoints.resume_state(out)["epochs_done"]
-    )
-    validation = data.evaluation_dataset(config, "val")
-    model = _compiled_model(config, whole, steps)
-    # Only now: what was refused so far leaves no run that the corrected command would run into.
-    checkpoints.start_run(out, config, whole)
-    state = checkpoints.resume(out, model)
-    done = state["epochs_done"]
-    print(_opening(model, config, whole, steps, out, done))
-    if done < config.epochs:
-        history = model.fit(
-            training,
-            validation_data=validation,
-            initial_epoch=done,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # The dataset does.
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(),
-                checkpoints.SaveProgress(out, best=state["best"]),
-                keras.callbacks.CSVLogger(out / "history.csv", append=done > 0),
-            ],
-        )
-        if not math.isfinite(history.history["loss"][-1]):
-            print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
-            return 1
-    rows = _read_history(out / "history.csv")
-    _plot(rows, out / "curves.png")
-    best = max(rows, key=lambda row: row["val_mean_iou"])
-    print(
-        f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} (epoch "
-        f"{best['epoch'] + 1:.0f} of {config.epochs}), curves in {out / 'curves.png'}"
-    )
-    return 0
-
-
-def _compiled_model(config, whole, steps):
-    import keras
-
-    from kseg import checkpoints, losses, metrics, schedules
-
-    model = checkpoints.build_model(config, whole.labels, config.encoder_weights)
-    schedule = schedules.OneCycle(config.learning_rate, steps * config.epochs)
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None),
-        loss=losses.build(config.loss),
-        metrics=[metrics.SegmentationMetrics(whole.labels)],
-        # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
-    )
-    return model
-
-
-def _opening(model, config, whole, steps, out, done):
-    from kseg.models import cost
-
-    gflops = 2 * cost.multiply_adds(model) / 1e9
-    total_steps = steps * config.epochs
-    # Backward costs twice forward: one pass for the activations, one for the weights.
-    budget = 3 * gflops * config.batch_size * total_steps / 1e3
-    lines = [
-        f"{config.model}: {model.count_params() / 1e6:.2f} M parameters, {gflops:.3f} GFLOPs a "
-        f"frame of {config.size[0]}x{config.size[1]}",
-        f"{config.data}: {whole.splits['train'].examples} training frames; {total_steps} steps of "
-        f"{config.batch_size} ({config.epochs} epochs), {budget:.1f} TFLOPs in all",
-    ]
-    if 0 < done < config.epochs:
-        lines.append(f"{out}: resuming after epoch {done}")
-    elif done:
-        lines.append(f"{out}: already trained, nothing to do")
-    return "\n".join(lines)
-
-
-def _read_history(path):
-    with path.open() as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _plot(rows, path):
-    import matplotlib
-
-    matplotlib.use("Agg")  # No screen needed.
-    from matplotlib import pyplot
-
-    epochs = [row["epoch"] + 1 for row in rows]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for name, label in (("loss", "training"), ("val_loss", "validation")):
-        left.plot(epochs, [row[name] for row in rows], label=label)
-    left.set(title="loss", xlabel="epoch")
-    for name in rows[0]:
-        if name.startswith("val_iou/") or name == "val_mean_iou":
-            thick = 2.5 if name == "val_mean_iou" else 1.2
-            right.plot(epochs, [row[name] for row in rows], label=name[4:], linewidth=thick)
-    right.set(title="validation IoU", xlabel="epoch", ylim=(0, 1))
-    for axes in (left, right):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    return whole
 
 
 if __name__ == "__main__":

@@ -10,22 +10,33 @@ from tests.conftest import ROOT
 
 TRAIN_ONE_STEP = """
 import keras, numpy as np
-from kseg import labels, losses, metrics, models, schedules
+from kseg import labels, losses, metrics, models, optimizers, schedules
+from kseg.averages import averaged
+from kseg.config import LOSSES, Config
 assert keras.backend.backend() == "jax"
 rng = np.random.default_rng(0)
 images = rng.uniform(0, 255, (2, 33, 65, 3)).astype("float32")
 masks = rng.integers(0, 3, (2, 33, 65))
 model = models.build({name!r}, (33, 65), 3, encoder_alpha=0.35, decoder_channels=8)
+config = Config(
+    optimizer="adamw", weight_decay=0.01, encoder_learning_rate_factor=0.5, ema_momentum=0.9,
+    schedule="poly", warmup_steps=2, gradient_accumulation_steps=2,
+)
 model.compile(
-    keras.optimizers.Adam(schedules.OneCycle(1e-3, 10)),
-    losses.build("log_dice"),
+    optimizers.build(config, schedules.build(config, 10), model.trainable_variables[:4]),
+    losses.build("+".join(LOSSES), [1, 2, 3]),
     metrics=[metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
 )
 before = [w.numpy().copy() for w in model.trainable_weights]
-logs = model.train_on_batch(images, masks, return_dict=True)
+for _ in range(4):  # Two updates: the average begins as the weights after the first.
+    logs = model.train_on_batch(images, masks, return_dict=True)
 assert np.isfinite(logs["loss"]), logs
 assert 0 <= logs["mean_iou"] <= 1, logs
 assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weights))
+after = [w.numpy().copy() for w in model.trainable_weights]
+with averaged(model):
+    assert any((a != w.numpy()).any() for a, w in zip(after, model.trainable_weights))
+assert all((a == w.numpy()).all() for a, w in zip(after, model.trainable_weights))
 """
 
 

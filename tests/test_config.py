@@ -5,14 +5,15 @@ import json
 import pytest
 
 from kseg import config as configs
+from kseg import presets
 from kseg.config import Config
 from kseg.errors import InputError
 
 
 def resolve(*flags):
     parser = argparse.ArgumentParser()
-    configs.add_flags(parser)
-    return configs.resolve(parser.parse_args([str(f) for f in flags]))
+    presets.add_flags(parser)
+    return presets.resolve(parser.parse_args([str(f) for f in flags]))
 
 
 def test_json_round_trip(tmp_path):
@@ -53,6 +54,16 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("loss", "dice+ce"),
         ("scale_min", 2.0),
         ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("class_weights", "1 x"),
+        ("class_weights", "0 0"),
+        ("class_weights", ""),
+        ("weight_decay", 0.1),  # With Adam.
+        ("warmup_steps", 5),  # With one-cycle.
+        ("ema_momentum", 1.0),
+        ("mixed_precision", "fp16"),
+        ("gradient_accumulation_steps", 0),
+        ("patience", -1),
     ],
 )
 def test_bad_value_is_refused_by_name(key, value):
@@ -70,13 +81,31 @@ def test_an_unknown_model_names_the_nearest_and_help_stays_short(capsys):
     assert "fcn_resnet101" not in words and "{unet" not in " ".join(words)
 
 
+def test_a_config_of_an_older_version_is_read_with_defaults(tmp_path):
+    old = {"data": "d", "size": [64, 97], "loss": "dice", "batch_size": 4, "seed": 1}
+    (tmp_path / "c.json").write_text(json.dumps(old))
+    expected = Config(data="d", size=(64, 97), loss="dice", batch_size=4, seed=1)
+    assert configs.read(tmp_path / "c.json") == expected
+
+
+def test_class_weights_are_words_on_the_command_line():
+    assert resolve("--class-weights", 1, 2.5, 0.5).class_weights == "1 2.5 0.5"
+    assert resolve("--class-weights", "auto").class_weights == "auto"
+
+
+def test_loss_terms():
+    assert configs.loss_terms("dice") == [(1.0, "dice")]
+    terms = [(1.0, "dice"), (0.5, "focal"), (2.0, "lovasz")]
+    assert configs.loss_terms(" dice +0.5* focal + 2*lovasz") == terms
+
+
 def test_every_preset_is_valid_and_hashes_differ():
-    hashes = {configs.PRESETS[name]().hash() for name in configs.PRESETS}
-    assert len(hashes) == len(configs.PRESETS)
+    hashes = {presets.PRESETS[name]().hash() for name in presets.PRESETS}
+    assert len(hashes) == len(presets.PRESETS)
 
 
 def test_the_course_preset_is_the_course():
-    course = configs.course()
+    course = presets.course()
     assert (course.size, course.batch_size, course.epochs) == ((180, 320), 8, 12)
     assert (course.learning_rate, course.loss) == (3e-4, "log_dice")
     assert course.model == "segformer_b3"
@@ -85,5 +114,5 @@ def test_the_course_preset_is_the_course():
 @pytest.mark.parametrize("model", configs.MODELS)
 def test_the_course_preset_takes_any_family_and_leaves_its_width_to_the_paper(model):
     config = resolve("--preset", "course", "--model", model)
-    assert config == dataclasses.replace(configs.course(), model=model)
+    assert config == dataclasses.replace(presets.course(), model=model)
     assert config.decoder_channels == 0

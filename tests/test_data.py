@@ -8,10 +8,10 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 
 
-def batches(config, count, first_epoch=0):
+def batches(config, count, **first):
     return [
         (image.numpy(), mask.numpy())
-        for image, mask in data.training_dataset(config, first_epoch=first_epoch).take(count)
+        for image, mask in data.training_dataset(config, **first).take(count)
     ]
 
 
@@ -34,6 +34,7 @@ def test_order_and_augmentation_are_a_function_of_seed_and_epoch(config):
     whole_run = batches(config, 18)
     assert same(whole_run, batches(config, 18))
     assert same(whole_run[12:], batches(config, 6, first_epoch=2))
+    assert same(whole_run[10:], batches(config, 8, first_epoch=1, first_step=4))
     assert not same(whole_run[:6], whole_run[6:12])
     other_seed = batches(dataclasses.replace(config, seed=1), 6)
     assert not same(whole_run[:6], other_seed)
@@ -97,3 +98,43 @@ def test_folder_without_manifest_is_no_data_set(config, tmp_path):
 def test_batch_larger_than_the_split_is_refused(config):
     with pytest.raises(InputError, match="24 frames, fewer than batch_size 25"):
         data.training_dataset(dataclasses.replace(config, batch_size=25))
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "fit", "ratio"),
+    [
+        ((720, 1280), (720, 1280), "letterbox", 1),
+        ((720, 1280), (361, 640), "stretch", 1),
+        ((720, 1280), (360, 640), "letterbox", 2),
+        ((720, 1280), (288, 512), "letterbox", 2),
+        ((720, 1280), (180, 320), "letterbox", 4),
+        ((720, 1280), (64, 97), "letterbox", 8),
+        ((720, 1280), (180, 180), "crop", 4),
+        ((721, 1280), (64, 97), "letterbox", 1),  # Half of 721 rows is no whole number.
+        (None, (64, 97), "letterbox", 1),
+    ],
+)
+def test_large_frames_are_decoded_smaller_as_far_as_the_model_sees_no_less(
+    config, stored, size, fit, ratio
+):
+    config = dataclasses.replace(config, size=size, fit=fit)
+    assert data.decode_ratio(stored, config) == ratio
+
+
+def test_a_frame_decoded_smaller_is_the_frame(config):
+    import cv2
+
+    from kseg import records
+
+    # A smooth picture: what half the size leaves out are details that it does not have.
+    rows, columns = np.mgrid[:96, :160].astype(np.float32)
+    image = np.stack([rows * 2, columns, 255 - rows], axis=-1).astype(np.uint8)
+    mask = np.zeros((96, 160), np.uint8)
+    jpg, png = (cv2.imencode(kind, image[..., ::-1])[1].tobytes() for kind in (".jpg", ".png"))
+    mask_png = cv2.imencode(".png", mask)[1].tobytes()
+    half = records.parse(records.encode("a", jpg, mask_png, (96, 160)), ratio=2)
+    assert half["image"].shape == (48, 80, 3) and half["mask"].shape == (96, 160)
+    expected = cv2.resize(image, (80, 48), interpolation=cv2.INTER_AREA)
+    assert np.abs(half["image"].numpy().astype(int) - expected).max() <= 6
+    whole = records.parse(records.encode("a", png, mask_png, (96, 160)), ratio=2)
+    assert np.array_equal(whole["image"].numpy(), image)

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from kseg import checkpoints, data, evaluate
+from kseg import data, evaluate, progress
 from tests.conftest import assert_one_line, command
 
 
@@ -13,8 +13,10 @@ def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(run_folder
     report = json.loads((run_folder / "evaluation-val.json").read_text())
     assert report["frames"] == 8
     assert np.sum(report["confusion"]) == 8 * 64 * 97
-    best = checkpoints.resume_state(run_folder)["best"]
+    best = progress.resume_state(run_folder)["best"]
     assert report["model"]["mean_iou"] == pytest.approx(best, abs=1e-5)
+    assert 0 < report["model"]["mean_boundary_iou"] < report["model"]["mean_iou"]
+    assert 0 < report["model"]["boundary_iou/background"] < 1
     pictures = list((run_folder / "overlays-val").glob("*.png"))
     assert len(pictures) == 3
     from kseg.evaluate import position_modes

@@ -16,6 +16,15 @@ EXPECTED = {
     "mean_iou": (1 / 2 + 1 / 3 + 1 / 2) / 3,
     "drivable_iou": 4 / 6,
     "pixel_accuracy": 5 / 8,
+    "precision/direct": 2 / 3,
+    "precision/alternative": 1 / 2,
+    "precision/background": 2 / 3,
+    "recall/direct": 2 / 3,
+    "recall/alternative": 1 / 2,
+    "recall/background": 2 / 3,
+    "f1/direct": 2 / 3,
+    "f1/alternative": 1 / 2,
+    "f1/background": 2 / 3,
 }
 
 
@@ -62,6 +71,19 @@ def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
     confusion = metrics.confusion_matrix(np.array([3, 3, 0]), np.array([3, 3, 0]), 11)
     scores = metrics.scores(confusion, CAMVID_11)
     assert scores["mean_iou"] == 1.0 and scores["iou/tree"] is None
+    assert scores["precision/tree"] is None and scores["f1/tree"] is None
+
+
+def test_precision_and_recall_by_hand():
+    # Of 4 pixels of class 0, 1 was found; 2 of class 1 were called 0; class 2 is never predicted.
+    confusion = metrics.confusion_matrix(
+        np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 0, 1]), 3
+    )
+    scores = metrics.scores(confusion, BDD100K_DRIVABLE)
+    assert scores["recall/direct"] == 1 / 4 and scores["precision/direct"] == 1 / 3
+    # 2 hits over 4 pixels there and 3 called so.
+    assert scores["f1/direct"] == pytest.approx(2 * 1 / (4 + 3))
+    assert scores["precision/background"] is None and scores["recall/background"] == 0
 
 
 @pytest.mark.parametrize(("truth", "answer"), [([3], [0]), ([0], [3]), ([0], [-1])])

@@ -1,6 +1,10 @@
+import dataclasses
+import math
+
 import pytest
 
-from kseg.schedules import OneCycle
+from kseg.config import Config
+from kseg.schedules import OneCycle, build
 
 
 def test_one_cycle_start_peak_and_end():
@@ -22,3 +26,30 @@ def test_one_cycle_rises_then_falls():
 
 def test_a_single_step_is_finite():
     assert 0 < float(OneCycle(1.0, 1)(0)) <= 1.0
+
+
+def built(**fields):
+    return build(dataclasses.replace(Config(), learning_rate=2.0, **fields), 100)
+
+
+def test_poly_by_hand():
+    schedule = built(schedule="poly", poly_power=0.9)
+    assert float(schedule(0)) == 2.0
+    assert float(schedule(75)) == pytest.approx(2.0 * 0.25**0.9)
+    assert float(schedule(100)) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_cosine_and_constant_by_hand():
+    cosine, constant = built(schedule="cosine"), built(schedule="constant")
+    assert float(cosine(0)) == 2.0
+    assert float(cosine(25)) == pytest.approx(1 + math.cos(math.pi / 4))
+    assert float(cosine(50)) == pytest.approx(1.0)
+    assert [float(constant(step)) for step in (0, 50, 100)] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["poly", "cosine", "constant"])
+def test_warm_up_scales_the_first_steps(name):
+    plain, warm = built(schedule=name), built(schedule=name, warmup_steps=10)
+    assert float(warm(0)) == pytest.approx(0.1 * float(plain(0)))
+    assert float(warm(4)) == pytest.approx(0.5 * float(plain(4)))
+    assert [float(warm(step)) for step in (9, 60)] == [float(plain(step)) for step in (9, 60)]

@@ -1,15 +1,20 @@
+import contextlib
 import csv
 import dataclasses
 import json
+import resource
 import shutil
+import subprocess
+import sys
+import time
 
 import h5py
 import numpy as np
 import pytest
 
-from kseg import checkpoints, train
+from kseg import checkpoints, progress, train
 from kseg.errors import InputError
-from tests.conftest import assert_one_line, command
+from tests.conftest import ROOT, assert_one_line, command
 
 
 def weights_in(path):
@@ -44,29 +49,182 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_resumes_to_the_same_weights(
-    run_folder, config, tmp_path, monkeypatch, capsys
-):
-    # Killed in the second epoch's save, between writing the weights and declaring them done.
+def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
+    """Trains until a checkpoint's weights are written, but not yet the state that names them."""
     write = checkpoints.write
 
     def killed_write(path, text):
-        if path.name == "state.json" and json.loads(text)["epochs_done"] == 2:
-            raise Killed
+        if path.name == "state.json":
+            state = json.loads(text)
+            if (state["epochs_done"], state["step"]) == (epochs_done, step):
+                raise Killed
         write(path, text)
 
-    monkeypatch.setattr(checkpoints, "write", killed_write)
-    with pytest.raises(Killed):
-        train.train(config, tmp_path / "run")
-    monkeypatch.setattr(checkpoints, "write", write)
-    assert train.train(config, tmp_path / "run") == 0
-    assert "resuming after epoch 1" in capsys.readouterr().out
-    whole = weights_in(run_folder / "last" / "epoch-0004.weights.h5")
-    resumed = weights_in(tmp_path / "run" / "last" / "epoch-0004.weights.h5")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints, "write", killed_write)
+        train.train(config, run, **options)
+
+
+def assert_same_end(run, other, name):
+    """Weights and optimizer to the bit, the history line by line."""
+    whole, resumed = weights_in(run / "last" / name), weights_in(other / "last" / name)
     assert whole.keys() == resumed.keys() and any("optimizer" in name for name in whole)
     for name in whole:
         assert np.array_equal(whole[name], resumed[name]), name
-    assert history(run_folder) == history(tmp_path / "run")
+    assert history(run) == history(other)
+
+
+def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
+    run_folder, config, tmp_path, monkeypatch, capsys
+):
+    run, often = tmp_path / "run", {"save_steps": 2}
+    # 6 steps an epoch. Killed in the second epoch, then again at its end, after its line was
+    # written into the history and before it counts.
+    train_until(monkeypatch, config, run, 1, step=4, **often)
+    assert (progress.resume_state(run)["epochs_done"], progress.resume_state(run)["step"]) == (1, 2)
+    train_until(monkeypatch, config, run, 2, **often)
+    assert "resuming after epoch 1 and 2 steps" in capsys.readouterr().out
+    assert len(history(run)) == 2 and progress.resume_state(run)["step"] == 4
+    assert train.train(config, run) == 0
+    assert_same_end(run_folder, run, "epoch-0004.weights.h5")
+    assert sorted(p.name for p in (run / "last").iterdir()) == [
+        "epoch-0003.weights.h5",
+        "epoch-0004.weights.h5",
+        "previous.json",
+        "state.json",
+    ]
+
+
+@pytest.mark.slow
+def test_resuming_at_the_wrong_data_would_be_seen(run_folder, config, tmp_path, monkeypatch):
+    from kseg import data
+
+    run, training_dataset = tmp_path / "run", data.training_dataset
+    train_until(monkeypatch, config, run, 1, step=4, save_steps=2)
+
+    def from_the_start_of_the_epoch(config, first_epoch, first_step):
+        return training_dataset(config, first_epoch=first_epoch)
+
+    monkeypatch.setattr(data, "training_dataset", from_the_start_of_the_epoch)
+    assert train.train(config, run) == 0
+    with pytest.raises(AssertionError):
+        assert_same_end(run_folder, run, "epoch-0004.weights.h5")
+
+
+@pytest.mark.slow
+def test_everything_that_has_a_state_resumes_to_the_bit(config, tmp_path, monkeypatch):
+    everything = dataclasses.replace(
+        config,
+        epochs=2,
+        model="segformer_b0",  # Stochastic depth and dropout.
+        loss="cross_entropy+lovasz",
+        class_weights="auto",
+        optimizer="adamw",
+        weight_decay=0.01,
+        encoder_learning_rate_factor=0.5,
+        schedule="poly",
+        warmup_steps=3,
+        gradient_accumulation_steps=3,
+        ema_momentum=0.9,
+        mixed_precision="bfloat16",
+    )
+    assert train.train(everything, tmp_path / "whole") == 0
+    train_until(monkeypatch, everything, tmp_path / "run", 1, step=2, save_steps=1)
+    assert train.train(everything, tmp_path / "run") == 0
+    assert_same_end(tmp_path / "whole", tmp_path / "run", "epoch-0002.weights.h5")
+
+
+@pytest.mark.slow
+def test_kill_9_at_some_step_and_the_same_command_again(run_folder, config, tmp_path):
+    (tmp_path / "c.json").write_text(config.to_json())
+    argv = ["-m", "kseg.train", "--config", tmp_path / "c.json", "--out", tmp_path / "run"]
+    command = [sys.executable, *map(str, argv), "--save-steps", "1"]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    while progress.resume_state(tmp_path / "run")["step"] < 3:
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert_same_end(run_folder, tmp_path / "run", "epoch-0004.weights.h5")
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(run_folder, tmp_path, capsys):
+    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
+    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 4
+    newest = last / "epoch-0004.weights.h5"
+    content = newest.read_bytes()
+    for torn in (content[:-1], content[:5000] + bytes(100) + content[5100:]):
+        newest.write_bytes(torn)
+        assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+        assert "state.json: its checkpoint is damaged" in capsys.readouterr().err
+    newest.write_bytes(content)
+    (last / "state.json").write_text('{"epochs_done": 4, "st')
+    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+    (last / "epoch-0003.weights.h5").unlink()
+    with pytest.raises(InputError, match="no whole checkpoint; remove"):
+        progress.resume_state(tmp_path / "run")
+
+
+def test_a_run_of_an_older_version_goes_on(run_folder, tmp_path):
+    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
+    old = {"epochs_done": 4, "best": 0.5, "weights": "epoch-0004.weights.h5", "random": []}
+    (last / "state.json").write_text(json.dumps(old))
+    state = progress.resume_state(tmp_path / "run")
+    assert (state["epochs_done"], state["step"]) == (4, 0)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """As on a full disk: the system refuses to write more than `size` bytes into a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(run_folder, tmp_path):
+    model, _, _ = checkpoints.load(run_folder)
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(b"the last good one")
+    with files_of_at_most(200_000), pytest.raises(InputError, match=r"cannot be written .*make r"):
+        checkpoints.save_weights(model, path)
+    assert path.read_bytes() == b"the last good one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_while_training_ends_the_command_and_not_the_run(config, tmp_path, capsys):
+    (tmp_path / "c.json").write_text(dataclasses.replace(config, epochs=1).to_json())
+    argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run"]
+    with files_of_at_most(200_000):
+        assert command(train.main, argv) == 2
+    assert_one_line(capsys, "best.weights.h5: cannot be written")
+    assert command(train.main, argv) == 0
+    assert len(history(tmp_path / "run")) == 1
+    # What the command writes beyond what a run needs.
+    folders = {p.name for p in (tmp_path / "run" / "tensorboard").iterdir()}
+    assert folders == {"train", "validation", "pictures"}
+
+
+def test_patience_counts_epochs_since_the_best(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,val_mean_iou\n0,0.1\n1,0.5\n2,0.5\n3,0.4\n")
+    assert [progress.is_over(tmp_path, patience) for patience in (1, 2, 3, 0)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_run_that_does_not_improve_stops_and_stays_stopped(config, tmp_path, capsys):
+    # So low a rate that no pixel changes its class.
+    config = dataclasses.replace(config, learning_rate=1e-12, patience=1)
+    for end in ("epoch 1 of 4", "already trained"):
+        assert train.train(config, tmp_path / "run") == 0
+        assert end in capsys.readouterr().out
+        assert len(history(tmp_path / "run")) == 2
 
 
 def test_a_finished_run_is_left_alone(run_folder, config, capsys):
@@ -74,6 +232,18 @@ def test_a_finished_run_is_left_alone(run_folder, config, capsys):
     assert train.train(config, run_folder) == 0
     assert "already trained" in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in run_folder.rglob("*.h5")}
+
+
+def test_a_dry_run_tells_and_writes_nothing(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.json").write_text(config.to_json())
+    argv = ["--config", "c.json", "--class-weights", "1", "2.5", "1", "--dry-run"]
+    assert command(train.main, argv) == 0
+    out = capsys.readouterr().out
+    for part in ('"class_weights": "1 2.5 1"', "train: 24", "M parameters", "MB for weights, gra"):
+        assert part in out
+    assert "one step of 4 frames" in out and "nothing was written" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
 def test_a_run_with_another_config_is_not_touched(run_folder, config):

@@ -31,11 +31,11 @@ def separable_conv_bn_relu(x, channels, *, dilation=1, name):
     return conv_bn_relu(x, channels, name=name)
 
 
-def resize(x, size, name):
+def resize(x, size, name, dtype=None):
     """Bilinear resize to (height, width) with half-pixel centres."""
     if x.shape[1:3] == tuple(size):
         return x
-    return Resize(size, "bilinear", name=name)(x)
+    return Resize(size, "bilinear", dtype=dtype, name=name)(x)
 
 
 def broadcast(x, size, name):
@@ -65,9 +65,9 @@ class Resize(layers.Layer):
 
 
 def classify(x, num_classes, input_size):
-    """1x1 convolution to class logits, then up to the input's size."""
-    x = layers.Conv2D(num_classes, 1, name="logits_conv")(x)
-    return resize(x, input_size, name="logits")
+    """1x1 convolution to class logits, then up to the input's size; float32 in mixed precision."""
+    x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits_conv")(x)
+    return resize(x, input_size, name="logits", dtype="float32")
 
 
 def adaptive_average_pool(x, bins, name):

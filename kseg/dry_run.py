@@ -1,0 +1,82 @@
+"""kseg.train --dry-run: what a training would be, without writing anything."""
+
+import math
+import resource
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from kseg import compiled, data, summary
+
+
+def dry_run(config, whole):
+    """Prints the Config, the data, the model's size, a memory estimate and one timed step."""
+    print(config.to_json(), end="")
+    _print_data(config, whole)
+    steps = data.steps_per_epoch(config, whole)
+    model = compiled.compiled_model(config, whole, steps)
+    print(summary.opening(config, whole, compiled.cost(model), steps))
+    state, activations = memory(model, config)
+    print(
+        f"memory, estimated: {state / 1e6:.0f} MB for weights, gradients and optimizer; "
+        f"{activations / 1e6:.0f} MB for the outputs of all layers, kept for the way back; buffers "
+        "of the convolutions come on top"
+    )
+    first, step = _timed_steps(model, config)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    total = steps * config.epochs
+    print(
+        f"one step of {config.batch_size} frames: {step:.3f} s (the first, which compiles: "
+        f"{first:.1f} s), so {step * total / 3600:.2f} h for {total} steps, reading and validation "
+        f"apart; this process has used {peak / 1e6:.0f} MB of main memory at most"
+    )
+    print("dry run: nothing was written")
+
+
+def memory(model, config):
+    """Estimates bytes of (state, activations).
+
+    State: weights, one gradient for each that is trained, and the optimizer's variables, at their
+    own types. Activations: each layer's output once for each frame of a batch, in the type that
+    the layer computes in.
+    """
+    model.optimizer.build(model.trainable_variables)
+    held = [*model.weights, *model.trainable_weights, *model.optimizer.variables]
+    state = sum(math.prod(v.shape) * _bytes(v.dtype) for v in held)
+    frame = sum(
+        math.prod(layer.output.shape[1:]) * _bytes(layer.compute_dtype) for layer in model.layers
+    )
+    return state, frame * config.batch_size
+
+
+def _bytes(dtype):
+    return {"bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}.get(str(dtype), 4)
+
+
+def _timed_steps(model, config):
+    """Returns the seconds of the first and of the second training step, on real frames."""
+    images, masks = next(iter(data.training_dataset(config).take(1)))
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        loss = model.train_on_batch(images, masks, return_dict=True)["loss"]
+        seconds.append(time.perf_counter() - start)
+    if not math.isfinite(loss):
+        print("warning: the loss of the second step is not finite", file=sys.stderr)
+    return seconds
+
+
+def _print_data(config, whole):
+    weights = compiled.class_weights(config, whole)
+    table = Table(title=f"{config.data}: {whole.dataset}")
+    table.add_column("")
+    for name, split in whole.splits.items():
+        table.add_column(f"{name}: {split.examples}", justify="right")
+    if weights:
+        table.add_column("weight", justify="right")
+    for i, name in enumerate(whole.labels.names):
+        shares = [f"{100 * split.shares[i]:.2f} %" for split in whole.splits.values()]
+        table.add_row(name, *shares, *([f"{weights[i]:.3g}"] if weights else []))
+    Console().print(table)

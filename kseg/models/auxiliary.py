@@ -1,0 +1,57 @@
+"""The auxiliary loss of PSPNet (Zhao et al., 2017, arXiv:1612.01105, sec. 3.3).
+
+A second, small head reads the encoder's stage before the last, so that this stage learns from the
+masks directly. It exists while training only.
+"""
+
+import re
+
+import keras
+from keras import layers
+
+from kseg.errors import InputError
+from kseg.models.blocks import conv_bn_relu, resize
+
+CHANNELS = 256  # A quarter of the stage's 1024, as in mmsegmentation's FCN auxiliary head.
+
+
+def add_auxiliary(model, weight):
+    """Returns `model` with an auxiliary head whose loss counts `weight` (0.4 in the paper).
+
+    model: any on ResNet, that is with a layer conv4_block<last>_out. Raises InputError otherwise.
+    """
+    stage = [x for x in model.layers if re.fullmatch(r"conv4_block\d+_out", x.name)]
+    if not stage:
+        raise InputError(
+            f"auxiliary_weight {weight:g}: '{model.name}' has no encoder with a fourth stage "
+            "(ResNet); use --auxiliary-weight 0"
+        )
+    logits = model.output
+    x = conv_bn_relu(stage[-1].output, CHANNELS, 3, name="auxiliary")
+    x = layers.Dropout(0.1, name="auxiliary_dropout")(x)
+    x = layers.Conv2D(logits.shape[-1], 1, dtype="float32", name="auxiliary_logits_conv")(x)
+    x = resize(x, logits.shape[1:3], name="auxiliary_logits", dtype="float32")
+    return WithAuxiliary(model.input, logits, x, weight)
+
+
+class WithAuxiliary(keras.Model):
+    """A model with two outputs, logits and auxiliary logits, that trains on both.
+
+    Metrics see the logits alone, and so does the loss outside training: val_loss is that of the
+    model that is kept.
+    """
+
+    def __init__(self, image, logits, auxiliary, weight):
+        super().__init__(image, [logits, auxiliary], name="with_auxiliary")
+        self.auxiliary_weight = weight
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        logits, auxiliary = y_pred
+        loss = super().compute_loss(x, y, logits, sample_weight, training)
+        if not training:
+            return loss
+        second = super().compute_loss(x, y, auxiliary, sample_weight, training)
+        return loss + self.auxiliary_weight * second
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred[0], sample_weight)

@@ -1,0 +1,179 @@
+"""Going on where a run was interrupted: RUN/last/ and RUN/history.csv, kept by one callback.
+
+RUN/last/state.json      how far the run is, and the name of its weights
+RUN/last/previous.json   the same of the checkpoint before
+RUN/last/*.weights.h5    model and optimizer of both
+
+A kill at any moment leaves whole files: weights are renamed into place before the state that
+names them, and the line in history.csv is written before the state that counts it.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import keras
+
+from kseg import checkpoints
+from kseg.averages import averaged
+from kseg.errors import InputError
+
+START = {"epochs_done": 0, "step": 0, "best": -1.0, "weights": None}
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Keeps RUN/best.weights.h5, RUN/history.csv and, to resume, RUN/last/.
+
+    A checkpoint is made after every epoch, and within an epoch after every save_steps steps (0:
+    never). `state` is where the run starts: its first epoch begins at state["step"] with the
+    metrics as they were, so that its line in the history covers the whole epoch.
+    """
+
+    def __init__(self, run, state, steps, *, save_steps=0, patience=0):
+        super().__init__()
+        self.run, self.start, self.steps = Path(run), state, steps
+        self.save_steps, self.patience = save_steps, patience
+        self.best = state["best"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch, 0
+        if epoch == self.start["epochs_done"] and self.start["step"]:
+            self.step = self.start["step"]
+            _assign(self.model.metrics_variables, self.start["metrics"])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step == self.steps:
+            # A resumed epoch is over before Keras, which counts from 0, has done all its steps.
+            self.model.stop_training = True
+        elif self.save_steps and self.step % self.save_steps == 0:
+            self._checkpoint(self.epoch, self.step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            return  # Diverged: nothing worth keeping, and the last good checkpoint stays.
+        score = float(logs["val_mean_iou"])
+        if score > self.best:
+            self.best = score
+            with averaged(self.model):
+                kept = checkpoints.inference_model(self.model)
+                checkpoints.save_weights(kept, self.run / checkpoints.BEST)
+        rate = float(self.model.optimizer.learning_rate)
+        rows = read_history(self.run)[:epoch]
+        rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(logs.items()))})
+        _write_history(self.run, rows)
+        self._checkpoint(epoch + 1, 0)
+        self.model.stop_training = is_over(self.run, self.patience)
+
+    def _checkpoint(self, epochs_done, step):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        last = self.run / "last"
+        last.mkdir(exist_ok=True)
+        name = f"epoch-{epochs_done:04d}" + f"-step-{step:06d}" * (step > 0) + ".weights.h5"
+        checkpoints.save_weights(self.model, last / name)
+        state = {
+            "epochs_done": epochs_done,
+            "step": step,
+            "best": self.best,
+            "weights": name,
+            "sha256": _sha256(last / name),
+            # Weights files leave out the random state of dropout and stochastic depth.
+            "random": _values(_random_state(self.model)),
+            "metrics": _values(self.model.metrics_variables) if step else [],
+        }
+        before = _read_state(last / "state.json")
+        if before:
+            checkpoints.write(last / "previous.json", json.dumps(before))
+        checkpoints.write(last / "state.json", json.dumps(state))
+        kept = {name, before["weights"] if before else None}
+        for old in last.glob("*.weights.h5"):
+            if old.name not in kept:
+                old.unlink()
+
+
+def is_over(run, patience):
+    """Whether the best validation mean IoU in RUN's history is `patience` epochs old (0: never)."""
+    scores = [float(row["val_mean_iou"]) for row in read_history(run)]
+    return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
+
+
+def resume_state(run):
+    """Returns where RUN goes on: {"epochs_done", "step", "best", "weights", ...}; START when new.
+
+    A damaged checkpoint is passed over for the one before, and said so. Raises InputError when
+    there are checkpoints but no whole one.
+    """
+    last = Path(run) / "last"
+    for name in ("state.json", "previous.json"):
+        state = _read_state(last / name)
+        if state and _is_whole(last, state):
+            return START | state
+        if (last / name).is_file():
+            print(f"{last / name}: its checkpoint is damaged, passed over", file=sys.stderr)
+    if list(last.glob("*.json")):
+        raise InputError(f"{last}: no whole checkpoint; remove {run} to begin anew")
+    return START
+
+
+def restore(run, model, state):
+    """Puts weights, optimizer, schedule and random state of `state` into a compiled model."""
+    if state["weights"]:
+        # The optimizer's slots must exist before their values can be loaded.
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(Path(run) / "last" / state["weights"])
+        _assign(_random_state(model), state["random"])
+
+
+def read_history(run):
+    """RUN/history.csv as a list of {column: text}, one for each epoch."""
+    path = Path(run) / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_history(run, rows):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[-1], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    checkpoints.write(Path(run) / "history.csv", text.getvalue())
+
+
+def _read_state(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _is_whole(last, state):
+    path = last / state["weights"]
+    return path.is_file() and state.get("sha256") in (None, _sha256(path))
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _random_state(model):
+    """The variables of a model that are no weights: states of its seed generators."""
+    known = {id(w) for w in model.weights}
+    return [v for v in model.variables if id(v) not in known]
+
+
+def _values(variables):
+    # JSON keeps float32 to the bit: each is a float64 too, written with all its digits.
+    return [keras.ops.convert_to_numpy(v).tolist() for v in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,87 @@
+"""RUN/tensorboard/: scalars of every epoch and pictures of validation frames, for TensorBoard.
+
+Written by tf.summary.write as TensorBoard's own writers do, which need the package `tensorboard`
+(keras.callbacks.TensorBoard too); here it is needed only to look: tensorboard --logdir RUN.
+"""
+
+import math
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kseg import data
+from kseg.averages import averaged
+from kseg.overlay import side_by_side
+
+FRAMES = 4
+ROUNDS = 20  # Of pictures in a whole training: they are what takes room.
+_SCALAR, _PICTURES = ("scalars", 1), ("images", 3)  # Plugin, and SummaryMetadata's data class.
+
+
+def callbacks(config, labels, folder):
+    """Returns the Keras callbacks that write into `folder`."""
+    frames = next(iter(data.labelled_frames(config, "val").unbatch().batch(FRAMES).take(1)))
+    every = math.ceil(config.epochs / ROUNDS)
+    return [Scalars(folder), Pictures(frames, labels, folder / "pictures", every, config.epochs)]
+
+
+class Scalars(keras.callbacks.Callback):
+    """Writes loss, metrics and learning rate, training and validation as two curves of one plot."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.writers = {
+            name: tf.summary.create_file_writer(str(folder / name))
+            for name in ("train", "validation")
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        training = {name: v for name, v in logs.items() if not name.startswith("val_")}
+        training["learning_rate"] = float(self.model.optimizer.learning_rate)
+        validation = {name[4:]: v for name, v in logs.items() if name.startswith("val_")}
+        for name, values in (("train", training), ("validation", validation)):
+            with self.writers[name].as_default(step=epoch + 1):
+                for tag, value in values.items():
+                    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=_kind(_SCALAR))
+            self.writers[name].flush()
+
+
+class Pictures(keras.callbacks.Callback):
+    """Writes image, truth and prediction of the first validation frames, every so many epochs."""
+
+    def __init__(self, frames, labels, folder, every, epochs):
+        super().__init__()
+        self.frames, self.labels = frames, labels
+        self.every, self.epochs = every, epochs
+        self.writer = tf.summary.create_file_writer(str(folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return
+        images = self.frames["image"].numpy()
+        with averaged(self.model):
+            logits = self.model.predict_on_batch(images)
+        logits = logits[0] if isinstance(logits, list) else logits  # The second is auxiliary.
+        predicted = np.argmax(logits, axis=-1).astype(np.uint8)
+        masks, keys = self.frames["mask"].numpy().astype(np.uint8), self.frames["key"].numpy()
+        with self.writer.as_default(step=epoch + 1):
+            for i, key in enumerate(keys):
+                image = images[i].astype(np.uint8)
+                picture = side_by_side(image, masks[i], predicted[i], self.labels)
+                tf.summary.write(key.decode(), _encoded(picture), metadata=_kind(_PICTURES))
+        self.writer.flush()
+
+
+def _encoded(picture):
+    """(H, W, 3) uint8 RGB -> width, height and PNG file, as TensorBoard's image plugin reads it."""
+    height, width = picture.shape[:2]
+    png = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    return tf.constant([str(width).encode(), str(height).encode(), png])
+
+
+def _kind(plugin):
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name, metadata.data_class = plugin
+    return metadata
