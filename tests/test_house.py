@@ -14,8 +14,9 @@ FLOORS = [
     {"labels", "paths"},
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules"},
-    {"data", "checkpoints", "edge"},
-    {"train", "evaluate", "predict", "export", "import_weights"},
+    {"data", "checkpoints"},
+    {"edge"},
+    {"train", "evaluate", "predict", "export", "lint", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
     "errors",
@@ -76,6 +77,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.predict",
         "kseg.export",
         "kseg.import_weights",
+        "kseg.lint",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
