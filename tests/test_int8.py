@@ -47,6 +47,9 @@ def test_operators_that_int8_ruins_are_found_and_stay_in_float(ruined):
 
     with quantize.Quantizer(model, images, PROFILES["cpu"]) as quantizer:
         tflite, findings = quantize.search(quantizer, problems_of)
+        # Naming a tensor is enough: what reads it stays in float with it.
+        wide = next(tensor for _, _, tensor in quantizer.damage() if "wide" in tensor)
+        assert problems_of(quantizer.convert([wide])) == []
     assert agreements[0] < 0.6 and agreements[-1] > 0.95
     assert {kept["layer"] for kept in findings["in_float"]} == {"wide", "logits_conv"}
     assert [t["in_float"] for t in findings["tried"]] == [0, 1, 2]
@@ -69,3 +72,10 @@ def test_calibration_frames_are_the_same_every_time_and_distinct(config):
     keys = [frame.key for frame in first]
     assert keys == [frame.key for frame in second] and len(set(keys)) == 7
     assert first[0].image.dtype == np.uint8 and first[0].image.shape == (*config.size, 3)
+
+
+def test_damage_is_told_by_channel():
+    # A step of 8: no error on the wide channel, all of the narrow one (spread 1) is lost.
+    exact = np.array([[1000, 1], [-1000, -1]], np.float32)
+    quantized = np.array([[125, 0], [-125, 0]], np.int8)
+    assert quantize._relative_error(exact, quantized, 8.0, 0) == pytest.approx(0.5)

@@ -65,8 +65,8 @@ def find_driver(environ=os.environ, root="/"):
         for folder in _DRIVER_FOLDERS:
             found = sorted((root / folder.lstrip("/")).glob("*.json"))
             drivers += [str(p) for p in found if not p.name.startswith(_UNFIT_DRIVERS)]
-    # Behind a GPU's driver too: it may be installed and not work. The accelerator takes a CPU last,
-    # and the report names the device that it took.
+    # Behind a GPU's driver too: that may be installed and find no device. The report names the one
+    # that the accelerator took.
     software = (str(root / p.lstrip("/")) for p in _SWIFTSHADER)
     drivers += [path for path in software if Path(path).is_file()][:1]
     if not drivers:
