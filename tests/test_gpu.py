@@ -35,6 +35,8 @@ def vulkan():
         "unet",
         "segformer_b0",
         "pspnet_resnet50",
+        pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
         # Their every part is in a model above or in the run that all tests share.
         pytest.param("deeplab_v3_plus_mobilenet_v2", marks=pytest.mark.slow),
         pytest.param("fcn_resnet50", marks=pytest.mark.slow),
