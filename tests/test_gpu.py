@@ -35,6 +35,8 @@ def vulkan():
         "unet",
         "segformer_b0",
         "pspnet_resnet50",
+        "segformer_b0_edge",
+        "deeplab_v3_plus_mobilenet_edge",
         pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
         # Their every part is in a model above or in the run that all tests share.
@@ -65,12 +67,24 @@ def test_every_family_converts_whole(family):
     model, image, tflite = family
     for profile in ("cpu", "gpu"):
         assert lint.problems(tflite, PROFILES[profile]) == []
+    # One operator for each, the exact one: its parts would be ERF, which is no builtin, or TANH.
+    assert gelus(tflite) == ([False] * 8 if exact_gelus(model) else [])
+    assert "TANH" not in lint.operators(tflite)
     logits = model.predict_on_batch(image[None].astype(np.float32))[0]
     assert len(np.unique(logits.argmax(-1))) == 3  # Else most answers would agree.
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
     clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
     agree = parity.TFLiteModel(tflite)(image) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
+
+
+def gelus(tflite):
+    """Whether each GELU operator is the approximate one."""
+    return [op.options.approximate for op in graph.read(tflite)[0] if op.name == "GELU"]
+
+
+def exact_gelus(model):
+    return any(layer.name.endswith("_gelu") for layer in model.layers)
 
 
 def test_every_family_runs_on_the_accelerator_as_on_the_cpu(family, vulkan):
