@@ -24,10 +24,10 @@ FLOORS = [
         "schedules",
         "optimizers",
     },
-    {"data", "checkpoints", "edge", "averages"},
-    {"compiled", "progress", "tensorboard", "devices"},
+    {"data", "checkpoints", "averages"},
+    {"compiled", "progress", "tensorboard", "devices", "edge"},
     {"dry_run"},
-    {"train", "evaluate", "predict", "export", "import_weights"},
+    {"train", "evaluate", "predict", "export", "lint", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
@@ -82,6 +82,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.predict",
         "kseg.export",
         "kseg.import_weights",
+        "kseg.lint",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
