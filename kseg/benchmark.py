@@ -14,7 +14,7 @@ EXAMPLES = """examples:
   python -m kseg.benchmark road-fp32.tflite road-fp16.tflite --threads 2 --image street.jpg
   python -m kseg.benchmark road.tflite --vs peer.onnx openvino:peer.onnx --json speed.json
   python -m kseg.benchmark road.tflite road.tflite          how much is noise
-  python -m kseg.benchmark road.tflite --gpu
+  python -m kseg.benchmark road.tflite --operators --gpu
 
 --vs takes other .tflite files, .onnx (ONNX Runtime), openvino:FILE of .onnx, .xml or .tflite
 (OpenVINO in float32) and openvino-default:FILE (in the precision it chooses). Both runtimes come
@@ -25,6 +25,7 @@ the input array to the output array. Ratios are to the first model: that of the 
 median of the rounds' own ratios with their middle 80 %: a ratio of 1 within that span is noise.
 Memory is the peak of a process that runs the model alone. GPU runs (--gpu) are in processes of
 their own, so they take no turns with the rest. Whole frames are fitted, run, and drawn over.
+Operators are those LiteRT runs after XNNPACK has fused them, by LiteRT's own profiler.
 """
 
 
@@ -45,6 +46,7 @@ def main(argv=None):
         "--seconds", type=float, default=60, help="end before --runs after this long (default: 60)"
     )
     parser.add_argument("--image", metavar="FILE", help="a frame (default: noise, 720x1280)")
+    parser.add_argument("--operators", action="store_true", help="where each MODEL's time goes")
     parser.add_argument("--gpu", action="store_true", help="each MODEL on the GPU too")
     parser.add_argument("--json", metavar="FILE", help="write the numbers, every run's too")
     return benchmark(parser.parse_args(argv))
@@ -60,11 +62,12 @@ def benchmark(args):
 
     import cv2
 
-    from kseg.edge import frames, runtimes
+    from kseg.edge import benchmark_tables, frames, runtimes
 
     specs = [*args.models, *args.vs]
-    for spec in specs:
-        runtimes.split(spec)  # All are there, before the first is loaded.
+    for spec in specs:  # All are looked at before the first is loaded.
+        if runtimes.split(spec)[0] == "gpu":
+            raise InputError(f"{spec}: the GPU has a process of its own; name the file with --gpu")
     frame = frames.read(args.image)
     cv2.setNumThreads(args.threads)
     rows = measure(names(specs), frame, args)
@@ -75,7 +78,7 @@ def benchmark(args):
         "frame_size": list(frame.shape[:2]),
         "models": rows,
     }
-    print_report(report)
+    benchmark_tables.print_report(report)
     if args.json:
         partial = Path(f"{args.json}.partial")
         partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -117,7 +120,7 @@ def measure(specs, frame, args):
         rows = []
         for name, spec in specs.items():
             rows.append(_row(name, models[name], model_ms, frame_ms))
-            rows[-1].update(_memory(spec, args))
+            rows[-1].update(_alone(spec, args))
             progress.advance(apart)
         if args.gpu:
             gpu = progress.add_task("GPU", total=len(args.models))
@@ -145,11 +148,15 @@ def _row(name, model, model_ms, frame_ms):
     return row
 
 
-def _memory(spec, args):
+def _alone(spec, args):
+    """What a process that runs this model alone tells: memory, and operators where asked for."""
     from kseg.edge import apart
 
-    measured = apart.measure(spec, threads=args.threads, rounds=2, seconds=10, image=args.image)
-    return {key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}
+    limits = {"threads": args.threads, "rounds": 2, "seconds": 10}
+    operators = args.operators and spec in args.models
+    measured = apart.measure(spec, **limits, image=args.image, operators=operators)
+    told = {key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}
+    return {**told, "operators": measured["operators"]} if operators else told
 
 
 def _gpu_row(spec, args):
@@ -186,81 +193,6 @@ def machine():
 
 def _lines(path):
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
-
-
-def print_report(report):
-    from rich.console import Console
-
-    console = Console()
-    measured = [row for row in report["models"] if "failed" not in row]
-    shown = short_names([row["name"] for row in measured])
-    threads = report["threads"]
-    title = f"ms from input to output array, {threads} thread{'s' * (threads > 1)}"
-    console.print(_speed_table(measured, shown, title))
-    height, width = report["frame_size"]
-    console.print(
-        _context_table(measured, shown, f"to the first; whole frames of {width}x{height}")
-    )
-    for row in report["models"]:
-        if "failed" in row:
-            print(f"{row['name']}: not run: {row['failed']}")
-    print(_noise(report, measured))
-
-
-def short_names(names):
-    """Shortens paths to file names where no two become the same."""
-    short = []
-    for name in names:
-        prefix, colon, path = name.rpartition(":")
-        short.append(prefix + colon + path.rsplit("/", 1)[-1])
-    return short if len(set(short)) == len(short) else names
-
-
-def _speed_table(rows, shown, title):
-    from rich.table import Table
-
-    table = Table(title=title)
-    table.add_column("model", overflow="fold")
-    table.add_column("runtime")
-    for column in ("min", "median", "p90", "p99"):
-        table.add_column(column, justify="right")
-    for row, name in zip(rows, shown, strict=True):
-        values = (row["model"][f"{key}_ms"] for key in ("min", "median", "p90", "p99"))
-        table.add_row(name, row["runtime"], *map(_number, values))
-    return table
-
-
-def _context_table(rows, shown, title):
-    from rich.table import Table
-
-    table = Table(title=title)
-    table.add_column("model", overflow="fold")
-    for column in ("minima", "by round", "frame ms", "frames/s", "peak MB"):
-        table.add_column(column, justify="right")
-    for row, name in zip(rows, shown, strict=True):
-        ratio, whole = row.get("ratio"), row.get("whole_frame")
-        table.add_row(
-            name,
-            f"{ratio['of_minima']:.2f}" if ratio else "-",
-            f"{ratio['median']:.2f} ({ratio['p10']:.2f}-{ratio['p90']:.2f})" if ratio else "-",
-            _number(whole["median_ms"] if whole else None),
-            _number(1000 / whole["median_ms"] if whole else None),
-            f"{row['peak_mb']:.0f}",
-        )
-    return table
-
-
-def _noise(report, measured):
-    above = [row["model"]["median_ms"] / row["model"]["min_ms"] - 1 for row in measured]
-    here = report["machine"]
-    return (
-        f"{measured[0]['model']['runs']} rounds on {here['cpu']}, {here['cores']} cores, load "
-        f"{here['load_average']}; noise: medians lie {min(above):.0%} to {max(above):.0%} above minima"
-    )
-
-
-def _number(value):
-    return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 if __name__ == "__main__":

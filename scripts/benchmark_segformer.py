@@ -9,7 +9,8 @@ process with kseg.benchmark (all its flags after `--`):
   class_map  raw uint8 RGB (1, 288, 512, 3) -> normalise, logits, bilinear to 288x512, argmax,
              uint8 (1, 288, 512)
 The sides: ours on LiteRT as it trains; ours as kseg.export writes it; transformers'
-SegformerForSemanticSegmentation as ONNX on ONNX Runtime and on OpenVINO in fp32.
+SegformerForSemanticSegmentation as ONNX on ONNX Runtime, on OpenVINO in fp32, and on OpenVINO in
+the precision it chooses (bf16 on some CPUs).
 Needs the extra `benchmark`; and torch, transformers, onnxscript for the ONNX files.
 """
 
@@ -52,7 +53,7 @@ def main():
         )
         onnx = out / f"huggingface-{task}.onnx"
         models = [path for path in ours if path.stem.endswith(task)]
-        others = ["--vs", str(onnx), "--vs", f"openvino:{onnx}"]
+        others = ["--vs", str(onnx), f"openvino:{onnx}", f"openvino-default:{onnx}"]
         limits = ["--threads", args.threads, "--runs", args.runs, "--seconds", "600"]
         report = ["--json", str(out / f"{task}.json")]
         flags = [flag for flag in more if flag != "--"]
@@ -69,8 +70,8 @@ def write_onnx(out):
         from transformers import SegformerConfig, SegformerForSemanticSegmentation
     except ImportError as error:
         raise InputError(
-            f"{error.name} is not installed; pip install torch transformers onnxscript, or make the "
-            f"files with another Python: PYTHON {sys.argv[0]} --only-onnx --out {out}"
+            f"{error.name} is not installed; pip install torch transformers onnxscript, or make "
+            f"the files with another Python: PYTHON {sys.argv[0]} --only-onnx --out {out}"
         ) from error
 
     class Logits(torch.nn.Module):

@@ -15,7 +15,7 @@ FLOORS = [
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules"},
     {"data", "checkpoints", "edge"},
-    {"train", "evaluate", "predict", "export"},
+    {"train", "evaluate", "predict", "export", "benchmark"},
 ]
 WITHOUT_TENSORFLOW = {"errors", "labels", "config", "contract", "manifest", "preprocess", "overlay"}
 
@@ -66,6 +66,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.evaluate",
         "kseg.predict",
         "kseg.export",
+        "kseg.benchmark",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",

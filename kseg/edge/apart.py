@@ -1,7 +1,8 @@
 """Times a model in a process of its own: for its peak memory, and for the GPU, whose driver may
 crash.
 
-    python -m kseg.edge.apart '{"spec": ..., "threads": 1, "rounds": 3, "seconds": 5, "image": null}'
+    python -m kseg.edge.apart '{"spec": ..., "threads": 1, "rounds": 3, "seconds": 5,
+                                "image": null}'
 
 prints one line of JSON: what `measure` returns.
 """
@@ -17,15 +18,23 @@ from kseg.errors import InputError, run
 _START_S = 120  # For loading: software Vulkan drivers compile for many seconds.
 
 
-def measure(spec, *, threads, rounds, seconds, image=None):
+def measure(spec, *, threads, rounds, seconds, image=None, operators=False):
     """Runs a model (a spec of kseg.edge.runtimes) in a child process, on the image file or noise.
 
     Returns {"runtime", "model_ms", "frame_ms" (a list as model_ms, or None without a contract),
-    "load_s", "peak_mb", "idle_mb"}: peak_mb is the most memory the process ever held, idle_mb what
-    it held before model and runtime were loaded (Python, NumPy and OpenCV). Raises InputError in
-    the child's own words when it fails or takes too long.
+    "load_s", "peak_mb", "idle_mb", "operators"}: peak_mb is the most memory the process ever held,
+    idle_mb what it held before model and runtime were loaded (Python, NumPy and OpenCV).
+    operators: where asked for, of a .tflite on the CPU, what kseg.edge.operators.times returns;
+    else None. Raises InputError in the child's own words when it fails or takes too long.
     """
-    asked = {"spec": spec, "threads": threads, "rounds": rounds, "seconds": seconds, "image": image}
+    asked = {
+        "spec": spec,
+        "threads": threads,
+        "rounds": rounds,
+        "seconds": seconds,
+        "image": image,
+        "operators": operators,
+    }
     limit_s = _START_S + 10 * seconds
     try:
         done = subprocess.run(
@@ -56,7 +65,7 @@ def main():
     """The child."""
     import cv2
 
-    from kseg.edge import frames, runtimes, timing
+    from kseg.edge import frames, operators, runtimes, timing
 
     asked = json.loads(sys.argv[1])
     cv2.setNumThreads(asked["threads"])
@@ -67,7 +76,8 @@ def main():
     array = frames.model_input(frame, model.input_shape, model.input_dtype)
     model(array)
     load_s = time.perf_counter() - start
-    draw = frames.whole_frame(model, runtimes.split(asked["spec"])[1])
+    path = runtimes.split(asked["spec"])[1]
+    draw = frames.whole_frame(model, path)
     calls = {"model_ms": lambda: model(array)}
     if draw:
         calls["frame_ms"] = lambda: draw(frame)
@@ -79,6 +89,7 @@ def main():
         "load_s": load_s,
         "peak_mb": memory_mb("VmHWM"),
         "idle_mb": idle_mb,
+        "operators": operators.times(path, asked["threads"]) if asked["operators"] else None,
     }
     print(json.dumps(report))
 

@@ -95,7 +95,12 @@ class LiteRTGpu:
         twin = LiteRT(path, threads)
         self.input_shape, self.input_dtype = twin.input_shape, twin.input_dtype
         self._shape, self._dtype = twin.output["shape"], twin.output["dtype"]
-        self._model = CompiledModel.from_file(str(path), HardwareAccelerator.GPU)
+        try:
+            self._model = CompiledModel.from_file(str(path), HardwareAccelerator.GPU)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}: LiteRT finds no GPU here, or one that does not take the whole graph"
+            ) from error
         if not self._model.is_fully_accelerated():
             raise InputError(f"{path}: the GPU does not take the whole graph")
         self._inputs = self._model.create_input_buffers(0)
@@ -108,10 +113,11 @@ class LiteRTGpu:
         return self._outputs[0].read(count, self._dtype).reshape(self._shape)
 
 
+_ONNX_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+
+
 class OnnxRuntime:
     """ONNX Runtime's CPU provider with all graph optimisations, its default."""
-
-    _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
     def __init__(self, path, threads):
         onnxruntime = _optional("onnxruntime", path)
@@ -125,9 +131,9 @@ class OnnxRuntime:
         self._name, self._outputs = first.name, [self._session.get_outputs()[0].name]
         self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
         self.input_shape = _static(path, first.shape)
-        if first.type not in self._DTYPES:
+        if first.type not in _ONNX_DTYPES:
             raise InputError(f"{path}: input of {first.type}; expected float32, uint8 or int8")
-        self.input_dtype = np.dtype(self._DTYPES[first.type])
+        self.input_dtype = np.dtype(_ONNX_DTYPES[first.type])
 
     def __call__(self, array):
         return self._session.run(self._outputs, {self._name: array})[0]

@@ -1,4 +1,4 @@
-"""Latencies of several models measured side by side, so that noise of the machine hits all alike."""
+"""Latencies of models measured side by side, so that noise of the machine hits all alike."""
 
 import time
 
