@@ -22,6 +22,16 @@ FAMILIES = [
 SIZES = [(97, 161), (180, 320), (360, 640)]
 
 
+@pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
+def test_a_model_can_be_saved_and_opened_by_keras_alone(name, tmp_path):
+    model = models.build(name, (64, 97), 3, encoder_alpha=0.35, decoder_channels=16)
+    randomize(model, seed=4)
+    model.save(tmp_path / "model.keras")
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 97, 3)).astype(np.float32)
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert np.array_equal(again(image), model(image))
+
+
 def test_config_offers_just_the_models_there_are():
     assert tuple(models.MODELS) == configs.MODELS
     assert {name for name in models.MODELS if name not in FAMILIES} == {
@@ -49,6 +59,8 @@ def test_forward_at_an_odd_size_is_finite_and_sees_the_image(name):
     logits = model.predict_on_batch(images)
     assert logits.shape == (2, 97, 161, 3) and np.isfinite(logits).all()
     assert np.abs(logits[0] - logits[1]).max() > 0.01 * np.abs(logits).max()
+    # A plain call is inference too (layers.Resizing, say, would turn on training mode).
+    assert np.abs(model(images).numpy() - logits).max() < 1e-4 * np.abs(logits).max()
 
 
 RESNET50 = 23_587_712  # keras.applications.ResNet50 without top.

@@ -3,7 +3,8 @@
 Made for GPU delegates too: rank 4 throughout, and every resize names its static target.
 """
 
-from keras import layers
+import keras
+from keras import layers, ops
 
 
 def conv_bn_relu(x, channels, kernel=1, *, dilation=1, name):
@@ -34,7 +35,7 @@ def resize(x, size, name):
     """Bilinear resize to (height, width) with half-pixel centres."""
     if x.shape[1:3] == tuple(size):
         return x
-    return layers.Resizing(*size, interpolation="bilinear", name=name)(x)
+    return Resize(size, "bilinear", name=name)(x)
 
 
 def broadcast(x, size, name):
@@ -42,7 +43,25 @@ def broadcast(x, size, name):
 
     By nearest resize: layers.UpSampling2D makes rank-5 tensors, which GPU delegates refuse.
     """
-    return layers.Resizing(*size, interpolation="nearest", name=name)(x)
+    return Resize(size, "nearest", name=name)(x)
+
+
+@keras.saving.register_keras_serializable("kseg")
+class Resize(layers.Layer):
+    """(B, H, W, C) -> (B, height, width, C), with half-pixel centres.
+
+    Not layers.Resizing: its call takes training=True by default and hands that on, so that in a
+    plain `model(image)` every batch norm after it would use the batch's own averages.
+    """
+
+    def __init__(self, size, interpolation, **options):  # Keras' own, so that it can be cloned.
+        super().__init__(**options)
+        self.size, self.interpolation = tuple(size), interpolation
+
+    def call(self, x):
+        return ops.image.resize(
+            x, self.size, interpolation=self.interpolation, data_format="channels_last"
+        )
 
 
 def classify(x, num_classes, input_size):

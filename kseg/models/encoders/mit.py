@@ -131,6 +131,7 @@ def _split_heads(x, heads, name):
     return layers.Permute((2, 1, 3), name=f"{name}_heads")(x)
 
 
+@keras.saving.register_keras_serializable("kseg")
 class DotProductAttention(layers.Layer):
     """softmax(q k^T / sqrt(d)) v for query (B, h, N, d), key and value (B, h, M, d)."""
 
@@ -145,11 +146,12 @@ class DotProductAttention(layers.Layer):
         return input_shape[0]
 
 
+@keras.saving.register_keras_serializable("kseg")
 class StochasticDepth(layers.Layer):
     """Drops a residual branch for whole examples while training (arXiv:1603.09382)."""
 
-    def __init__(self, rate, name=None):
-        super().__init__(name=name)
+    def __init__(self, rate, **options):  # Keras' own, so that it can be cloned.
+        super().__init__(**options)
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator()
 
