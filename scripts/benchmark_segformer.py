@@ -8,7 +8,9 @@ process with kseg.benchmark (all its flags after `--`):
   logits     normalised float32 image (1, 288, 512, 3 or 3, 288, 512) -> float32 logits at stride 4
   class_map  raw uint8 RGB (1, 288, 512, 3) -> normalise, logits, bilinear to 288x512, argmax,
              uint8 (1, 288, 512)
-The sides: ours on LiteRT as it trains; ours as kseg.export writes it; transformers'
+
+The sides: ours on LiteRT, simplified (kseg.models.simplify: the same logits) and straight, as it
+trains; our logits files normalise too, so they do a little more than the others. transformers'
 SegformerForSemanticSegmentation as ONNX on ONNX Runtime, on OpenVINO in fp32, and on OpenVINO in
 the precision it chooses (bf16 on some CPUs).
 Needs the extra `benchmark`; and torch, transformers, onnxscript for the ONNX files.
@@ -52,12 +54,11 @@ def main():
             f"\n{task}: {'float32 -> logits at stride 4' if task == 'logits' else 'bytes -> ids'}"
         )
         onnx = out / f"huggingface-{task}.onnx"
-        models = [path for path in ours if path.stem.endswith(task)]
         others = ["--vs", str(onnx), f"openvino:{onnx}", f"openvino-default:{onnx}"]
         limits = ["--threads", args.threads, "--runs", args.runs, "--seconds", "600"]
         report = ["--json", str(out / f"{task}.json")]
         flags = [flag for flag in more if flag != "--"]
-        code = benchmark.main([*map(str, models), *others, *limits, *report, *flags])
+        code = benchmark.main([*map(str, ours[task]), *others, *limits, *report, *flags])
         if code:
             return code
     return 0
@@ -117,21 +118,27 @@ def write_onnx(out):
 
 
 def write_tflite(out):
-    """Writes ours for both tasks where missing. Returns their paths."""
-    paths = [out / f"ours-{task}.tflite" for task in TASKS]
-    if all(path.exists() for path in paths):
+    """Writes ours where missing. Returns {task: paths, the simplified one first}."""
+    paths = {
+        task: [out / f"ours-{form}-{task}.tflite" for form in ("simplified", "straight")]
+        for task in TASKS
+    }
+    if all(path.exists() for both in paths.values() for path in both):
         return paths
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     from kseg import models
     from kseg.edge import convert
+    from kseg.models.simplify import simplify
 
     keras.utils.set_random_seed(0)
-    model = models.build("segformer_b0", SIZE, CLASSES)
-    coarse = keras.Model(model.input, model.get_layer("logits_conv").output)
-    paths[0].write_bytes(logits_tflite(coarse))
-    paths[1].write_bytes(convert.to_tflite(model, "fp32"))
+    straight = models.build("segformer_b0", SIZE, CLASSES)
+    coarse = keras.Model(straight.input, straight.get_layer("logits_conv").output)
+    for path, model in zip(paths["logits"], (simplify(coarse), coarse), strict=True):
+        path.write_bytes(logits_tflite(model))
+    for path, model in zip(paths["class_map"], (simplify(straight), straight), strict=True):
+        path.write_bytes(convert.to_tflite(model, "fp32"))
     return paths
 
 

@@ -13,7 +13,7 @@ FLOORS = [
     {"errors"},
     {"labels"},
     {"config", "contract", "manifest", "preprocess", "overlay"},
-    {"records", "augment", "models", "losses", "metrics", "schedules"},
+    {"records", "augment", "models", "losses", "metrics", "schedules", "page"},
     {"data", "checkpoints", "edge"},
     {"train", "evaluate", "predict", "export", "benchmark"},
 ]
