@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from kseg.page import data_uri, patterned
+from kseg.page import WIDTH, data_uri, patterned
 
 _DIFFERENT = (255, 221, 51)  # Light yellow on dark grey: told by brightness alone too.
 
@@ -50,15 +50,15 @@ def shown(model, files, frames, reports, most=4):
 
 
 def figures(shown, labels):
-    """Returns the HTML of a Shown frame: five pictures side by side."""
-    differs = shown.keras != shown.tflite
+    """Returns the HTML of a Shown frame: five pictures side by side, at most WIDTH pixels wide."""
+    image, differs = shown.image, shown.keras != shown.tflite
     told = f"{differs.sum():,} of {differs.size:,} pixels differ"
     pictures = (
-        ("frame", shown.image),
-        ("truth", patterned(shown.image, shown.truth, labels)),
-        ("Keras", patterned(shown.image, shown.keras, labels)),
-        ("file", patterned(shown.image, shown.tflite, labels)),
-        ("difference", difference(shown.image, differs)),
+        ("frame", shrunk(image)),
+        ("truth", patterned(image, shown.truth, labels)),
+        ("Keras", patterned(image, shown.keras, labels)),
+        ("file", patterned(image, shown.tflite, labels)),
+        ("difference", difference(shrunk(image), shrunk(differs.astype(np.float32)) > 0)),
     )
     cells = "".join(
         f'<figure><img src="{data_uri(picture, "png" if name == "difference" else "jpeg")}" '
@@ -67,6 +67,14 @@ def figures(shown, labels):
         for name, picture in pictures
     )
     return f"<p>{escape(shown.key)}: {told}</p>\n<div class=five>{cells}</div>"
+
+
+def shrunk(array):
+    """Area-averages to at most WIDTH columns: of a mask, all above 0 is where anything was."""
+    height, width = array.shape[:2]
+    if width <= WIDTH:
+        return array
+    return cv2.resize(array, (WIDTH, round(height * WIDTH / width)), interpolation=cv2.INTER_AREA)
 
 
 def difference(image, differs):
