@@ -191,8 +191,8 @@ def _print(reports):
             table.add_row("  on CPU, the same", "", *_scores(gpu["cpu"]), "", "")
     Console().print(table)
     print(
-        "agreement: pixels that name the class that the Keras model names, on a GPU that the CPU "
-        "names; ms: one thread of this CPU"
+        "agreement: pixels on which the file names the model's class, on a GPU the CPU's class; "
+        "ms: median, one thread of this CPU"
     )
     for report in reports:
         for line in report["notes"] + [f"problem: {p}" for p in report["problems"]]:

@@ -192,11 +192,21 @@ def _notes(report):
                 "file against its tables"
             )
     if report["int8"]:
-        kept = report["int8"]["in_float"]
-        names = ", ".join(f"{k['operator']} ({k['layer']})" for k in kept)
-        notes.append(f"int8 but for {len(kept)} operators: {names}" if kept else "all in int8")
+        notes += _int8_notes(report["int8"])
     if report["allowed_loss"] is not None:
         notes.append(f"a loss of {report['allowed_loss']:g} points was allowed")
+    return notes
+
+
+def _int8_notes(findings):
+    """What of an int8 file is not."""
+    notes = [f"calibrated on {findings['calibration_frames']} frames"]
+    if findings["no_kernel"]:
+        names = ", ".join(f"{n} {name}" for name, n in findings["no_kernel"].items())
+        notes.append(f"in float for want of an int8 kernel: {names}")
+    if findings["in_float"]:
+        names = ", ".join(f"{k['operator']} ({k['layer']})" for k in findings["in_float"])
+        notes.append(f"in float because int8 ruined them: {names}, and what reads them")
     return notes
 
 

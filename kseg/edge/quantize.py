@@ -7,6 +7,7 @@ which calibrates once and then writes a file with any operators left in float wi
 import csv
 import io
 import warnings
+from collections import Counter
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +30,7 @@ class Quantizer:
         self._saved = saved_model(model, float_form)
         self._images = _with_both_ends(images)
         self._step = -(-len(images) // _DEBUGGED)
+        self._read_by = {}
 
     def __enter__(self):
         converter = from_saved_model(self._saved.__enter__())
@@ -48,17 +50,24 @@ class Quantizer:
         return self._saved.__exit__(*error)
 
     def convert(self, in_float=()):
-        """Returns the file's bytes; the operators whose output tensors are named stay in float."""
+        """Returns the file's bytes; the tensors named stay in float.
+
+        That is, what computes them and what reads them does: else they were quantised in between.
+        """
+        kept = [name for tensor in in_float for name in (tensor, *self._read_by.get(tensor, ()))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._debugger.options = _options(in_float)
-            return take_bytes(self._debugger.get_nondebug_quantized_model())
+            self._debugger.options = _options(kept)
+            tflite = self._debugger.get_nondebug_quantized_model()
+        if not in_float:
+            self._read_by = _readers(graph.read(tflite)[0])
+        return take_bytes(tflite)
 
     def damage(self):
         """Returns [(relative error, operator, tensor), ...], the worst first.
 
-        The error is what quantising one operator's output adds, as root mean square, over the
-        standard deviation of that output.
+        The error is what quantising one operator's output adds, as root mean square, over that
+        output's standard deviation, each by channel, their mean.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -75,23 +84,36 @@ def search(quantizer, problems_of):
     """Returns (file's bytes, findings): int8 with as few operators in float as are needed.
 
     problems_of(bytes) is a list of lines, empty when the file is good enough; it is asked for
-    all-int8, then with the 1, 2, 4, ... most damaged operators in float, up to half of them all.
+    all-int8, then with the 1, 2, 4, ... most damaged tensors in float (short of all).
     findings are {"tried": [{"in_float": count, "problems"}], "in_float": [{"operator", "layer",
-    "relative_error"}]}. When nothing helps the file is all-int8.
+    "relative_error"}], "no_kernel": {operator: count}}; the last have no int8 kernel in TFLite.
+    When nothing helps the file is the all-int8 one.
     """
     first = quantizer.convert()
-    tried = [{"in_float": 0, "problems": problems_of(first)}]
+    findings = {"tried": [], "in_float": [], "no_kernel": in_float(first)}
+    tried = findings["tried"]
+    tried.append({"in_float": 0, "problems": problems_of(first)})
     if not tried[0]["problems"]:
-        return first, {"tried": tried, "in_float": []}
+        return first, findings
     ranked, count = quantizer.damage(), 1
-    while 2 * count <= len(ranked):
+    while count < len(ranked):
         kept = ranked[:count]
         tflite = quantizer.convert([tensor for _, _, tensor in kept])
         tried.append({"in_float": count, "problems": problems_of(tflite)})
         if not tried[-1]["problems"]:
-            return tflite, {"tried": tried, "in_float": [_described(*row) for row in kept]}
+            return tflite, findings | {"in_float": [_described(*row) for row in kept]}
         count *= 2
-    return first, {"tried": tried, "in_float": []}
+    return first, findings
+
+
+def in_float(tflite):
+    """Returns {operator: count} of what a quantised file computes in float."""
+    counts = Counter(
+        op.name
+        for op in graph.read(tflite)[0]
+        if op.name != "DEQUANTIZE" and any(t.dtype == "FLOAT32" for t in op.outputs)
+    )
+    return dict(sorted(counts.items()))
 
 
 def take_bytes(tflite):
@@ -114,6 +136,15 @@ def take_bytes(tflite):
 _IMAGE = "serve_image:0"
 
 
+def _readers(ops):
+    """{tensor: names of what the operators that read it compute}."""
+    readers = {}
+    for op in ops:
+        for tensor in op.runtime_inputs:
+            readers.setdefault(tensor.name, []).extend(t.name for t in op.outputs)
+    return readers
+
+
 def _options(in_float=()):
     return tf.lite.experimental.QuantizationDebugOptions(
         layer_direct_compare_metrics={"relative": _relative_error},
@@ -122,8 +153,12 @@ def _options(in_float=()):
 
 
 def _relative_error(exact, quantized, scale, zero_point):
+    """By channel, since one channel of a wide range hides what it does to the others."""
     error = exact - scale * (quantized.astype(np.float32) - zero_point)
-    return float(np.sqrt(np.mean(error**2)) / (exact.std() + 1e-12))
+    axes = tuple(range(exact.ndim - 1))
+    error, spread = np.sqrt(np.mean(error**2, axes)), np.std(exact, axes)
+    varies = spread > 0  # A dead channel tells nothing.
+    return float(np.mean(error[varies] / spread[varies])) if varies.any() else 0.0
 
 
 def _with_both_ends(images):
