@@ -9,6 +9,7 @@ RUN/history.csv          one line per epoch
 RUN/curves.png           the same as a plot
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -83,9 +84,13 @@ def _read_json(path):
         raise InputError(f"{path}: cannot be read ({error})") from error
 
 
-def load(run):
-    """Returns (model with its best weights, Config, LabelSet) of RUN. Raises InputError."""
+def load(run, size=None):
+    """Returns (model with its best weights, Config, LabelSet) of RUN. Raises InputError.
+
+    size (height, width): another input size for the same weights, in model and Config.
+    """
     config, labels = read_run(run)
+    config = dataclasses.replace(config, size=size or config.size)
     path = Path(run) / BEST
     if not path.is_file():
         raise InputError(f"{path}: not there; train RUN for at least one epoch first")

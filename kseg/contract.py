@@ -21,22 +21,24 @@ class Contract:
     """All a runner needs. Sizes are (height, width); frames are handed over as raw RGB 0..255."""
 
     model: str
-    precision: str  # of the weights: fp32 or fp16
+    precision: str  # fp32, fp16 (weights), int8, int8-dynamic
     input_size: tuple[int, int]
-    input_dtype: str  # uint8
+    input_dtype: str  # uint8 or float32, raw RGB either way
     channel_order: str  # RGB
     value_range: tuple[int, int]  # (0, 255): normalisation lies inside the graph
     fit: str  # letterbox, stretch or crop: kseg/preprocess.py
     pad_value: int  # colour of the letterbox bars
-    output_kind: str  # class_map: (1, height, width) ids
-    output_dtype: str  # uint8
+    output_kind: str  # class_map: (1, height, width) ids; logits: (1, height, width, classes)
+    output_dtype: str  # uint8; logits: float32
     output_stride: int  # input pixels per output pixel
     labels: dict  # LabelSet.to_dict(): ids, names, colours, which are drivable
     dataset: str
     config_hash: str
     kseg_version: str
     metrics: dict  # measured on this very file by export's check
-    profile: str = "cpu"  # the target the file was made and verified for
+    profile: str = "cpu"  # the target the file was made for: kseg/edge/profiles.py
+    allowed_loss: float | None = None  # points of IoU that --allow-loss let pass
+    gpu: dict | None = None  # {"verified", ...}: what export's run on a GPU found
     contract_version: int = VERSION
 
     def to_json(self):
@@ -44,7 +46,10 @@ class Contract:
 
     @classmethod
     def from_json(cls, text, where):
-        """Raises InputError, naming `where`, on a newer version or a damaged document."""
+        """Raises InputError, naming `where`, on a newer version or a damaged document.
+
+        Keys that this kseg does not know are left out: adding one does not raise the version.
+        """
         try:
             document = json.loads(text)
             version = document["contract_version"]
@@ -56,7 +61,8 @@ class Contract:
                 f"({VERSION}); update kseg or {REEXPORT}"
             )
         try:
-            contract = cls(**document)
+            known = {spec.name for spec in dataclasses.fields(cls)}
+            contract = cls(**{k: v for k, v in document.items() if k in known})
         except TypeError as error:
             raise InputError(
                 f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
@@ -70,7 +76,6 @@ class Contract:
 
 def embed(tflite, contract):
     """Returns the .tflite (bytes) with the contract inside, in place of any older one."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
@@ -82,7 +87,14 @@ def embed(tflite, contract):
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
     model.buffers[entry.buffer].data = list(contract.to_json().encode())
-    builder = flatbuffers.Builder(len(tflite))
+    return pack(model, len(tflite))
+
+
+def pack(model, size):
+    """Returns a schema.ModelT as the bytes of a .tflite; size: about how many there will be."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

@@ -1,12 +1,11 @@
 """TFRecord shards -> tf.data. The order of training examples is a function of seed and epoch."""
 
-from pathlib import Path
-
 import tensorflow as tf
 
 from kseg import manifest, preprocess, records
 from kseg.augment import augment
 from kseg.errors import InputError
+from kseg.paths import for_tensorflow, size_bytes, to_path
 
 _SHUFFLE_BUFFER = 4096  # Serialized examples, some 100 MB at most.
 
@@ -28,13 +27,14 @@ def open_split(config, name, labels=None):
         raise InputError(f"{folder}: no split '{name}'; it has {', '.join(whole.splits)}")
     paths = []
     for shard in whole.splits[name].shards:
-        path = Path(folder) / shard.name
-        if not path.is_file() or path.stat().st_size != shard.bytes:
-            got = f"{path.stat().st_size} bytes" if path.is_file() else "nothing"
+        path = to_path(folder) / shard.name
+        size = size_bytes(path) if path.is_file() else None
+        if size != shard.bytes:
+            got = "nothing" if size is None else f"{size} bytes"
             raise InputError(
                 f"{path}: expected {shard.bytes} bytes, found {got}; build the data set again"
             )
-        paths.append(str(path))
+        paths.append(for_tensorflow(path))
     return whole, paths
 
 
@@ -75,8 +75,11 @@ def evaluation_dataset(config, split):
     return labelled_frames(config, split).map(lambda f: (f["image"], f["mask"]))
 
 
-def labelled_frames(config, split):
-    """Returns tf.data of {"key", "image", "mask"} batches in the order on disk."""
+def labelled_frames(config, split, every=1):
+    """Returns tf.data of {"key", "image", "mask"} batches in the order on disk.
+
+    every: only each such frame, the first included; the others are not even decoded.
+    """
     whole, paths = open_split(config, split)
 
     def prepare(serialized):
@@ -87,7 +90,7 @@ def labelled_frames(config, split):
     raw = tf.data.TFRecordDataset(paths)
     # Keras shows progress against it, and a shard that lost records fails here.
     raw = raw.apply(tf.data.experimental.assert_cardinality(whole.splits[split].examples))
-    dataset = raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = raw.shard(every, 0).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,31 +1,41 @@
-"""python -m kseg.export --tflite: a run -> a .tflite that was proved to answer as the run does."""
+"""python -m kseg.export --tflite: a run -> .tflite files that were proved to answer as it does."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+from kseg.edge.profiles import PRECISIONS, PROFILES, Profile
 from kseg.errors import InputError, run
-
-# Pixels on which the file must name the same class as the Keras model.
-AGREEMENT = {"fp32": 0.999, "fp16": 0.995}
 
 EXAMPLES = """examples:
   python -m kseg.export runs/demo --tflite
   python -m kseg.export runs/demo --tflite --precision fp16 --out road.tflite
+  python -m kseg.export runs/demo --tflite --profile cpu gpu --precision fp32 fp16 --out for-the-car
+  python -m kseg.export runs/demo --tflite --precision int8 --calibration 200
+  python -m kseg.export runs/demo --tflite --profile gpu-classic --size 288 512
 
-The file takes raw RGB (1, H, W, 3) uint8 and answers a class map (1, H, W) uint8; its contract
-(size, classes, colours, fit, measured accuracy) lies inside. FILE.report.json has the checks.
+Files take raw RGB (1, H, W, 3), uint8 or float32, and answer a class map (1, H, W) uint8 or logits
+(1, H, W, classes) float32; the contract (size, classes, colours, fit, measured accuracy) lies
+inside. FILE.report.json has the checks.
 
-exit codes: 0 right, 2 bad input, 3 the file does not answer as the model does: it is kept as
-FILE.rejected.tflite
+exit codes: 0 right, 2 bad input, 3 a file does not answer as the model does, or its target cannot
+run it: it is kept as FILE.rejected.tflite
 """
+
+
+class Target(NamedTuple):
+    """One file to be made."""
+
+    profile: Profile
+    precision: str
+    path: Path
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m kseg.export",
-        description="Converts a run for the car and checks the file on labelled frames.",
+        description="Converts a run for the car and checks the files on labelled frames.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,13 +45,51 @@ def main(argv=None):
     parser.add_argument(
         "--tflite", action="store_true", required=True, help="the format (the only one so far)"
     )
-    parser.add_argument("--precision", choices=AGREEMENT, default="fp32", help="of the weights")
-    parser.add_argument("--out", metavar="FILE", help="default: RUN/model-PRECISION.tflite")
+    targets = "; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values())
     parser.add_argument(
-        "--data", metavar="DIR", help="data set to check on (default: the run's own)"
+        "--profile", nargs="+", choices=PROFILES, default=["cpu"], help=f"{targets} (default: cpu)"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["fp32"],
+        help="fp16: of the weights; int8: weights and activations; int8-dynamic: weights, and "
+        "activations while it runs (default: fp32)",
+    )
+    parser.add_argument(
+        "--size", nargs=2, type=int, metavar=("H", "W"), help="input size (default: the run's)"
+    )
+    parser.add_argument("--output", choices=("class-map", "logits"), help="default: the profile's")
+    parser.add_argument(
+        "--out", metavar="PATH", help="FILE.tflite, or a folder for several (default: RUN)"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="data set to check and calibrate on (default: the run's own)"
     )
     parser.add_argument("--split", default="val", help="split to check on (default: val)")
     parser.add_argument("--frames", type=int, default=100, help="frames to check on (default: 100)")
+    parser.add_argument(
+        "--calibration",
+        type=int,
+        default=100,
+        metavar="N",
+        help="training frames that int8 is calibrated on (default: 100)",
+    )
+    parser.add_argument(
+        "--verify-gpu",
+        action=argparse.BooleanOptionalAction,
+        help="run GPU profiles on LiteRT's accelerator (default: where there is a Vulkan device)",
+    )
+    parser.add_argument(
+        "--gpu-frames", type=int, default=8, metavar="N", help="frames for that (default: 8)"
+    )
+    parser.add_argument(
+        "--allow-loss",
+        type=float,
+        metavar="POINTS",
+        help="accept files that lose up to so many points of IoU; the contract records it",
+    )
     return export(parser.parse_args(argv))
 
 
@@ -51,101 +99,110 @@ def export(args):
 
     from kseg import checkpoints
 
-    if args.frames < 1:
-        raise InputError(f"--frames {args.frames}: expected at least 1")
-    checkpoints.read_run(args.run)  # Fails on bad input before the model is built.
+    for name in ("frames", "calibration", "gpu_frames"):
+        if getattr(args, name) < 1:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} {getattr(args, name)}: expected at least 1")
+    targets = plan(args)
+    config, labels = checkpoints.read_run(args.run)  # Bad input fails before the model is built.
+    size = tuple(args.size) if args.size else config.size
+    resized = dataclasses.replace(config, size=size)
+    checked_on = dataclasses.replace(resized, data=args.data or config.data)
 
-    from kseg import contract, data
-    from kseg.edge import convert, lint, parity
+    from kseg import data
+    from kseg.edge import proof
 
-    out = Path(args.out or Path(args.run) / f"model-{args.precision}.tflite")
-    if out.suffix != ".tflite" or not out.parent.is_dir():
-        raise InputError(f"--out {out}: expected NAME.tflite in a folder that exists")
-    model, config, labels = checkpoints.load(args.run)
-    checked_on = dataclasses.replace(config, data=args.data or config.data)
     whole, _ = data.open_split(checked_on, args.split, labels)
-    count = min(args.frames, whole.splits[args.split].examples)
-    frames = data.labelled_frames(checked_on, args.split).unbatch().take(count).batch(1)
-    print(f"converting {args.run} ({config.model}, {args.precision}) ...", flush=True)
-    tflite = convert.to_tflite(model, args.precision)
-    print(
-        f"checking the file on {count} frames of {checked_on.data} ({args.split}) ...", flush=True
+    prover = proof.Prover(
+        checkpoints.load(args.run, size)[0],
+        resized,
+        labels,
+        checked_on,
+        split=args.split,
+        frames=args.frames,
+        calibration=args.calibration,
+        gpu_frames=args.gpu_frames,
+        verify_gpu=args.verify_gpu,
+        allowed_loss=args.allow_loss,
     )
-    measured = parity.compare(model, tflite, frames, labels)
-    tflite = contract.embed(tflite, describe(args, config, labels, whole.dataset, measured))
-    found = lint.problems(tflite)
-    passed = measured["pixel_agreement"] >= AGREEMENT[args.precision] and not found
-    written = out if passed else out.with_suffix(".rejected.tflite")
-    partial = written.with_name(written.name + ".partial")
-    partial.write_bytes(tflite)
-    partial.replace(written)
-    report = {
-        "file": written.name,
-        "passed": passed,
-        "bytes": len(tflite),
-        "agreement_limit": AGREEMENT[args.precision],
-        "problems": found,
-        "operators": dict(sorted(lint.operators(tflite).items())),
-        **measured,
-    }
-    checkpoints.write(
-        f"{written}.report.json", json.dumps(report, indent=1, allow_nan=False) + "\n"
-    )
-    _print_report(report, written)
-    return 0 if passed else 3
+    prover.refuse_unfit(targets, args.output)
+    files = {}
+    for target in targets:
+        print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
+        files[target] = prover.convert(target.profile, target.precision, args.output)
+    print(f"checking on frames of {checked_on.data} ({args.split}) ...", flush=True)
+    reports = prover.prove(files, config.hash(), whole.dataset)
+    _print(reports)
+    return 0 if all(report["passed"] for report in reports) else 3
 
 
-def describe(args, config, labels, checked_on, measured):
-    """Returns the Contract of a run's file, measured on the data set named `checked_on`."""
-    import kseg
-    from kseg import contract, preprocess
-
-    return contract.Contract(
-        model=config.model,
-        precision=args.precision,
-        input_size=config.size,
-        input_dtype="uint8",
-        channel_order="RGB",
-        value_range=(0, 255),
-        fit=config.fit,
-        pad_value=preprocess.PAD_VALUE,
-        output_kind="class_map",
-        output_dtype="uint8",
-        output_stride=1,
-        labels=labels.to_dict(),
-        dataset=labels.name,
-        config_hash=config.hash(),
-        kseg_version=kseg.__version__,
-        metrics={
-            "data": checked_on,
-            "split": args.split,
-            "frames": measured["frames"],
-            "pixel_agreement": measured["pixel_agreement"],
-            **measured["tflite"],
-        },
-    )
+def plan(args):
+    """Returns the Targets that the flags ask for. Raises InputError on pairs that make no sense."""
+    targets = []
+    pairs = dict.fromkeys((PROFILES[p], q) for p in args.profile for q in args.precision)
+    for profile, precision in pairs:
+        if precision not in profile.precisions:
+            raise InputError(
+                f"--profile {profile.name} --precision {precision}: GPUs compute in float, int8 "
+                f"is slower there; with it take {' or '.join(profile.precisions)}, and "
+                f"{precision} with --profile cpu"
+            )
+        targets.append(Target(profile, precision, Path(_name(profile, precision, args.size))))
+    out = Path(args.out or args.run)
+    if out.suffix == ".tflite":
+        if len(targets) > 1:
+            raise InputError(f"--out {out}: {len(targets)} files are asked for; name a folder")
+        if not out.parent.is_dir():
+            raise InputError(f"--out {out}: no folder {out.parent}")
+        return [targets[0]._replace(path=out)]
+    if (out.suffix and not out.is_dir()) or not out.parent.is_dir() or out.is_file():
+        raise InputError(f"--out {out}: expected NAME.tflite, or a folder, in one that exists")
+    return [target._replace(path=out / target.path) for target in targets]
 
 
-def _print_report(report, written):
+def _name(profile, precision, size):
+    """model-fp32.tflite for a CPU; model-gpu-fp16-288x512.tflite."""
+    parts = ["model", profile.name, precision, f"{size[0]}x{size[1]}" if size else ""]
+    return "-".join(p for p in parts if p and p != "cpu") + ".tflite"
+
+
+def _print(reports):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{written}: {report['bytes'] / 1e6:.2f} MB")
-    for column in ("", "mean IoU", "drivable IoU", "pixel accuracy"):
+    table = Table(title=f"{reports[0]['frames']} frames, %")
+    for column in ("", "MB", "mean IoU", "drivable IoU", "agreement", "ms"):
         table.add_column(column, justify="right" if column else "left")
-    for name in ("keras", "tflite"):
-        values = report[name]
-        cells = [values["mean_iou"], values.get("drivable_iou"), values["pixel_accuracy"]]
-        table.add_row(name, *("-" if v is None else f"{100 * v:.2f}" for v in cells))
+    table.add_row("keras", "", *_scores(reports[0]["keras"]), "", "")
+    for report in reports:
+        table.add_row(
+            f"{report['profile']} {report['precision']}",
+            f"{report['bytes'] / 1e6:.2f}",
+            *_scores(report["tflite"]),
+            f"{100 * report['pixel_agreement']:.3f}",
+            f"{report['latency_ms']:.1f}",
+        )
+        gpu = report["gpu"]
+        if gpu["verified"]:
+            agreement = f"{100 * gpu['pixel_agreement']:.3f}"
+            table.add_row(
+                f"  on GPU, {gpu['frames']} frames", "", *_scores(gpu["gpu"]), agreement, ""
+            )
+            table.add_row("  on CPU, the same", "", *_scores(gpu["cpu"]), "", "")
     Console().print(table)
     print(
-        f"pixel agreement {100 * report['pixel_agreement']:.3f} % on {report['frames']} frames "
-        f"(limit {100 * report['agreement_limit']:.1f} %), {report['latency_ms']:.1f} ms a frame "
-        "on one thread of this CPU; not verified on a GPU"
+        "agreement: pixels on which the file names the model's class, on a GPU the CPU's class; "
+        "ms: median, one thread of this CPU"
     )
-    for problem in report["problems"]:
-        print(f"problem: {problem}")
-    print(f"{'passed' if report['passed'] else 'REJECTED'}: {written}")
+    for report in reports:
+        for line in report["notes"] + [f"problem: {p}" for p in report["problems"]]:
+            print(f"{report['profile']} {report['precision']}: {line}")
+        print(f"{'passed' if report['passed'] else 'REJECTED'}: {report['path']}")
+
+
+def _scores(values):
+    both = (values["mean_iou"], values.get("drivable_iou"))
+    return ["-" if v is None else f"{100 * v:.2f}" for v in both]
 
 
 if __name__ == "__main__":

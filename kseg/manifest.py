@@ -6,10 +6,10 @@ Written last by tfrecords_tools.build, so a folder with a manifest is whole.
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from kseg.errors import InputError
 from kseg.labels import LabelSet
+from kseg.paths import to_path
 
 FILE_NAME = "manifest.json"
 VERSION = 1
@@ -63,7 +63,7 @@ class Manifest:
 
 def read(folder):
     """Reads FOLDER/manifest.json. Raises InputError when there is none or it is not ours."""
-    path = Path(folder) / FILE_NAME
+    path = to_path(folder) / FILE_NAME
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError as error:

@@ -11,13 +11,22 @@ from tests.conftest import ROOT
 # From the ground up; a room imports only rooms of lower floors, or the rooms listed beside it.
 FLOORS = [
     {"errors"},
-    {"labels"},
+    {"labels", "paths"},
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules", "page"},
     {"data", "checkpoints", "edge"},
     {"train", "evaluate", "predict", "export", "benchmark"},
 ]
-WITHOUT_TENSORFLOW = {"errors", "labels", "config", "contract", "manifest", "preprocess", "overlay"}
+WITHOUT_TENSORFLOW = {
+    "errors",
+    "labels",
+    "paths",
+    "config",
+    "contract",
+    "manifest",
+    "preprocess",
+    "overlay",
+}
 
 
 def floor(room):

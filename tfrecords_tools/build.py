@@ -7,10 +7,10 @@ finished, and the same command again continues with the missing shards.
 
 import argparse
 import sys
-from pathlib import Path
 
 from kseg import preprocess
 from kseg.errors import InputError, run
+from kseg.paths import to_path
 from tfrecords_tools import conversion
 from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, folder, kitti_road
 
@@ -41,7 +41,7 @@ def main(argv=None):
     splits = conversion.divide(source.splits, args.split, args.limit, args.seed)
     jobs = conversion.plan(source, splits, args)
     request = conversion.describe_request(args, source, jobs)
-    out = Path(args.out)
+    out = to_path(args.out)
     if conversion.already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
         return 0
@@ -66,8 +66,8 @@ def _parse(argv):
     )
     add = parser.add_argument
     add("--source", required=True, choices=("bdd100k", *TASKED, "folder"))
-    add("--data", required=True, metavar="DIR", help="the unpacked data set")
-    add("--out", required=True, metavar="DIR", help="folder to make")
+    add("--data", required=True, metavar="DIR", help="the unpacked data set, a folder or gs://...")
+    add("--out", required=True, metavar="DIR", help="folder to make, or gs://...")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="resize to this (default: keep)")
     add(
         "--fit",

@@ -7,6 +7,7 @@ import numpy as np
 
 from kseg import manifest
 from kseg.labels import IGNORE_ID
+from kseg.paths import for_tensorflow, size_bytes
 from tfrecords_tools import duplicates
 
 # As in kseg/records.py.
@@ -83,7 +84,7 @@ def read_shard(folder, split, shard, whole, advance):
 def _check_file(path, shard, reading):
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    size = path.stat().st_size
+    size = size_bytes(path)
     if size != shard.bytes:
         reading.complain("size", f"{shard.name}: got {size} bytes, expected {shard.bytes}")
     if digest != shard.sha256:
@@ -97,7 +98,7 @@ def _records(path, reading):
 
     count = 0
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(for_tensorflow(path)).as_numpy_iterator():
             yield record
             count += 1
     except tf.errors.OpError as error:

@@ -1,24 +1,28 @@
 """From a Source to a finished folder: plan the shards, write what is missing, add it all up.
 
 The shards appear in OUT.partial, which is renamed to OUT when all is written: a killed build never
-looks finished, and the same command again continues with the missing shards.
+looks finished, and the same command again continues with the missing shards. In a bucket they
+appear in OUT itself, whose manifest, written last, says that it is whole.
 """
 
 import hashlib
 import json
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from kseg import manifest
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
+from kseg.paths import is_remote
 from tfrecords_tools import runners, shards, tfds_metadata
 
 SHARD_EXAMPLES = 256
 FRAMES_PER_WORKER = 400
 QUARANTINE = "quarantine.jsonl"
+_LOOKS_AT_ONCE = 32
 
 
 def divide(splits, shares, limit, seed):
@@ -70,7 +74,9 @@ def plan(source, splits, args):
 def describe_request(args, source, jobs):
     """What was asked for, as JSON: equal requests give equal shards."""
     asked = ("source", "task", "size", "fit", "split", "limit", "seed")
-    digests = [job.digest() for split in jobs.values() for job in split]
+    every = [job for split in jobs.values() for job in split]
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:  # For buckets, where each look takes its time.
+        digests = list(pool.map(lambda job: job.digest(), every))
     inputs = hashlib.sha256("".join(digests).encode()).hexdigest()
     return {name: getattr(args, name) for name in asked} | {
         "labels": source.origin,
@@ -79,11 +85,17 @@ def describe_request(args, source, jobs):
 
 
 def already_built(out, request):
-    """True when OUT holds this very data set. Raises InputError when it holds anything else."""
+    """True when OUT holds this very data set. Raises InputError when it holds anything else.
+
+    In a bucket it may hold what an interrupted build has written so far.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if (out / manifest.FILE_NAME).is_file() and manifest.read(out).request == request:
-        return True
+    if (out / manifest.FILE_NAME).is_file():
+        if manifest.read(out).request == request:
+            return True
+    elif is_remote(out) and all(_is_ours(path) for path in out.iterdir()):
+        return False
     raise InputError(
         f"{out}: already exists and holds something else; choose another --out or remove it first"
     )
@@ -91,7 +103,8 @@ def already_built(out, request):
 
 def convert(source, jobs, request, args, out):
     """Writes what is missing to OUT.partial, then renames it to OUT. Returns the Manifest."""
-    partial = out.with_name(out.name + ".partial")
+    # Renaming a folder of a bucket would copy it; there the manifest, written last, is the sign.
+    partial = out if is_remote(out) else out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     every = [job for split in jobs.values() for job in split]
     shards.clear_strangers(every, partial)
@@ -106,10 +119,15 @@ def convert(source, jobs, request, args, out):
     tfds_metadata.write(partial, built, source.card)
     (partial / manifest.FILE_NAME).write_text(built.to_json())
     shards.remove_reports(every, partial)
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
+    if partial != out:
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
     return built
+
+
+def _is_ours(path):
+    return ".tfrecord-" in path.name or path.name in (QUARANTINE, *tfds_metadata.FILES)
 
 
 def _run(jobs, partial, args):

@@ -10,6 +10,7 @@ import numpy as np
 from kseg import manifest
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
+from kseg.paths import is_remote, to_path
 
 EXAMPLES = """examples:
   python -m tfrecords_tools.inspect data/demo-144x256
@@ -50,14 +51,21 @@ def _paths(args):
     """Returns (folder, path of the page). Raises InputError before any work is done."""
     if args.frames < 0:
         raise InputError(f"--frames {args.frames}: expected at least 0")
-    folder = Path(args.data)
+    folder = to_path(args.data)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    absolute = folder.resolve()  # "." has no name of its own.
-    out = Path(args.out) if args.out else absolute.with_name(f"{absolute.name}.inspect.html")
+    page = f"{_name(folder)}.inspect.html"
+    # A bucket's page lands where the command runs.
+    beside = Path(page) if is_remote(folder) else folder.resolve().with_name(page)
+    out = Path(args.out) if args.out else beside
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"{out}: expected a file name in an existing folder; choose another --out")
     return folder, out
+
+
+def _name(folder):
+    # "." has no name of its own.
+    return folder.name if is_remote(folder) else folder.resolve().name
 
 
 def _measure(folder, whole):
@@ -103,9 +111,7 @@ def _page(folder, whole, measured, args):
         frames = load_frames(folder, whole, name, numbers)
         loaded |= {(name, number): frame for number, frame in frames.items()}
     frames = [(split, number, *loaded[split, number]) for split, number in chosen]
-    return inspect_page.page(
-        folder.resolve().name, whole, measured, frames, disagreements(whole, measured)
-    )
+    return inspect_page.page(_name(folder), whole, measured, frames, disagreements(whole, measured))
 
 
 def _write(out, page):

@@ -1,13 +1,13 @@
 """What a data set looks like in numbers: class pixels, where labels lie, how bright frames are."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
+from kseg.paths import for_tensorflow, to_path
 
 HEAT_SIDE = 64  # Cells along the longer side of a heat map.
 NIGHT_MAX = 90  # Luma. A valley above parts dull from sunny days.
@@ -80,12 +80,14 @@ def _read(folder, whole, name, prepare):
     """Yields NumPy values of prepare(tf.data of the split's serialized examples)."""
     import tensorflow as tf
 
-    paths = [Path(folder) / shard.name for shard in whole.splits[name].shards]
+    paths = [to_path(folder) / shard.name for shard in whole.splits[name].shards]
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such shard; build the data set again")
     try:
-        yield from prepare(tf.data.TFRecordDataset([str(p) for p in paths])).as_numpy_iterator()
+        yield from prepare(
+            tf.data.TFRecordDataset([for_tensorflow(p) for p in paths])
+        ).as_numpy_iterator()
     except tf.errors.OpError as error:
         raise InputError(
             f"{folder}, split '{name}': a record is damaged; `python -m tfrecords_tools.verify "

@@ -4,10 +4,13 @@ Whoever runs `write_shard` (this process, a pool, a Beam worker) gets the same b
 finished shard lies NAME.json, its ShardReport: that is how a rerun knows what is done.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ import numpy as np
 from kseg import preprocess
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
+from kseg.paths import is_remote, size_bytes, to_path
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
 JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
@@ -75,43 +79,60 @@ def write_shard(job, folder, progress=lambda frames: None):
     """
     import tensorflow as tf
 
-    path = Path(folder) / job.name
+    path = to_path(folder) / job.name
+    ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
+    with _as_a_whole(path) as partial:
+        try:
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                for frame in job.frames:
+                    try:
+                        example, mask = convert_frame(frame, job)
+                    except InputError as error:
+                        where = str(frame.image_path)
+                        bad.append({"key": frame.key, "image": where, "reason": str(error)})
+                    else:
+                        writer.write(example)
+                        ids += count_ids(mask)
+                        sizes.add(mask.shape)
+                        examples += 1
+                    progress(1)
+        except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
+            raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
+        with partial.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        done = ShardReport(
+            job=job.digest(),
+            examples=examples,
+            sha256=sha256,
+            bytes=partial.stat().st_size,
+            ids=tuple(ids.tolist()),
+            sizes=tuple(sorted(sizes)),
+            bad=tuple(bad),
+        )
+    with _as_a_whole(_report_path(path)) as partial:
+        partial.write_text(json.dumps(dataclasses.asdict(done)))
+    return done
+
+
+@contextlib.contextmanager
+def _as_a_whole(path):
+    """Gives a local path to write to; what is there at the end appears at `path` at once."""
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder) / path.name
+            yield partial
+            # A bucket shows an object when its upload is complete.
+            with partial.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
     # A name of its own: on a cluster the same job may run twice at once.
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
     try:
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            for frame in job.frames:
-                try:
-                    example, mask = convert_frame(frame, job)
-                except InputError as error:
-                    entry = {"key": frame.key, "image": str(frame.image_path), "reason": str(error)}
-                    bad.append(entry)
-                else:
-                    writer.write(example)
-                    ids += count_ids(mask)
-                    sizes.add(mask.shape)
-                    examples += 1
-                progress(1)
-    except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
         partial.unlink(missing_ok=True)
-        raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
-    with partial.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    done = ShardReport(
-        job=job.digest(),
-        examples=examples,
-        sha256=sha256,
-        bytes=partial.stat().st_size,
-        ids=tuple(ids.tolist()),
-        sizes=tuple(sorted(sizes)),
-        bad=tuple(bad),
-    )
-    os.replace(partial, path)
-    text = json.dumps(dataclasses.asdict(done))
-    partial.write_text(text)
-    os.replace(partial, _report_path(path))
-    return done
+        raise
 
 
 def finished(job, folder):
@@ -119,26 +140,27 @@ def finished(job, folder):
 
     A shard that left frames out is not finished: they may have been mended since.
     """
-    path = Path(folder) / job.name
+    path = to_path(folder) / job.name
     try:
         found = report(job, folder)
-        return not found.bad and found.job == job.digest() and path.stat().st_size == found.bytes
+        return not found.bad and found.job == job.digest() and size_bytes(path) == found.bytes
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def report(job, folder):
     """Returns the ShardReport that `write_shard` left beside a job's shard."""
-    document = json.loads(_report_path(Path(folder) / job.name).read_text())
+    document = json.loads(_report_path(to_path(folder) / job.name).read_text())
     document["sizes"] = tuple(tuple(size) for size in document["sizes"])
     return ShardReport(**document)
 
 
 def clear_strangers(jobs, folder):
     """Removes what killed workers left half-written, and shards of another plan."""
-    paths = [Path(folder) / job.name for job in jobs]
+    folder = to_path(folder)
+    paths = [folder / job.name for job in jobs]
     known = {*paths, *map(_report_path, paths)}
-    for path in Path(folder).glob("*.tfrecord-*"):
+    for path in folder.glob("*.tfrecord-*"):
         if path not in known:
             path.unlink()
 
@@ -146,7 +168,7 @@ def clear_strangers(jobs, folder):
 def remove_reports(jobs, folder):
     """Removes the reports; by then the manifest says the same."""
     for job in jobs:
-        _report_path(Path(folder) / job.name).unlink(missing_ok=True)
+        _report_path(to_path(folder) / job.name).unlink(missing_ok=True)
 
 
 def convert_frame(frame, job):

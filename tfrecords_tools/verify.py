@@ -5,13 +5,13 @@ import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from kseg import manifest
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
+from kseg.paths import to_path
 from tfrecords_tools import duplicates
 from tfrecords_tools.checks import Problem, read_shard
 
@@ -43,7 +43,7 @@ def main(argv=None):
         "--all", action="store_true", help=f"print every line, not the first {SHOWN} of a kind"
     )
     args = parser.parse_args(argv)
-    folder = Path(args.data)
+    folder = to_path(args.data)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     whole = manifest.read(folder)

@@ -19,6 +19,8 @@ from ai_edge_litert.interpreter import Interpreter
 CONTRACT_NAME = b"kseg_contract"
 CONTRACT_VERSION = 1
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
+INPUT_DTYPES = ("uint8", "float32")
+OUTPUT_KINDS = ("class_map", "logits")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 UNSEEN_ID = 255  # What `crop` cut away.
 
@@ -110,9 +112,12 @@ class Runner:
     def __call__(self, frame):
         size, fit = self.contract["input_size"], self.contract["fit"]
         image = fit_frame(frame, size, fit, self.contract["pad_value"])
-        self._interpreter.set_tensor(self._input["index"], image[None])
+        self._interpreter.set_tensor(self._input["index"], image[None].astype(self._input["dtype"]))
         self._interpreter.invoke()
-        class_map = self._interpreter.get_tensor(self._output)[0]
+        answer = self._interpreter.get_tensor(self._output)[0]
+        if self.contract["output_kind"] == "logits":
+            answer = answer.argmax(axis=-1)
+        class_map = answer.astype(np.uint8)
         return unfit_class_map(class_map, frame.shape[:2], fit)
 
 
@@ -146,10 +151,11 @@ def read_contract(tflite, path):
             f"{path}: kseg contract version {version} is newer than this runner reads "
             f"({CONTRACT_VERSION}); update the runner or {REEXPORT}"
         )
-    if contract["output_kind"] != "class_map" or contract["input_dtype"] != "uint8":
+    takes, answers = contract["input_dtype"], contract["output_kind"]
+    if takes not in INPUT_DTYPES or answers not in OUTPUT_KINDS:
         raise InputError(
-            f"{path}: answers {contract['output_kind']} from {contract['input_dtype']}; this "
-            f"runner needs class_map from uint8; {REEXPORT}"
+            f"{path}: answers {answers} from {takes}; this runner needs "
+            f"{' or '.join(OUTPUT_KINDS)} from {' or '.join(INPUT_DTYPES)}; {REEXPORT}"
         )
     return contract
 

@@ -1,5 +1,6 @@
 """Does the .tflite answer as the Keras model does? Measured on labelled frames, on this CPU."""
 
+import heapq
 import time
 
 import numpy as np
@@ -7,49 +8,90 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kseg import metrics
 
+WORST_FRAMES = 5
+
 
 class TFLiteModel:
-    """A class-map .tflite on LiteRT's CPU: (H, W, 3) uint8 RGB -> (H, W) uint8 ids."""
+    """A .tflite of any profile on LiteRT's CPU: (H, W, 3) uint8 RGB -> (H, W) class ids."""
 
     def __init__(self, tflite, num_threads=None):
         self._interpreter = Interpreter(model_content=tflite, num_threads=num_threads)
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self.image_dtype = np.dtype(self._input["dtype"]).name
+        self.output_dtype = np.dtype(self._output["dtype"]).name
 
     def __call__(self, image):
-        self._interpreter.set_tensor(self._input, image[None])
+        self._interpreter.set_tensor(self._input["index"], image[None].astype(self.image_dtype))
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
+        return class_ids(self._interpreter.get_tensor(self._output["index"])[0])
 
 
-def compare(model, tflite, frames, labels):
-    """Runs both on batches of {"image", "mask"} and returns what was measured.
+def class_ids(answer):
+    """A file's answer for one frame, (H, W) ids or (H, W, C) logits -> (H, W) ids."""
+    return answer.argmax(-1) if answer.ndim == 3 else answer
 
-    {"frames", "pixel_agreement" 0..1, "keras": scores, "tflite": scores, "latency_ms": median of
-    one frame on one thread}; scores as in kseg.metrics.scores.
+
+class Tally:
+    """What is counted over frames of one file: agreement with the model, and the confusion."""
+
+    def __init__(self, num_classes):
+        self.agree = self.pixels = self.frames = 0
+        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self.worst = []
+        self.latencies_ms = []
+
+    def add(self, key, mask, want, got, latency_ms=None):
+        same = int((got == want).sum())
+        self.agree += same
+        self.pixels += got.size
+        self.frames += 1
+        self.confusion += _confusion(mask, got, len(self.confusion))
+        self.worst.append((same / got.size, key))
+        self.worst = heapq.nsmallest(WORST_FRAMES, self.worst)
+        if latency_ms is not None:
+            self.latencies_ms.append(latency_ms)
+
+    def report(self, labels):
+        """Returns {"pixel_agreement" 0..1, "scores", "worst_frames", "latency_ms" or None}."""
+        return {
+            "pixel_agreement": self.agree / self.pixels,
+            "scores": metrics.scores(self.confusion, labels),
+            "worst_frames": [{"key": key, "agreement": share} for share, key in self.worst],
+            "latency_ms": float(np.median(self.latencies_ms)) if self.latencies_ms else None,
+        }
+
+
+def measure(model, files, frames, labels):
+    """Runs the Keras model and .tflite files over Frames, the model once for all of them.
+
+    files {name: bytes}. Returns {"frames": count, "keras": scores, "files": {name:
+    Tally.report()}}; scores as in kseg.metrics.scores, latency_ms the median on one thread.
     """
-    runner = TFLiteModel(tflite, num_threads=1)
     classes = len(labels.classes)
-    agree = pixels = count = 0
-    confusion_keras = confusion_tflite = 0
-    latencies_ms = []
-    for batch in frames:
-        images = batch["image"].numpy()
-        expected = np.argmax(model.predict_on_batch(images), axis=-1)
-        for image, mask, want in zip(images, batch["mask"].numpy(), expected, strict=True):
+    runners = {name: TFLiteModel(tflite, num_threads=1) for name, tflite in files.items()}
+    tallies = {name: Tally(classes) for name in files}
+    keras_tally = Tally(classes)
+    for frame in frames:
+        batch = frame.image[None].astype(np.float32)
+        want = np.argmax(model.predict_on_batch(batch)[0], axis=-1)
+        keras_tally.add(frame.key, frame.mask, want, want)
+        for name, runner in runners.items():
             start = time.perf_counter()
-            got = runner(image.astype(np.uint8))
-            latencies_ms.append(1000 * (time.perf_counter() - start))
-            agree += int((got == want).sum())
-            pixels += got.size
-            confusion_keras = confusion_keras + metrics.confusion_matrix(mask, want, classes)
-            confusion_tflite = confusion_tflite + metrics.confusion_matrix(mask, got, classes)
-            count += 1
+            got = runner(frame.image)
+            latency_ms = 1000 * (time.perf_counter() - start)
+            tallies[name].add(frame.key, frame.mask, want, got, latency_ms)
     return {
-        "frames": count,
-        "pixel_agreement": agree / pixels,
-        "keras": metrics.scores(confusion_keras, labels),
-        "tflite": metrics.scores(confusion_tflite, labels),
-        "latency_ms": float(np.median(latencies_ms)),
+        "frames": keras_tally.frames,
+        "keras": keras_tally.report(labels)["scores"],
+        "files": {name: tally.report(labels) for name, tally in tallies.items()},
     }
+
+
+def _confusion(mask, got, num_classes):
+    """An id that is no class (a delegate's mistake) counts as the next class: always wrong."""
+    known = got < num_classes
+    if not known.all():
+        got = np.where(known, got, (mask.astype(int) + 1) % num_classes)
+    return metrics.confusion_matrix(mask, got, num_classes)

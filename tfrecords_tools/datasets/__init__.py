@@ -1,8 +1,8 @@
 """One file per source of labels; each has `source(data, ...)` that returns a Source."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,6 +10,7 @@ import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
+from kseg.paths import is_remote, to_path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -22,7 +23,7 @@ class Frame(NamedTuple):
     """
 
     key: str
-    image_path: Path
+    image_path: os.PathLike
     label: Any
 
     @property
@@ -66,13 +67,15 @@ def where(label):
 
 def fingerprint(label):
     """A string that changes when a frame's image or label does, as far as cheap looks can tell."""
-    if isinstance(label, Path):
+    if isinstance(label, os.PathLike):
         try:
             stat = label.stat()
         except OSError:
             return "missing"  # The conversion's to report.
+        if is_remote(label):
+            return f"{stat.length} {stat.mtime}"
         return f"{stat.st_size} {stat.st_mtime_ns}"
-    paths = isinstance(label, tuple) and all(isinstance(part, Path) for part in label)
+    paths = isinstance(label, tuple) and all(isinstance(part, os.PathLike) for part in label)
     return " ".join(map(fingerprint, label)) if paths else repr(label)
 
 
@@ -111,7 +114,7 @@ def files_by_key(folder, suffixes, pattern="*"):
     A suffix may be more than an extension ("_drivable_id.png"); `pattern` "*/*" looks one folder
     deeper. Raises InputError on a missing or empty folder and on a key that comes twice.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     by_key = {}
@@ -135,7 +138,7 @@ def read_mask_file(frame, size):
 
 def read_ids(path):
     """Reads a one-channel 8-bit PNG of class ids: (H, W) uint8. Raises InputError otherwise."""
-    mask = _decode(path)
+    mask = decode(path)
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise InputError(
             f"{path}: expected a one-channel 8-bit mask of class ids, got "
@@ -174,7 +177,7 @@ def read_colors(path, palette, what):
     Transparency does not count. Raises InputError naming a colour that is not in the palette,
     its pixel, and whose palette it is.
     """
-    image = _decode(path)
+    image = decode(path)
     if image.ndim != 3 or image.dtype != np.uint8:
         raise InputError(f"{path}: expected a colour map, got one channel (a mask of class ids?)")
     blue, green, red = (image[..., channel].astype(np.int32) for channel in range(3))
@@ -193,9 +196,10 @@ def read_colors(path, palette, what):
     return mask
 
 
-def _decode(path):
+def decode(path):
+    """Reads a mask file as OpenCV does. Raises InputError naming what is damaged."""
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(to_path(path).read_bytes(), np.uint8)
     except OSError as error:
         raise InputError(f"{path}: mask cannot be read ({error.strerror})") from error
     mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None

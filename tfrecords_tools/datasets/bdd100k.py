@@ -20,11 +20,11 @@ files mean is in bdd100k_json.py. Whatever is read becomes 0 direct, 1 alternati
 """
 
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from kseg.errors import InputError
 from kseg.labels import BDD100K_DRIVABLE
+from kseg.paths import to_path
 from tfrecords_tools.datasets import (
     IMAGE_SUFFIXES,
     Card,
@@ -86,7 +86,7 @@ def source(data, labels="auto", coding="auto", skip_unpaired=False):
     `labels` (of LABELS) chooses the kind, `coding` (of CODINGS) how ids and colours are read;
     "auto" looks, and raises InputError where folders, names and pixels do not agree.
     """
-    data = Path(data)
+    data = to_path(data)
     images = data / "images" / "100k"
     for folder in (data, images):
         if not folder.is_dir():

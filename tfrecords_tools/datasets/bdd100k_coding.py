@@ -4,11 +4,10 @@ Both name the same three classes by the same ids in another order, so a mask rea
 coding is a valid mask: background becomes road, and nothing complains. Hence `confirm`.
 """
 
-import cv2
 import numpy as np
 
 from kseg.errors import InputError
-from tfrecords_tools.datasets import read_colors, read_ids, read_table
+from tfrecords_tools.datasets import decode, read_colors, read_ids, read_table
 
 DIRECT, ALTERNATIVE, BACKGROUND = 0, 1, 2  # Ours, and those of the current release.
 
@@ -87,7 +86,7 @@ def confirm(kind, coding, frames):
 
 def _id_evidence(paths):
     """Returns (the codings that the ids of these masks speak for, the reason in words)."""
-    tops = [_top_quarter(ids) for ids in _readable(paths)]
+    tops = [_top_quarter(read_ids(path)) for path in _readable(paths, read_ids)]
     shares = {
         coding: np.mean([np.mean(top == _id_of(table, BACKGROUND)) for top in tops])
         for coding, table in ID_TABLES.items()
@@ -104,8 +103,8 @@ def _color_evidence(paths):
     everything = PALETTES["current"] | PALETTES["legacy"]
     places = {color: place for place, color in enumerate(everything)}
     seen, sky = np.zeros(len(places), bool), []
-    # A damaged file is the conversion's to report; an unknown colour is ours.
-    for path in [p for p in paths if cv2.imread(str(p)) is not None] or paths[:1]:
+    # Decodable ones: an unknown colour is ours to report.
+    for path in _readable(paths, decode):
         colors = read_colors(path, places, "BDD100K")
         seen[np.unique(colors)] = True
         sky.append(np.mean(_top_quarter(colors) == places[0, 0, 0]))
@@ -116,15 +115,16 @@ def _color_evidence(paths):
     return [coding for coding, palette in PALETTES.items() if present <= set(palette)], reason
 
 
-def _readable(paths):
-    """The masks that can be read: a damaged one is the conversion's to report. One at least."""
-    masks = []
+def _readable(paths, read):
+    """The files that `read` can read: a damaged one is the conversion's to report. One at least."""
+    good = []
     for path in paths:
         try:
-            masks.append(read_ids(path))
+            read(path)
         except InputError:
             continue
-    return masks or [read_ids(paths[0])]
+        good.append(path)
+    return good or paths[:1]
 
 
 def _top_quarter(mask):

@@ -16,13 +16,14 @@ A file is read whole: the 1.3 GB of bdd100k_labels_images_train.json take severa
 """
 
 import json
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
+from kseg.paths import to_path
 from tfrecords_tools.datasets.bdd100k_coding import ALTERNATIVE, BACKGROUND, DIRECT
 from tfrecords_tools.shapes import Polygon, check_polygon, decode_runs, draw_polygons
 
@@ -86,7 +87,7 @@ def read_file(path, kind, coding):
     labels, empty = {}, True
     for number, frame in enumerate(frames):
         place = f"{path}: frame {number}"
-        key = Path(_parsed(place, lambda frame=frame: str(frame["name"]))).stem
+        key = PurePosixPath(_parsed(place, lambda frame=frame: str(frame["name"]))).stem
         place = f"{path}: frame {key!r}"
         if key in labels:
             raise InputError(f"{place} comes twice; keep one of them")
@@ -166,7 +167,7 @@ def _of_another_size(place, own_size, size):
 
 def _load(path):
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(to_path(path).read_text())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:

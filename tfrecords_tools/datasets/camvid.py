@@ -7,10 +7,10 @@ Task `road` is BDD100K's shape of problem on it: road 0, pavement 1, everything 
 """
 
 from functools import partial
-from pathlib import Path
 
 from kseg.errors import InputError
 from kseg.labels import CAMVID_11, CAMVID_ROAD, IGNORE_ID
+from kseg.paths import to_path
 from tfrecords_tools.datasets import Card, Source, pair, read_table, split_folders
 
 CARD = Card(
@@ -41,7 +41,7 @@ TASKS = {
 
 def source(data, task="road", skip_unpaired=False):
     """Returns the Source of a CamVid folder for one of TASKS. Raises InputError."""
-    images, masks = Path(data) / "images", Path(data) / "labels"
+    images, masks = to_path(data) / "images", to_path(data) / "labels"
     if not images.is_dir() or not masks.is_dir():
         raise InputError(f"{data}: --data must hold images/ and labels/ with train/, val/ in them")
     splits = {

@@ -9,10 +9,10 @@ what the benchmark does not count (car bonnet, image border, parking, ...) is ig
 """
 
 from functools import partial
-from pathlib import Path
 
 from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19, CITYSCAPES_ROAD, IGNORE_ID
+from kseg.paths import to_path
 from tfrecords_tools.datasets import Card, Source, files_by_key, match, read_table, split_folders
 
 CARD = Card(
@@ -83,7 +83,7 @@ TASKS = {
 
 def source(data, task="road", skip_unpaired=False):
     """Returns the Source of a Cityscapes folder for one of TASKS. Raises InputError."""
-    images, masks = Path(data) / "leftImg8bit", Path(data) / "gtFine"
+    images, masks = to_path(data) / "leftImg8bit", to_path(data) / "gtFine"
     for folder in (images, masks):
         if not folder.is_dir():
             raise InputError(

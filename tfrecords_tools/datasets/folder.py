@@ -9,16 +9,16 @@ Without SPLIT folders (train, val, test) everything is `train`; divide it with -
 """
 
 import json
-from pathlib import Path
 
 from kseg.errors import InputError
 from kseg.labels import LabelSet
+from kseg.paths import to_path
 from tfrecords_tools.datasets import SPLITS, Card, Source, pair, read_mask_file
 
 
 def source(data, skip_unpaired=False):
     """Returns the Source of a plain folder. Raises InputError."""
-    data = Path(data)
+    data = to_path(data)
     if not data.is_dir():
         raise InputError(f"{data}: no such folder")
     labels = _read_classes(data / "classes.json")

@@ -14,13 +14,14 @@ annotation and are left out of it: to call their whole road "other" would be a f
 road is not drivable and not BDD100K's `alternative`, as most of it is the oncoming lane.
 """
 
-from pathlib import Path
+import os
 from typing import NamedTuple
 
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, KITTI_LANE, KITTI_ROAD
+from kseg.paths import to_path
 from tfrecords_tools.datasets import Card, Source, files_by_key, match, read_colors
 
 TASKS = {"road": KITTI_ROAD, "lane": KITTI_LANE}  # The first is the default.
@@ -44,8 +45,8 @@ PALETTE = {(255, 0, 255): 0, (255, 0, 0): 1, (0, 0, 0): IGNORE_ID}
 class LaneAndRoad(NamedTuple):
     """The two pictures that make the label of task `lane`."""
 
-    lane: Path
-    road: Path
+    lane: os.PathLike
+    road: os.PathLike
 
     @property
     def where(self):
@@ -54,7 +55,7 @@ class LaneAndRoad(NamedTuple):
 
 def source(data, task="road", skip_unpaired=False):
     """Returns the Source of an unpacked data_road.zip for one of TASKS. Raises InputError."""
-    images, masks = Path(data) / "training/image_2", Path(data) / "training/gt_image_2"
+    images, masks = to_path(data) / "training/image_2", to_path(data) / "training/gt_image_2"
     for folder in (images, masks):
         if not folder.is_dir():
             raise InputError(

@@ -1,0 +1,62 @@
+"""What an exported file must reach, and which lines say that it does not."""
+
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """agreement: share of pixels that name the model's class. loss: of IoU, in points (0..100)."""
+
+    agreement: float
+    loss: float
+
+
+LIMITS = {
+    "fp32": Limit(0.999, 0.2),
+    "fp16": Limit(0.995, 0.2),
+    "int8": Limit(0.98, 1.0),
+    "int8-dynamic": Limit(0.98, 1.0),
+}
+# GPUs compute in float16 unless told otherwise, whatever the weights are.
+GPU_AGREEMENT = LIMITS["fp16"].agreement
+_WATCHED = {"mean_iou": "mean IoU", "drivable_iou": "drivable IoU"}
+
+
+def losses(scores, reference):
+    """Returns {"mean_iou": points lost, "drivable_iou": ...}; negative where the file is better."""
+    both = [k for k in _WATCHED if scores.get(k) is not None and reference.get(k) is not None]
+    return {k: 100 * (reference[k] - scores[k]) for k in both}
+
+
+def accuracy_problems(measured, keras, precision, allowed_loss=None):
+    """Returns a list of lines, empty when the file is right.
+
+    measured is kseg.edge.parity's report of one file, keras the model's scores on the same frames.
+    allowed_loss (points) takes the place of the precision's limits.
+    """
+    limit, found = LIMITS[precision], []
+    agreement = measured["pixel_agreement"]
+    if allowed_loss is None and agreement < limit.agreement:
+        found.append(
+            f"{100 * agreement:.3f} % of pixels name the class that the Keras model names, at "
+            f"least {100 * limit.agreement:g} % must ({precision})"
+        )
+    most = limit.loss if allowed_loss is None else allowed_loss
+    for name, lost in losses(measured["scores"], keras).items():
+        if lost > most:
+            found.append(
+                f"{_WATCHED[name]} is {lost:.2f} points below the Keras model's, at most {most:g} "
+                f"may be lost ({precision}); --allow-loss {lost:.1f} would accept it"
+            )
+    return found
+
+
+def gpu_problems(gpu):
+    """Returns lines on what kseg.edge.gpu found; a file that was not run there has none."""
+    if gpu["verified"]:
+        if gpu["pixel_agreement"] < GPU_AGREEMENT:
+            return [
+                f"on the GPU ({gpu['device']}) {100 * gpu['pixel_agreement']:.3f} % of pixels name "
+                f"the class that the CPU names, at least {100 * GPU_AGREEMENT:g} % must"
+            ]
+        return []
+    return [f"on the GPU: {line}" for line in gpu.get("refused", [])]

@@ -1,0 +1,175 @@
+"""Runs a .tflite through LiteRT's real GPU accelerator on whatever Vulkan device there is.
+
+A software device (SwiftShader, in Chromium's folder) does as well: the accelerator, its shaders and
+its mistakes are the same, only slow. scripts/install_software_gpu installs one.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import ai_edge_litert
+import numpy as np
+
+from kseg.edge import gpu_child
+from kseg.edge.parity import Tally, TFLiteModel, class_ids
+
+_LIMIT_S = 300  # A child that has not answered by then hangs, or the device is far too slow.
+_FRAMES_S = 60  # After these the child starts no further frame.
+_INSTALL = "scripts/install_software_gpu installs a software device"
+
+_DRIVER_FOLDERS = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d")
+_USER_SET = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+# Mesa's software driver lacks what the accelerator needs (dynamic indexing).
+_UNFIT_DRIVERS = ("lvp_", "lavapipe")
+_HARDWARE_NODES = ("/dev/dri/renderD*", "/dev/nvidia[0-9]*")
+_SWIFTSHADER = (
+    "/usr/lib/chromium/vk_swiftshader_icd.json",
+    "/usr/lib/chromium-browser/vk_swiftshader_icd.json",
+    "/opt/google/chrome/vk_swiftshader_icd.json",
+)
+
+
+class Driver(NamedTuple):
+    """environment is what a process needs to find the device, beside its own environment."""
+
+    name: str
+    environment: dict[str, str]
+
+
+def find_driver(environ=os.environ, root="/"):
+    """Returns (Driver, None), or (None, why there is none).
+
+    What the user has set (VK_DRIVER_FILES, VK_ICD_FILENAMES) stands; else a GPU's own driver where
+    there is a GPU, else SwiftShader.
+    """
+    if not list(Path(ai_edge_litert.__file__).parent.glob("libLiteRt*GpuAccelerator.*")):
+        return None, "this ai-edge-litert has no GPU accelerator; 2.3 for x86-64 and aarch64 has"
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return None, f"no Vulkan loader (libvulkan.so.1); {_INSTALL}"
+    user_set = [name for name in _USER_SET if environ.get(name)]
+    if user_set:
+        return Driver(environ[user_set[0]], _runtime_folder(environ)), None
+    root = Path(root)
+    drivers = []
+    if any(True for node in _HARDWARE_NODES for _ in root.glob(node.lstrip("/"))):
+        for folder in _DRIVER_FOLDERS:
+            found = sorted((root / folder.lstrip("/")).glob("*.json"))
+            drivers += [str(p) for p in found if not p.name.startswith(_UNFIT_DRIVERS)]
+    software = [str(root / p.lstrip("/")) for p in _SWIFTSHADER]
+    drivers = drivers or [path for path in software if Path(path).is_file()][:1]
+    if not drivers:
+        return None, f"no Vulkan device; {_INSTALL}"
+    # Two names of one list: loaders before 1.3.207 know only the second.
+    listed = dict.fromkeys(_USER_SET, os.pathsep.join(drivers))
+    return Driver(drivers[0], listed | _runtime_folder(environ)), None
+
+
+def verify(tflite, frames, labels, driver, limit_s=_LIMIT_S):
+    """Runs a file on the GPU and compares it with the same file on the CPU.
+
+    frames: a list of kseg.edge.samples.Frame. Returns {"verified": True, "device",
+    "fully_accelerated", "frames", "pixel_agreement" with the CPU, "gpu": scores, "cpu": scores on
+    the same frames, "worst_frames", "compile_s"}, or {"verified": False, "reason", "refused": lines
+    on what the accelerator did not take or how it crashed; empty when the device is to blame}.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "model.tflite").write_bytes(tflite)
+        np.save(folder / "images.npy", np.stack([frame.image for frame in frames]))
+        try:
+            code, log = _run_child(folder, driver, limit_s)
+        except subprocess.TimeoutExpired:
+            return _not_verified(f"no answer from {driver.name} within {limit_s:g} s")
+        device = _device(log) or driver.name
+        if code or not (folder / "answers.npy").is_file():
+            return _failure(code, log, device)
+        answers = np.load(folder / "answers.npy")
+        compiled = json.loads((folder / "compiled.json").read_text())
+    on_cpu, on_gpu = Tally(len(labels.classes)), Tally(len(labels.classes))
+    runner = TFLiteModel(tflite)
+    for frame, answer in zip(frames, answers, strict=False):  # Fewer where time ran out.
+        want, got = runner(frame.image), class_ids(answer)
+        on_cpu.add(frame.key, frame.mask, want, want)
+        on_gpu.add(frame.key, frame.mask, want, got)
+    report = on_gpu.report(labels)
+    return {
+        "verified": True,
+        "device": device,
+        **compiled,
+        "frames": on_gpu.frames,
+        "pixel_agreement": report["pixel_agreement"],
+        "gpu": report["scores"],
+        "cpu": on_cpu.report(labels)["scores"],
+        "worst_frames": report["worst_frames"],
+    }
+
+
+def _run_child(folder, driver, limit_s):
+    """Returns (exit code, what it and its libraries printed)."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            gpu_child.__file__,
+            str(folder / "model.tflite"),
+            str(folder / "images.npy"),
+            str(folder),
+            str(_FRAMES_S),
+        ],
+        env={**os.environ, **driver.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=limit_s,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _failure(code, log, device):
+    """Tells apart what the file is to blame for from what the device is."""
+    if "No adapters found" in log:
+        return _not_verified(f"Vulkan finds no device ({device}); {_INSTALL}")
+    refused = _unsupported(log)
+    if refused:
+        return _not_verified(f"{device} does not take every operator", refused)
+    if code < 0:
+        how = f"crashed on {device} ({signal.Signals(-code).name})"
+    else:
+        how = f"failed on {device} (exit code {code}): {_last_line(log)}"
+    return _not_verified(how, [how])
+
+
+def _not_verified(reason, refused=()):
+    return {"verified": False, "reason": reason, "refused": list(refused)}
+
+
+def _unsupported(log):
+    """The accelerator's own list of operators that it leaves to the CPU."""
+    part = re.search(r"not supported by GPU delegate:\n(.*?)\n[^\n]*operations will run", log, re.S)
+    return part.group(1).splitlines() if part else []
+
+
+def _device(log):
+    found = re.search(r"Selected adapter: ([^\n]*)", log)
+    return found.group(1) if found else None
+
+
+def _last_line(log):
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("INFO")]
+    return lines[-1][:200] if lines else "it printed nothing"
+
+
+def _runtime_folder(environ):
+    """Vulkan's loader complains, and some drivers stop, without this folder."""
+    return {} if environ.get("XDG_RUNTIME_DIR") else {"XDG_RUNTIME_DIR": tempfile.gettempdir()}

@@ -1,0 +1,223 @@
+"""The proof of an exported file: converted, linted, run on CPU and GPU, judged, written, reported.
+
+A report (FILE.report.json) has
+  file, profile, precision, input_size, output, bytes, passed, problems (why it was rejected)
+  frames, keras, tflite (scores), pixel_agreement, agreement_limit, loss_limit, allowed_loss
+  worst_frames [{"key", "agreement"}], latency_ms, operators {name: count}
+  lint (kseg.edge.lint.inspect), gpu (kseg.edge.gpu.verify)
+  int8 (kseg.edge.quantize.search, or None), notes
+"""
+
+import json
+
+from kseg import checkpoints, contract, data, preprocess
+from kseg.edge import convert, gate, gpu, lint, parity, quantize, samples
+from kseg.errors import InputError
+from kseg.models.encoders.mit import DotProductAttention
+
+_SHOWN_PROBLEMS = 12
+
+
+class Prover:
+    """Makes and judges the files of one model; what they share is done once."""
+
+    def __init__(
+        self,
+        model,
+        config,
+        labels,
+        checked_on,
+        *,
+        split,
+        frames,
+        calibration,
+        gpu_frames,
+        verify_gpu,
+        allowed_loss,
+    ):
+        """config: the run's at the input size of the files; checked_on: the same with the data."""
+        self.model, self.config, self.labels = model, config, labels
+        self.checked_on, self.split, self.frames = checked_on, split, frames
+        self.calibration, self.gpu_frames = calibration, gpu_frames
+        self.verify_gpu, self.allowed_loss = verify_gpu, allowed_loss
+        self._converted, self._int8 = {}, {}
+        self._driver, self._no_driver = None, "--no-verify-gpu"
+
+    def refuse_unfit(self, targets, output):
+        """Raises InputError on what cannot work, before minutes are spent; finds the GPU."""
+        for target in targets:
+            convert.form(target.profile, output)
+            if target.profile.name == "gpu-gl" and _attends(self.model):
+                raise InputError(
+                    f"--profile gpu-gl: {self.config.model} has attention, and TFLite's OpenGL "
+                    "kernels have neither TRANSPOSE nor BATCH_MATMUL of two computed matrices; "
+                    "take --profile gpu or gpu-classic"
+                )
+        if self.verify_gpu is not False:
+            self._driver, self._no_driver = gpu.find_driver()
+        if self.verify_gpu and not self._driver:
+            raise InputError(f"--verify-gpu: {self._no_driver}")
+
+    def convert(self, profile, precision, output):
+        """Returns the bytes of one file. Profiles of the same form share one conversion."""
+        key = (convert.form(profile, output), precision)
+        if key not in self._converted and precision == "int8":
+            self._converted[key], self._int8[key] = self._quantize(profile, output)
+        elif key not in self._converted:
+            self._converted[key] = convert.to_tflite(self.model, precision, profile, output)
+        return self._converted[key]
+
+    def prove(self, files, config_hash, dataset):
+        """Measures, judges and writes {target: bytes}. Returns a list of reports."""
+        frames = samples.labelled(self.checked_on, self.split, self.frames)
+        measured = parity.measure(self.model, files, frames, self.labels)
+        return [
+            self._prove(target, tflite, measured, config_hash, dataset)
+            for target, tflite in files.items()
+        ]
+
+    def _quantize(self, profile, output):
+        frames = samples.calibration(self.checked_on, "train", self.calibration)
+
+        def problems_of(tflite):
+            measured = parity.measure(self.model, {"": tflite}, frames, self.labels)
+            return gate.accuracy_problems(
+                measured["files"][""], measured["keras"], "int8", self.allowed_loss
+            )
+
+        images = [frame.image for frame in frames]
+        with quantize.Quantizer(self.model, images, profile, output) as quantizer:
+            tflite, findings = quantize.search(quantizer, problems_of)
+        return tflite, {"calibration_frames": len(frames), **findings}
+
+    def _prove(self, target, tflite, measured, config_hash, dataset):
+        profile, precision = target.profile, target.precision
+        mine = measured["files"][target]
+        linted = lint.inspect(tflite, profile)
+        on_gpu = self._on_gpu(profile, tflite)
+        problems = linted["problems"] + gate.gpu_problems(on_gpu)
+        problems += gate.accuracy_problems(mine, measured["keras"], precision, self.allowed_loss)
+        runner = parity.TFLiteModel(tflite)
+        output = "logits" if runner.output_dtype == "float32" else "class_map"
+        limit = gate.LIMITS[precision]
+        int8 = self._int8.get((convert.form(profile, output.replace("_", "-")), precision))
+        report = {
+            "file": target.path.name,
+            "path": str(target.path),
+            "passed": not problems,
+            "profile": profile.name,
+            "precision": precision,
+            "input_size": list(self.config.size),
+            "output": output,
+            "bytes": len(tflite),
+            "agreement_limit": limit.agreement,
+            "loss_limit": limit.loss,
+            "allowed_loss": self.allowed_loss,
+            "problems": problems[:_SHOWN_PROBLEMS],
+            "frames": measured["frames"],
+            "pixel_agreement": mine["pixel_agreement"],
+            "keras": measured["keras"],
+            "tflite": mine["scores"],
+            "latency_ms": mine["latency_ms"],
+            "worst_frames": mine["worst_frames"],
+            "operators": dict(sorted(lint.operators(tflite).items())),
+            "lint": linted,
+            "gpu": on_gpu,
+            "int8": int8,
+        }
+        report["notes"] = _notes(report)
+        promise = self._contract(report, runner, config_hash, dataset)
+        _write(report, contract.embed(tflite, promise), target.path)
+        return report
+
+    def _on_gpu(self, profile, tflite):
+        if profile.operators is None:
+            return {"verified": False, "reason": "made for a CPU"}
+        if self._driver is None:
+            return {"verified": False, "reason": self._no_driver}
+        examples = data.open_split(self.checked_on, self.split)[0].splits[self.split].examples
+        every = max(1, examples // self.gpu_frames)
+        frames = list(samples.labelled(self.checked_on, self.split, self.gpu_frames, every))
+        return gpu.verify(tflite, frames, self.labels, self._driver)
+
+    def _contract(self, report, runner, config_hash, dataset):
+        import kseg
+
+        gpu_fields = ("verified", "reason", "device", "frames", "pixel_agreement")
+        return contract.Contract(
+            model=self.config.model,
+            precision=report["precision"],
+            input_size=self.config.size,
+            input_dtype=runner.image_dtype,
+            channel_order="RGB",
+            value_range=(0, 255),
+            fit=self.config.fit,
+            pad_value=preprocess.PAD_VALUE,
+            output_kind=report["output"],
+            output_dtype=runner.output_dtype,
+            output_stride=1,
+            labels=self.labels.to_dict(),
+            dataset=self.labels.name,
+            config_hash=config_hash,
+            kseg_version=kseg.__version__,
+            metrics={
+                "data": dataset,
+                "split": self.split,
+                "frames": report["frames"],
+                "pixel_agreement": report["pixel_agreement"],
+                **report["tflite"],
+            },
+            profile=report["profile"],
+            allowed_loss=self.allowed_loss,
+            gpu={k: report["gpu"][k] for k in gpu_fields if k in report["gpu"]},
+        )
+
+
+def _attends(model):
+    return any(isinstance(layer, DotProductAttention) for layer in model._flatten_layers())
+
+
+def _notes(report):
+    """Lines for people on what is neither right nor wrong."""
+    notes = []
+    checked = report["gpu"]
+    if report["profile"] != "cpu":
+        if not checked["verified"]:
+            notes.append(f"not verified on a GPU: {checked['reason']}")
+        else:
+            notes.append(f"ran on a GPU: {checked['device']}")
+        if report["profile"] != "gpu":
+            notes.append(
+                "the classic delegate itself was not run: it is in no Python wheel; lint read the "
+                "file against its tables"
+            )
+    if report["int8"]:
+        notes += _int8_notes(report["int8"])
+    if report["allowed_loss"] is not None:
+        notes.append(f"a loss of {report['allowed_loss']:g} points was allowed")
+    return notes
+
+
+def _int8_notes(findings):
+    """What of an int8 file is not."""
+    notes = [f"calibrated on {findings['calibration_frames']} frames"]
+    if findings["no_kernel"]:
+        names = ", ".join(f"{n} {name}" for name, n in findings["no_kernel"].items())
+        notes.append(f"in float for want of an int8 kernel: {names}")
+    if findings["in_float"]:
+        names = ", ".join(f"{k['operator']} ({k['layer']})" for k in findings["in_float"])
+        notes.append(f"in float because int8 ruined them: {names}, and what reads them")
+    return notes
+
+
+def _write(report, tflite, path):
+    """Writes the file, under another name when it was rejected, and its report."""
+    written = path if report["passed"] else path.with_suffix(".rejected.tflite")
+    written.parent.mkdir(exist_ok=True)
+    report.update(file=written.name, path=str(written), bytes=len(tflite))
+    partial = written.with_name(written.name + ".partial")
+    partial.write_bytes(tflite)
+    partial.replace(written)
+    checkpoints.write(
+        f"{written}.report.json", json.dumps(report, indent=1, allow_nan=False) + "\n"
+    )

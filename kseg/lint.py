@@ -1,0 +1,60 @@
+"""python -m kseg.lint FILE.tflite --profile gpu: what a target will do with any .tflite."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kseg.edge.profiles import PROFILES
+from kseg.errors import run
+
+EXAMPLES = """examples:
+  python -m kseg.lint runs/demo/model-fp32.tflite --profile gpu
+  python -m kseg.lint others.tflite --profile gpu-classic gpu-gl
+
+Any .tflite, not only ours. It reads the file against tables of what each delegate takes (LiteRT
+f67457790); only `python -m kseg.export --verify-gpu` runs it on a delegate.
+
+exit codes: 0 the target runs all of it, 2 bad input, 3 problems found
+"""
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m kseg.lint",
+        description="Predicts which operators of a .tflite a target runs, and names the others.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="any .tflite")
+    parser.add_argument(
+        "--profile",
+        nargs="+",
+        choices=PROFILES,
+        default=["gpu"],
+        help="; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values()) + " (default: gpu)",
+    )
+    args = parser.parse_args(argv)
+    tflite = Path(args.file).read_bytes()
+
+    from kseg.edge import lint
+
+    reports = [lint.inspect(tflite, PROFILES[name], args.file) for name in args.profile]
+    for report in reports:
+        print(f"{args.file}, {report['profile']}: {summary(report)}")
+        for problem in report["problems"]:
+            print(f"  {problem}")
+    return 3 if any(report["problems"] for report in reports) else 0
+
+
+def summary(report):
+    """Returns one line on what kseg.edge.lint.inspect found."""
+    if report["partitions"] is None:
+        return f"{report['operators']} operators, {len(report['problems'])} problems"
+    return (
+        f"{report['delegated']} operators on the GPU, {report['left_on_cpu']} on the CPU, in "
+        f"{report['partitions']} partition{'s' if report['partitions'] != 1 else ''}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
