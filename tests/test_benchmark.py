@@ -38,6 +38,12 @@ def test_noise_that_hits_a_whole_round_leaves_the_ratio_alone():
     assert all(ratio[key] == pytest.approx(1.5) for key in ("of_minima", "median", "p10", "p90"))
 
 
+def test_the_ratio_is_of_rounds_not_of_medians():
+    # Rounds 2, 3, 2; the medians' ratio would be 8 / 3.
+    ratio = timing.ratio(np.array([2.0, 9, 8]), np.array([1.0, 3, 4]))
+    assert ratio == pytest.approx({"of_minima": 2, "median": 2, "p10": 2, "p90": 2.8})
+
+
 def test_every_round_has_every_model_after_an_untimed_call_of_its_own():
     machine = Machine({"a": 1, "b": 1, "c": 1}, noise=[1] * 20)
     machine.alternate(rounds=20, seconds=999)

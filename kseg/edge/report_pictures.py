@@ -35,6 +35,8 @@ def shown(model, files, frames, reports, most=4):
         ][:most]
         for report in reports
     }
+    if not any(wanted.values()):
+        return []
     found = {}
     for frame in frames:
         names = [name for name, keys in wanted.items() if frame.key in keys]
