@@ -80,8 +80,12 @@ def shrunk(array):
 
 
 def difference(image, differs):
-    """(H, W, 3) uint8 RGB and (H, W) bool -> the image in dark grey, light where it differs."""
-    dark = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 3
+    """(H, W, 3) uint8 RGB and (H, W) bool -> the image in dark grey, light where it differs.
+
+    Marks are a pixel larger on all sides, so that a single one is seen.
+    """
+    # In few steps: noise would make the PNG large.
+    dark = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 24 * 8
     picture = np.repeat(dark[..., None], 3, axis=-1)
-    picture[differs] = _DIFFERENT
+    picture[cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = _DIFFERENT
     return picture
