@@ -3,6 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
+_MUCH = 0.25  # Above this, a lucky run of one model makes the ratio of minima worthless.
+
 
 def print_report(report):
     """Prints the report that kseg.benchmark writes as JSON."""
@@ -79,10 +81,11 @@ def _operator_table(operators, name):
 def _noise(report, measured):
     above = [row["model"]["median_ms"] / row["model"]["min_ms"] - 1 for row in measured]
     here = report["machine"]
+    doubt = "; too much to trust minima: see `by round`" if max(above) > _MUCH else ""
     return (
         f"{measured[0]['model']['runs']} rounds on {here['cpu']}, {here['cores']} cores, load "
         f"{here['load_average']}; noise: medians lie {min(above):.0%} to {max(above):.0%} above "
-        "minima"
+        f"minima{doubt}"
     )
 
 

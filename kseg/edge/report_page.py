@@ -146,7 +146,8 @@ def _worst(reports, frames, labels):
     yield "<h2>Frames on which file and Keras differ most</h2>"
     yield (
         "<p>The frame, its truth, what Keras and what the file answers, and in light yellow the "
-        "pixels on which these two differ. Ignored pixels are darkened.</p>" + legend(labels)
+        "pixels on which these two differ, drawn larger than they are. Ignored pixels are "
+        "darkened.</p>" + legend(labels)
     )
     for report in reports:
         mine = [shown for shown in frames if shown.file == report["file"]]
