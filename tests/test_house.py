@@ -14,8 +14,9 @@ FLOORS = [
     {"labels", "paths"},
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules"},
-    {"data", "checkpoints", "edge"},
-    {"train", "evaluate", "predict", "export"},
+    {"data", "checkpoints"},
+    {"edge"},
+    {"train", "evaluate", "predict", "export", "lint"},
 ]
 WITHOUT_TENSORFLOW = {
     "errors",
@@ -75,6 +76,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.evaluate",
         "kseg.predict",
         "kseg.export",
+        "kseg.lint",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",

@@ -14,6 +14,7 @@ from kseg import checkpoints, contract, data, preprocess
 from kseg.edge import convert, gate, gpu, lint, parity, quantize, samples
 from kseg.errors import InputError
 from kseg.models.encoders.mit import DotProductAttention
+from kseg.models.simplify import simplify
 
 _SHOWN_PROBLEMS = 12
 
@@ -37,6 +38,7 @@ class Prover:
     ):
         """config: the run's at the input size of the files; checked_on: the same with the data."""
         self.model, self.config, self.labels = model, config, labels
+        self._simple = simplify(model)  # Goes into the files; they are held against the model.
         self.checked_on, self.split, self.frames = checked_on, split, frames
         self.calibration, self.gpu_frames = calibration, gpu_frames
         self.verify_gpu, self.allowed_loss = verify_gpu, allowed_loss
@@ -64,7 +66,7 @@ class Prover:
         if key not in self._converted and precision == "int8":
             self._converted[key], self._int8[key] = self._quantize(profile, output)
         elif key not in self._converted:
-            self._converted[key] = convert.to_tflite(self.model, precision, profile, output)
+            self._converted[key] = convert.to_tflite(self._simple, precision, profile, output)
         return self._converted[key]
 
     def prove(self, files, config_hash, dataset):
@@ -86,7 +88,7 @@ class Prover:
             )
 
         images = [frame.image for frame in frames]
-        with quantize.Quantizer(self.model, images, profile, output) as quantizer:
+        with quantize.Quantizer(self._simple, images, profile, output) as quantizer:
             tflite, findings = quantize.search(quantizer, problems_of)
         return tflite, {"calibration_frames": len(frames), **findings}
 
