@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import checkpoints, export, models
-from kseg.edge import convert, lint, parity
-from tests.conftest import assert_one_line, command, randomize
+from kseg import checkpoints, contract, export, manifest, preprocess
+from kseg.edge import lint, proof
+from tests.conftest import assert_one_line, command, scene
 
 
 def test_the_file_agrees_with_keras_and_says_so(tflite_path):
@@ -58,72 +59,22 @@ def test_fp16_halves_the_file_and_still_agrees(run_folder, tflite_path):
 def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
     run_folder, tmp_path, monkeypatch, capsys
 ):
-    # The converter drops the last layer's bias: everything else is as it should be.
-    to_tflite = convert.to_tflite
-
-    def wrong(model, precision):
+    # The last layer's bias goes wrong: everything else is as it should be.
+    def wrong(model):
         twin = keras.models.clone_model(model)
         twin.set_weights(model.get_weights())
         kernel, bias = twin.get_layer("logits_conv").get_weights()
         twin.get_layer("logits_conv").set_weights([kernel, bias + np.array([2.0, 0.0, 0.0])])
-        return to_tflite(twin, precision)
+        return twin
 
-    monkeypatch.setattr(convert, "to_tflite", wrong)
+    monkeypatch.setattr(proof, "simplify", wrong)
     out = tmp_path / "road.tflite"
     assert command(export.main, [run_folder, "--tflite", "--out", out]) == 3
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["road.rejected.tflite", "road.rejected.tflite.report.json"]
+    file = "road.rejected.tflite"
+    assert names == ["export_report.html", file, f"{file}.report.json"]
     assert "REJECTED" in capsys.readouterr().out
-    assert not json.loads((tmp_path / names[1]).read_text())["passed"]
-
-
-def test_lint_names_what_no_phone_runs():
-    import tensorflow as tf
-
-    @tf.function(input_signature=[tf.TensorSpec((1, 4, 4, 2, 2), tf.float32, name="five")])
-    def five_dimensions(x):
-        return tf.argmax(tf.abs(x), axis=-1)  # int64 by default.
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [five_dimensions.get_concrete_function()]
-    )
-    found = "\n".join(lint.problems(converter.convert()))
-    assert "rank 5" in found and "INT64" in found
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "unet",
-        "segformer_b0",
-        "pspnet_resnet50",
-        # Their every part is in a model above or in the run that all tests share.
-        pytest.param("fcn_resnet50", marks=pytest.mark.slow),
-        pytest.param("deeplab_v3_plus_resnet50", marks=pytest.mark.slow),
-    ],
-)
-def test_every_family_converts_whole(name):
-    model = models.build(name, (64, 97), 3, decoder_channels=16)
-    randomize(model, seed=0)
-    image = np.random.default_rng(0).integers(0, 256, (64, 97, 3), dtype=np.uint8)
-    logits = balanced_logits(model, image)
-    tflite = convert.to_tflite(model, "fp32")
-    assert lint.problems(tflite) == []
-    low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
-    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
-    agree = parity.TFLiteModel(tflite)(image) == logits.argmax(-1)
-    assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
-
-
-def balanced_logits(model, image):
-    """Moves the classes' biases until none wins everywhere. Returns the logits of `image`."""
-    batch = image[None].astype(np.float32)
-    classifier = model.get_layer("logits_conv")
-    kernel, bias = classifier.get_weights()
-    classifier.set_weights([kernel, bias - model.predict_on_batch(batch).mean((0, 1, 2))])
-    logits = model.predict_on_batch(batch)[0]
-    assert len(np.unique(logits.argmax(-1))) == 3  # Else most answers would agree.
-    return logits
+    assert not json.loads((tmp_path / names[2]).read_text())["passed"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +83,12 @@ def balanced_logits(model, image):
         (["--split", "test"], "no split 'test'"),
         (["--frames", 0], "--frames 0"),
         (["--out", "model.onnx"], "NAME.tflite"),
+        (["--out", "a.tflite", "--precision", "fp32", "fp16"], "name a folder"),
         (["--data", "nowhere"], "nowhere"),
+        (["--profile", "gpu", "--precision", "int8"], "int8 with --profile cpu"),
+        (["--profile", "gpu-classic", "--output", "class-map"], "take logits"),
+        (["--calibration", 0], "--calibration 0"),
+        (["--size", 8, 8], "at least 32"),
     ],
 )
 def test_bad_flags_get_one_line(run_folder, capsys, flags, words):
@@ -154,8 +110,6 @@ def test_a_check_on_other_classes_is_refused(run_folder, other_data, capsys):
 
 
 def test_a_check_on_other_data_keeps_the_hash_of_the_run(run_folder, other_data, tmp_path):
-    from kseg import contract
-
     out = tmp_path / "m.tflite"
     assert command(export.main, [run_folder, "--tflite", "--data", other_data, "--out", out]) == 0
     found = contract.read(out)
@@ -164,6 +118,113 @@ def test_a_check_on_other_data_keeps_the_hash_of_the_run(run_folder, other_data,
 
 
 def test_contract_embeds_the_hash_of_the_run(run_folder, tflite_path):
-    from kseg import contract
-
     assert contract.read(tflite_path).config_hash == checkpoints.read_run(run_folder)[0].hash()
+
+
+SIZE = (48, 80)
+
+
+@pytest.fixture(scope="module")
+def gpu_files(run_folder, tmp_path_factory):
+    """Folder with the run at SIZE for both kinds of GPU delegate."""
+    out = tmp_path_factory.mktemp("gpu") / "files"
+    flags = ["--profile", "gpu", "gpu-classic", "--precision", "fp16", "--size", *SIZE]
+    argv = [run_folder, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
+    assert command(export.main, argv) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def int8_files(run_folder, tmp_path_factory):
+    """Folder with the run in both kinds of int8. Hardly trained, it loses more than it may."""
+    out = tmp_path_factory.mktemp("int8") / "files"
+    flags = ["--precision", "int8", "int8-dynamic", "--calibration", 6, "--allow-loss", 100]
+    assert command(export.main, [run_folder, "--tflite", *flags, "--out", out]) == 0
+    return out
+
+
+def test_each_profile_has_its_form_and_the_size_asked_for(gpu_files):
+    names = sorted(p.name for p in gpu_files.glob("*.tflite"))
+    assert names == ["model-gpu-classic-fp16-48x80.tflite", "model-gpu-fp16-48x80.tflite"]
+    classic, drift = (contract.read(gpu_files / name) for name in names)
+    assert classic.input_size == drift.input_size == SIZE
+    assert (classic.input_dtype, classic.output_kind) == ("float32", "logits")
+    assert (drift.input_dtype, drift.output_kind) == ("uint8", "class_map")
+    operators = lint.operators((gpu_files / names[0]).read_bytes())
+    assert not {"ARG_MAX", "CAST"} & operators.keys()
+
+
+def test_a_file_that_no_gpu_has_run_says_so(gpu_files):
+    found = contract.read(gpu_files / "model-gpu-fp16-48x80.tflite")
+    assert found.gpu == {"verified": False, "reason": "--no-verify-gpu"}
+
+
+def test_int8_takes_and_answers_bytes_and_is_whole(int8_files):
+    tflite = (int8_files / "model-int8.tflite").read_bytes()
+    operators = lint.operators(tflite)
+    assert operators["QUANTIZE"] == 1 and "DEQUANTIZE" not in operators
+    found = contract.read(int8_files / "model-int8.tflite")
+    assert (found.input_dtype, found.output_dtype) == ("uint8", "uint8")
+    report = json.loads((int8_files / "model-int8.tflite.report.json").read_text())
+    assert report["int8"]["calibration_frames"] == 6
+    assert report["pixel_agreement"] > 0.9
+
+
+def test_int8_bytes_of_the_image_are_not_rounded(int8_files):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(int8_files / "model-int8.tflite"))
+    scales = [t["quantization"] for t in interpreter.get_tensor_details()[:40]]
+    assert (1.0, -128) in scales  # One int8 step is one grey level.
+
+
+def test_an_allowed_loss_is_written_into_the_contract(int8_files, tflite_path):
+    assert contract.read(int8_files / "model-int8-dynamic.tflite").allowed_loss == 100
+    assert contract.read(tflite_path).allowed_loss is None
+
+
+def test_int8_is_smaller(int8_files, tflite_path):
+    for name in ("model-int8", "model-int8-dynamic"):
+        size = (int8_files / f"{name}.tflite").stat().st_size
+        assert size < 0.5 * tflite_path.stat().st_size
+
+
+def test_the_runner_runs_every_kind_and_agrees_with_the_model(
+    gpu_files, int8_files, tflite_path, run_folder, runner
+):
+    frame = scene(np.random.default_rng(3), (128, 194))[0][..., ::-1]
+    for path in [*gpu_files.glob("*.tflite"), *int8_files.glob("*.tflite"), tflite_path]:
+        run = runner.Runner(str(path))
+        size, fit = run.contract["input_size"], run.contract["fit"]
+        model = checkpoints.load(run_folder, tuple(size))[0]
+        image = preprocess.fit_image(frame, size, fit)[None].astype(np.float32)
+        want = model.predict_on_batch(image)[0].argmax(-1).astype(np.uint8)
+        want = preprocess.unfit_class_map(want, frame.shape[:2], fit)
+        got = run(frame)
+        assert got.dtype == np.uint8 and (got == want).mean() > (
+            0.9 if "int8" in path.name else 0.99
+        )
+
+
+def test_swapped_channels_are_refused(run_folder, tmp_path, monkeypatch):
+    def bgr(model):
+        image = keras.Input(model.input_shape[1:], name="image")
+        red, green, blue = keras.ops.split(image, 3, axis=-1)
+        return keras.Model(image, model(keras.ops.concatenate([blue, green, red], axis=-1)))
+
+    monkeypatch.setattr(proof, "simplify", bgr)
+    assert command(export.main, [run_folder, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
+    report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
+    assert report["pixel_agreement"] < 0.999 and "pixels name the class" in report["problems"][0]
+    agreements = [frame["agreement"] for frame in report["worst_frames"]]
+    assert agreements == sorted(agreements) and len(agreements) == 5
+
+
+def test_opengl_refuses_attention_before_converting(config, dataset, tmp_path, capsys):
+    settings = dataclasses.replace(config, model="segformer_b0")
+    run = tmp_path / "run"
+    checkpoints.start_run(run, settings, manifest.read(dataset))
+    labels = checkpoints.read_labels(run)
+    checkpoints.build_model(settings, labels).save_weights(run / checkpoints.BEST)
+    assert command(export.main, [run, "--tflite", "--profile", "gpu-gl"]) == 2
+    assert_one_line(capsys, "attention", "TRANSPOSE", "gpu-classic")

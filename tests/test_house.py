@@ -14,8 +14,9 @@ FLOORS = [
     {"labels", "paths"},
     {"config", "contract", "manifest", "preprocess", "overlay"},
     {"records", "augment", "models", "losses", "metrics", "schedules", "page"},
-    {"data", "checkpoints", "edge"},
-    {"train", "evaluate", "predict", "export", "benchmark"},
+    {"data", "checkpoints"},
+    {"edge"},
+    {"train", "evaluate", "predict", "export", "lint", "benchmark"},
 ]
 WITHOUT_TENSORFLOW = {
     "errors",
@@ -75,6 +76,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.evaluate",
         "kseg.predict",
         "kseg.export",
+        "kseg.lint",
         "kseg.benchmark",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",

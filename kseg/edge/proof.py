@@ -25,6 +25,7 @@ from kseg.edge import (
 )
 from kseg.errors import InputError
 from kseg.models.encoders.mit import DotProductAttention
+from kseg.models.simplify import simplify
 
 _SHOWN_PROBLEMS = 12
 
@@ -48,6 +49,7 @@ class Prover:
     ):
         """config: the run's at the input size of the files; checked_on: the same with the data."""
         self.model, self.config, self.labels = model, config, labels
+        self._simple = simplify(model)  # Goes into the files; they are held against the model.
         self.checked_on, self.split, self.frames = checked_on, split, frames
         self.calibration, self.gpu_frames = calibration, gpu_frames
         self.verify_gpu, self.allowed_loss = verify_gpu, allowed_loss
@@ -75,7 +77,7 @@ class Prover:
         if key not in self._converted and precision == "int8":
             self._converted[key], self._int8[key] = self._quantize(profile, output)
         elif key not in self._converted:
-            self._converted[key] = convert.to_tflite(self.model, precision, profile, output)
+            self._converted[key] = convert.to_tflite(self._simple, precision, profile, output)
         return self._converted[key]
 
     def prove(self, files, config_hash, dataset):
@@ -108,7 +110,7 @@ class Prover:
             )
 
         images = [frame.image for frame in frames]
-        with quantize.Quantizer(self.model, images, profile, output) as quantizer:
+        with quantize.Quantizer(self._simple, images, profile, output) as quantizer:
             tflite, findings = quantize.search(quantizer, problems_of)
         return tflite, {"calibration_frames": len(frames), **findings}
 
