@@ -103,21 +103,18 @@ def export(args):
         if getattr(args, name) < 1:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(args, name)}: expected at least 1")
+    if args.allow_loss is not None and args.allow_loss < 0:
+        raise InputError(f"--allow-loss {args.allow_loss:g}: expected points of IoU, 0 or more")
     targets = plan(args)
-    config, labels = checkpoints.read_run(args.run)  # Bad input fails before the model is built.
-    size = tuple(args.size) if args.size else config.size
-    resized = dataclasses.replace(config, size=size)
-    checked_on = dataclasses.replace(resized, data=args.data or config.data)
+    trained, labels = checkpoints.read_run(args.run)  # Bad input fails before a model is built.
+    size = tuple(args.size) if args.size else trained.size
+    config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
 
     from kseg import data
     from kseg.edge import proof
 
-    whole, _ = data.open_split(checked_on, args.split, labels)
-    prover = proof.Prover(
-        checkpoints.load(args.run, size)[0],
-        resized,
-        labels,
-        checked_on,
+    whole, _ = data.open_split(config, args.split, labels)
+    checks = proof.Checks(
         split=args.split,
         frames=args.frames,
         calibration=args.calibration,
@@ -125,13 +122,15 @@ def export(args):
         verify_gpu=args.verify_gpu,
         allowed_loss=args.allow_loss,
     )
+    model, _, _ = checkpoints.load(args.run, size)
+    prover = proof.Prover(model, config, labels, checks)
     prover.refuse_unfit(targets, args.output)
     files = {}
     for target in targets:
         print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
         files[target] = prover.convert(target.profile, target.precision, args.output)
-    print(f"checking on frames of {checked_on.data} ({args.split}) ...", flush=True)
-    reports = prover.prove(files, config.hash(), whole.dataset)
+    print(f"checking on frames of {config.data} ({args.split}) ...", flush=True)
+    reports = prover.prove(files, trained.hash(), whole.dataset)
     _print(reports)
     return 0 if all(report["passed"] for report in reports) else 3
 

@@ -125,32 +125,50 @@ SIZE = (48, 80)
 
 
 @pytest.fixture(scope="module")
-def gpu_files(run_folder, tmp_path_factory):
+def trained_run(config, tmp_path_factory):
+    """A run that knows its classes: the shared one names one of them almost everywhere."""
+    from kseg.train import train
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    settings = dataclasses.replace(
+        config,
+        model="unet",
+        decoder_channels=8,
+        loss="cross_entropy",
+        learning_rate=1e-2,
+        epochs=8,
+    )
+    assert train(settings, out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def gpu_files(trained_run, tmp_path_factory):
     """Folder with the run at SIZE for both kinds of GPU delegate."""
     out = tmp_path_factory.mktemp("gpu") / "files"
-    flags = ["--profile", "gpu", "gpu-classic", "--precision", "fp16", "--size", *SIZE]
-    argv = [run_folder, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
+    flags = ["--profile", "gpu", "gpu-gl", "--precision", "fp16", "--size", *SIZE]
+    argv = [trained_run, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
     assert command(export.main, argv) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def int8_files(run_folder, tmp_path_factory):
-    """Folder with the run in both kinds of int8. Hardly trained, it loses more than it may."""
+def int8_files(trained_run, tmp_path_factory):
+    """Folder with the run in both kinds of int8."""
     out = tmp_path_factory.mktemp("int8") / "files"
-    flags = ["--precision", "int8", "int8-dynamic", "--calibration", 6, "--allow-loss", 100]
-    assert command(export.main, [run_folder, "--tflite", *flags, "--out", out]) == 0
+    flags = ["--precision", "int8", "int8-dynamic", "--calibration", 12]
+    assert command(export.main, [trained_run, "--tflite", *flags, "--out", out]) == 0
     return out
 
 
 def test_each_profile_has_its_form_and_the_size_asked_for(gpu_files):
     names = sorted(p.name for p in gpu_files.glob("*.tflite"))
-    assert names == ["model-gpu-classic-fp16-48x80.tflite", "model-gpu-fp16-48x80.tflite"]
-    classic, drift = (contract.read(gpu_files / name) for name in names)
-    assert classic.input_size == drift.input_size == SIZE
-    assert (classic.input_dtype, classic.output_kind) == ("float32", "logits")
+    assert names == ["model-gpu-fp16-48x80.tflite", "model-gpu-gl-fp16-48x80.tflite"]
+    drift, opengl = (contract.read(gpu_files / name) for name in names)
+    assert opengl.input_size == drift.input_size == SIZE
+    assert (opengl.input_dtype, opengl.output_kind) == ("float32", "logits")
     assert (drift.input_dtype, drift.output_kind) == ("uint8", "class_map")
-    operators = lint.operators((gpu_files / names[0]).read_bytes())
+    operators = lint.operators((gpu_files / names[1]).read_bytes())
     assert not {"ARG_MAX", "CAST"} & operators.keys()
 
 
@@ -166,37 +184,33 @@ def test_int8_takes_and_answers_bytes_and_is_whole(int8_files):
     found = contract.read(int8_files / "model-int8.tflite")
     assert (found.input_dtype, found.output_dtype) == ("uint8", "uint8")
     report = json.loads((int8_files / "model-int8.tflite.report.json").read_text())
-    assert report["int8"]["calibration_frames"] == 6
-    assert report["pixel_agreement"] > 0.9
+    assert report["int8"]["calibration_frames"] == 12 and report["int8"]["no_kernel"] == {}
+    assert report["pixel_agreement"] > 0.98 and report["keras"]["mean_iou"] > 0.8
 
 
 def test_int8_bytes_of_the_image_are_not_rounded(int8_files):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(int8_files / "model-int8.tflite"))
-    scales = [t["quantization"] for t in interpreter.get_tensor_details()[:40]]
-    assert (1.0, -128) in scales  # One int8 step is one grey level.
+    steps = [t["quantization"] for t in interpreter.get_tensor_details()]
+    # One int8 step is one grey level.
+    assert any(scale == pytest.approx(1, abs=1e-6) and zero == -128 for scale, zero in steps)
 
 
-def test_an_allowed_loss_is_written_into_the_contract(int8_files, tflite_path):
-    assert contract.read(int8_files / "model-int8-dynamic.tflite").allowed_loss == 100
-    assert contract.read(tflite_path).allowed_loss is None
-
-
-def test_int8_is_smaller(int8_files, tflite_path):
+def test_int8_weights_take_a_byte(int8_files, trained_run):
+    parameters = checkpoints.load(trained_run)[0].count_params()
     for name in ("model-int8", "model-int8-dynamic"):
-        size = (int8_files / f"{name}.tflite").stat().st_size
-        assert size < 0.5 * tflite_path.stat().st_size
+        assert (int8_files / f"{name}.tflite").stat().st_size < 1.5 * parameters
 
 
 def test_the_runner_runs_every_kind_and_agrees_with_the_model(
-    gpu_files, int8_files, tflite_path, run_folder, runner
+    gpu_files, int8_files, trained_run, runner
 ):
     frame = scene(np.random.default_rng(3), (128, 194))[0][..., ::-1]
-    for path in [*gpu_files.glob("*.tflite"), *int8_files.glob("*.tflite"), tflite_path]:
+    for path in [*gpu_files.glob("*.tflite"), *int8_files.glob("*.tflite")]:
         run = runner.Runner(str(path))
         size, fit = run.contract["input_size"], run.contract["fit"]
-        model = checkpoints.load(run_folder, tuple(size))[0]
+        model = checkpoints.load(trained_run, tuple(size))[0]
         image = preprocess.fit_image(frame, size, fit)[None].astype(np.float32)
         want = model.predict_on_batch(image)[0].argmax(-1).astype(np.uint8)
         want = preprocess.unfit_class_map(want, frame.shape[:2], fit)
@@ -206,18 +220,22 @@ def test_the_runner_runs_every_kind_and_agrees_with_the_model(
         )
 
 
-def test_swapped_channels_are_refused(run_folder, tmp_path, monkeypatch):
+def test_swapped_channels_are_refused_but_for_an_allowed_loss(trained_run, tmp_path, monkeypatch):
     def bgr(model):
         image = keras.Input(model.input_shape[1:], name="image")
         red, green, blue = keras.ops.split(image, 3, axis=-1)
         return keras.Model(image, model(keras.ops.concatenate([blue, green, red], axis=-1)))
 
     monkeypatch.setattr(proof, "simplify", bgr)
-    assert command(export.main, [run_folder, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
+    assert command(export.main, [trained_run, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
     report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
     assert report["pixel_agreement"] < 0.999 and "pixels name the class" in report["problems"][0]
     agreements = [frame["agreement"] for frame in report["worst_frames"]]
     assert agreements == sorted(agreements) and len(agreements) == 5
+
+    argv = [trained_run, "--tflite", "--out", tmp_path / "m.tflite", "--allow-loss", 100]
+    assert command(export.main, argv) == 0
+    assert contract.read(tmp_path / "m.tflite").allowed_loss == 100
 
 
 def test_opengl_refuses_attention_before_converting(config, dataset, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What an exported file must reach, and which lines say that it does not."""
 
+import math
 from typing import NamedTuple
 
 
@@ -45,18 +46,25 @@ def accuracy_problems(measured, keras, precision, allowed_loss=None):
         if lost > most:
             found.append(
                 f"{_WATCHED[name]} is {lost:.2f} points below the Keras model's, at most {most:g} "
-                f"may be lost ({precision}); --allow-loss {lost:.1f} would accept it"
+                f"may be lost ({precision}); --allow-loss {math.ceil(10 * lost) / 10:g} accepts it"
             )
     return found
 
 
-def gpu_problems(gpu):
-    """Returns lines on what kseg.edge.gpu found; a file that was not run there has none."""
-    if gpu["verified"]:
-        if gpu["pixel_agreement"] < GPU_AGREEMENT:
-            return [
-                f"on the GPU ({gpu['device']}) {100 * gpu['pixel_agreement']:.3f} % of pixels name "
-                f"the class that the CPU names, at least {100 * GPU_AGREEMENT:g} % must"
-            ]
-        return []
-    return [f"on the GPU: {line}" for line in gpu.get("refused", [])]
+def gpu_problems(gpu, required):
+    """Returns lines on what kseg.edge.gpu found.
+
+    A file that no GPU has run has none, unless it was `required` to run on one.
+    """
+    if not gpu["verified"]:
+        lines = gpu.get("refused") or ([gpu["reason"]] if required else [])
+        return [f"on the GPU: {line}" for line in lines]
+    found = []
+    if not gpu["fully_accelerated"]:
+        found.append(f"on the GPU ({gpu['device']}): part of it runs on the CPU")
+    if gpu["pixel_agreement"] < GPU_AGREEMENT:
+        found.append(
+            f"on the GPU ({gpu['device']}) {100 * gpu['pixel_agreement']:.3f} % of pixels name the "
+            f"class that the CPU names, at least {100 * GPU_AGREEMENT:g} % must"
+        )
+    return found

@@ -48,7 +48,7 @@ def find_driver(environ=os.environ, root="/"):
     """Returns (Driver, None), or (None, why there is none).
 
     What the user has set (VK_DRIVER_FILES, VK_ICD_FILENAMES) stands; else a GPU's own driver where
-    there is a GPU, else SwiftShader.
+    there is a GPU, then SwiftShader.
     """
     if not list(Path(ai_edge_litert.__file__).parent.glob("libLiteRt*GpuAccelerator.*")):
         return None, "this ai-edge-litert has no GPU accelerator; 2.3 for x86-64 and aarch64 has"
@@ -65,8 +65,10 @@ def find_driver(environ=os.environ, root="/"):
         for folder in _DRIVER_FOLDERS:
             found = sorted((root / folder.lstrip("/")).glob("*.json"))
             drivers += [str(p) for p in found if not p.name.startswith(_UNFIT_DRIVERS)]
-    software = [str(root / p.lstrip("/")) for p in _SWIFTSHADER]
-    drivers = drivers or [path for path in software if Path(path).is_file()][:1]
+    # Behind a GPU's driver too: it may be installed and not work. The accelerator takes a CPU last,
+    # and the report names the device that it took.
+    software = (str(root / p.lstrip("/")) for p in _SWIFTSHADER)
+    drivers += [path for path in software if Path(path).is_file()][:1]
     if not drivers:
         return None, f"no Vulkan device; {_INSTALL}"
     # Two names of one list: loaders before 1.3.207 know only the second.

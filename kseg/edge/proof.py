@@ -9,6 +9,7 @@ A report (FILE.report.json) has
 """
 
 import json
+from typing import NamedTuple
 
 from kseg import checkpoints, contract, data, preprocess
 from kseg.edge import (
@@ -30,29 +31,24 @@ from kseg.models.simplify import simplify
 _SHOWN_PROBLEMS = 12
 
 
+class Checks(NamedTuple):
+    """How thoroughly files are checked. verify_gpu None: where there is a Vulkan device."""
+
+    split: str
+    frames: int
+    calibration: int
+    gpu_frames: int
+    verify_gpu: bool | None
+    allowed_loss: float | None
+
+
 class Prover:
     """Makes and judges the files of one model; what they share is done once."""
 
-    def __init__(
-        self,
-        model,
-        config,
-        labels,
-        checked_on,
-        *,
-        split,
-        frames,
-        calibration,
-        gpu_frames,
-        verify_gpu,
-        allowed_loss,
-    ):
-        """config: the run's at the input size of the files; checked_on: the same with the data."""
-        self.model, self.config, self.labels = model, config, labels
+    def __init__(self, model, config, labels, checks):
+        """config: the run's, with the size of the files and the data that they are checked on."""
+        self.model, self.config, self.labels, self.checks = model, config, labels, checks
         self._simple = simplify(model)  # Goes into the files; they are held against the model.
-        self.checked_on, self.split, self.frames = checked_on, split, frames
-        self.calibration, self.gpu_frames = calibration, gpu_frames
-        self.verify_gpu, self.allowed_loss = verify_gpu, allowed_loss
         self._converted, self._int8 = {}, {}
         self._driver, self._no_driver = None, "--no-verify-gpu"
 
@@ -66,9 +62,9 @@ class Prover:
                     "kernels have neither TRANSPOSE nor BATCH_MATMUL of two computed matrices; "
                     "take --profile gpu or gpu-classic"
                 )
-        if self.verify_gpu is not False:
+        if self.checks.verify_gpu is not False:
             self._driver, self._no_driver = gpu.find_driver()
-        if self.verify_gpu and not self._driver:
+        if self.checks.verify_gpu and not self._driver:
             raise InputError(f"--verify-gpu: {self._no_driver}")
 
     def convert(self, profile, precision, output):
@@ -82,7 +78,7 @@ class Prover:
 
     def prove(self, files, config_hash, dataset):
         """Measures, judges and writes {target: bytes}. Returns a list of reports."""
-        frames = samples.labelled(self.checked_on, self.split, self.frames)
+        frames = samples.labelled(self.config, self.checks.split, self.checks.frames)
         measured = parity.measure(self.model, files, frames, self.labels)
         reports = [
             self._prove(target, tflite, measured, config_hash, dataset)
@@ -101,12 +97,12 @@ class Prover:
         report_page.write(folder / "export_report.html", reports, worst, self.labels)
 
     def _quantize(self, profile, output):
-        frames = samples.calibration(self.checked_on, "train", self.calibration)
+        frames = samples.calibration(self.config, "train", self.checks.calibration)
 
         def problems_of(tflite):
             measured = parity.measure(self.model, {"": tflite}, frames, self.labels)
             return gate.accuracy_problems(
-                measured["files"][""], measured["keras"], "int8", self.allowed_loss
+                measured["files"][""], measured["keras"], "int8", self.checks.allowed_loss
             )
 
         images = [frame.image for frame in frames]
@@ -119,8 +115,10 @@ class Prover:
         mine = measured["files"][target]
         linted = lint.inspect(tflite, profile)
         on_gpu = self._on_gpu(profile, tflite)
-        problems = linted["problems"] + gate.gpu_problems(on_gpu)
-        problems += gate.accuracy_problems(mine, measured["keras"], precision, self.allowed_loss)
+        problems = linted["problems"] + gate.gpu_problems(on_gpu, self._must_run_on_gpu(profile))
+        problems += gate.accuracy_problems(
+            mine, measured["keras"], precision, self.checks.allowed_loss
+        )
         runner = parity.TFLiteModel(tflite)
         output = "logits" if runner.output_dtype == "float32" else "class_map"
         limit = gate.LIMITS[precision]
@@ -136,7 +134,7 @@ class Prover:
             "bytes": len(tflite),
             "agreement_limit": limit.agreement,
             "loss_limit": limit.loss,
-            "allowed_loss": self.allowed_loss,
+            "allowed_loss": self.checks.allowed_loss,
             "problems": problems[:_SHOWN_PROBLEMS],
             "frames": measured["frames"],
             "pixel_agreement": mine["pixel_agreement"],
@@ -161,10 +159,14 @@ class Prover:
             return {"verified": False, "reason": "made for a CPU"}
         if self._driver is None:
             return {"verified": False, "reason": self._no_driver}
-        examples = data.open_split(self.checked_on, self.split)[0].splits[self.split].examples
-        every = max(1, examples // self.gpu_frames)
-        frames = list(samples.labelled(self.checked_on, self.split, self.gpu_frames, every))
+        split, count = self.checks.split, self.checks.gpu_frames
+        whole, _ = data.open_split(self.config, split)
+        every = max(1, whole.splits[split].examples // count)
+        frames = list(samples.labelled(self.config, split, count, every))
         return gpu.verify(tflite, frames, self.labels, self._driver)
+
+    def _must_run_on_gpu(self, profile):
+        return bool(self.checks.verify_gpu) and profile.operators is not None
 
     def _contract(self, report, runner, config_hash, dataset):
         import kseg
@@ -188,19 +190,19 @@ class Prover:
             kseg_version=kseg.__version__,
             metrics={
                 "data": dataset,
-                "split": self.split,
+                "split": self.checks.split,
                 "frames": report["frames"],
                 "pixel_agreement": report["pixel_agreement"],
                 **report["tflite"],
             },
             profile=report["profile"],
-            allowed_loss=self.allowed_loss,
+            allowed_loss=self.checks.allowed_loss,
             gpu={k: report["gpu"][k] for k in gpu_fields if k in report["gpu"]},
         )
 
 
 def _attends(model):
-    return any(isinstance(layer, DotProductAttention) for layer in model._flatten_layers())
+    return any(isinstance(layer, DotProductAttention) for layer in model.layers)
 
 
 def _notes(report):
