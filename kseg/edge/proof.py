@@ -91,7 +91,7 @@ class Prover:
         """Writes export_report.html beside the files."""
         pairs = zip(reports, files.values(), strict=True)
         runners = {report["file"]: parity.TFLiteModel(tflite) for report, tflite in pairs}
-        frames = samples.labelled(self.checked_on, self.split, self.frames)
+        frames = samples.labelled(self.config, self.checks.split, self.checks.frames)
         worst = report_pictures.shown(self.model, runners, frames, reports)
         folder = next(iter(files)).path.parent
         report_page.write(folder / "export_report.html", reports, worst, self.labels)
