@@ -80,7 +80,7 @@ class Contract:
 
 
 def embed(tflite, contract):
-    """Returns the .tflite (bytes) with the contract inside, in place of any older one, sealed."""
+    """Returns the .tflite (bytes) with the contract inside, in place of any older one, unsealed."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
@@ -92,8 +92,7 @@ def embed(tflite, contract):
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
     model.buffers[entry.buffer].data = list(contract.to_json().encode())
-    packed = pack(model, len(tflite))
-    return packed + SEAL + struct.pack("<I", zlib.crc32(packed))
+    return pack(model, len(tflite))
 
 
 def pack(model, size):
@@ -105,8 +104,13 @@ def pack(model, size):
     return bytes(builder.Output())
 
 
+def seal(tflite):
+    """Returns a .tflite (bytes) with "KCRC" and the CRC-32 of all of it behind; the last step."""
+    return tflite + SEAL + struct.pack("<I", zlib.crc32(tflite))
+
+
 def check_seal(tflite, where="model"):
-    """Raises InputError unless a .tflite (bytes) is whole, to the last bit, as `embed` left it."""
+    """Raises InputError unless a .tflite (bytes) is whole, to the last bit, as `seal` left it."""
     if tflite[-8:-4] != SEAL:
         raise InputError(f"{where}: cut off, or not sealed by kseg.export; {REEXPORT}")
     if struct.unpack("<I", tflite[-4:])[0] != zlib.crc32(tflite[:-8]):

@@ -98,7 +98,7 @@ def answer(folder):
     cases = []
     for name, fit in CASES:
         path = folder / f"{fit}.tflite"
-        path.write_bytes(contract.embed(tflite, dataclasses.replace(whole, fit=fit)))
+        path.write_bytes(contract.seal(contract.embed(tflite, dataclasses.replace(whole, fit=fit))))
         runner = run.Runner(path, 1)
         frame = cv2.imread(str(GOLDEN / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
         case = {

@@ -82,7 +82,8 @@ def with_contract(path, tflite=None, **changes):
     """Writes the golden model, or another, under a changed contract."""
     whole = contract.read(GOLDEN / "model.tflite")
     tflite = tflite or (GOLDEN / "model.tflite").read_bytes()
-    path.write_bytes(contract.embed(tflite, dataclasses.replace(whole, **changes)))
+    changed = contract.embed(tflite, dataclasses.replace(whole, **changes))
+    path.write_bytes(contract.seal(changed))
     return path
 
 
@@ -262,12 +263,11 @@ def test_json_is_read_strictly(plain, tmp_path):
         ("", "expected a value"),
         (" " * 2_000_000, "longer than a contract can be"),
     ):
-        path.write_bytes(contract.embed(good, Raw(changed)))
+        path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
         done = run(plain, "--doctor", path)
         assert done.returncode == 2 and f"its kseg contract is damaged ({words}" in done.stderr
-    path.write_bytes(
-        contract.embed(good, Raw(text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97"')))
-    )
+    changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97"')
+    path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
     assert "model     café 🚗, fp32" in run(plain, "--doctor", path).stdout
 
 

@@ -71,9 +71,10 @@ def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
     out = tmp_path / "road.tflite"
     assert command(export.main, [run_folder, "--tflite", "--out", out]) == 3
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["road.rejected.tflite", "road.rejected.tflite.report.json"]
+    file = "road.rejected.tflite"
+    assert names == ["export_report.html", file, f"{file}.report.json"]
     assert "REJECTED" in capsys.readouterr().out
-    assert not json.loads((tmp_path / names[1]).read_text())["passed"]
+    assert not json.loads((tmp_path / names[2]).read_text())["passed"]
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,12 @@ FLOORS = [
         "metrics",
         "schedules",
         "optimizers",
+        "page",
     },
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "tensorboard", "devices", "edge"},
     {"dry_run"},
-    {"train", "evaluate", "predict", "export", "lint", "import_weights"},
+    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
@@ -83,6 +84,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.export",
         "kseg.import_weights",
         "kseg.lint",
+        "kseg.benchmark",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg import manifest, records
+from kseg import manifest, page, records
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
 from tests.conftest import assert_one_line, command, write_shard
 from tfrecords_tools import inspect, inspect_pictures, measure
@@ -197,14 +197,12 @@ def test_day_and_night():
 
 
 def test_classes_can_be_told_apart_without_colour():
-    grays = [
-        cv2.cvtColor(inspect_pictures.swatch(CAMVID_11, i), cv2.COLOR_RGB2GRAY) for i in range(11)
-    ]
+    grays = [cv2.cvtColor(page.swatch(CAMVID_11, i), cv2.COLOR_RGB2GRAY) for i in range(11)]
     outlines = [gray != np.median(gray) for gray in grays]
     for i in range(11):
         for j in range(i):
             assert (outlines[i] != outlines[j]).mean() > 0.05, (i, j)
-    assert len({inspect_pictures.pattern_name(CAMVID_11, i) for i in range(11)}) == 11
+    assert len({page.pattern_name(CAMVID_11, i) for i in range(11)}) == 11
 
 
 def test_heat_picture_has_a_line_at_half():

@@ -5,42 +5,11 @@ from html import escape
 import numpy as np
 
 from kseg.labels import IGNORE_ID
-from tfrecords_tools.inspect_pictures import (
-    data_uri,
-    heat_picture,
-    heat_scale,
-    pattern_name,
-    patterned,
-    swatch,
-)
+from kseg.page import data_uri, document, legend, patterned
+from tfrecords_tools.inspect_pictures import heat_picture, heat_scale
 from tfrecords_tools.measure import dark_threshold
 
 _BINS = 16  # Bars of the brightness histogram, 16 levels each.
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2126; --soft: #59626b; --paper: #fff; --line: #d5dade;
-  --bar: #3b6ea5; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #a3adb6; --paper: #16191c;
-  --line: #3a4147; --bar: #7fb0e6; } }
-body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-h1 { line-height: 1.2; margin: .5rem 0; } h2 { margin: 2.5rem 0 .5rem; }
-p { max-width: 46rem; } .soft, small, figcaption { color: var(--soft); }
-.warning { border-left: .3rem solid; padding-left: .8rem; font-weight: bold; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { padding: .35rem .9rem .35rem 0; text-align: right; vertical-align: top;
-  border-bottom: 1px solid var(--line); white-space: nowrap; font-variant-numeric: tabular-nums; }
-th:first-child { text-align: left; } td { min-width: 7.5rem; } td small { display: block; }
-.bar { height: .5rem; background: var(--bar); margin: .2rem 0 0 auto; }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
-figure { margin: 0; } figure img { width: 100%; height: auto; display: block; }
-figcaption { font-size: .875rem; overflow-wrap: anywhere; }
-.swatch { vertical-align: middle; margin-right: .4rem; }
-ul.legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .4rem 1.4rem; }
-svg { width: 100%; max-width: 34rem; height: auto; display: block; }
-svg text { fill: var(--soft); font: 10px system-ui, sans-serif; }
-svg rect { fill: var(--bar); } svg line { stroke: var(--soft); }
-"""
 
 
 def page(title, whole, measured, frames, warnings):
@@ -48,9 +17,9 @@ def page(title, whole, measured, frames, warnings):
 
     frames: (split, number, image, mask) to show. warnings: lines to put on top.
     """
-    heading = escape(f"{title}: {whole.dataset}")
+    heading = f"{title}: {whole.dataset}"
     sections = [
-        f"<h1>{heading}</h1>",
+        f"<h1>{escape(heading)}</h1>",
         f"<p>{_summary(whole, measured)}</p>",
         *(f'<p class="warning">Warning: {escape(line)}</p>' for line in warnings),
         _shares(whole, measured),
@@ -58,13 +27,7 @@ def page(title, whole, measured, frames, warnings):
         _brightness(measured),
         _sheet(whole, measured, frames),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{heading}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(sections)
-        + "\n</body>\n</html>\n"
-    )
+    return document(heading, sections)
 
 
 def _summary(whole, measured):
@@ -217,15 +180,10 @@ def _histogram(name, luma, threshold):
 
 def _sheet(whole, measured, frames):
     """Frames with their labels, and what colours and patterns mean."""
-    legend = "".join(
-        f'<li><img class="swatch" src="{data_uri(swatch(whole.labels, i))}" alt="">'
-        f"{escape(name)} ({pattern_name(whole.labels, i)})</li>"
-        for i, name in enumerate(whole.labels.names)
-    )
     figures = "".join(_frame(whole, measured, *frame) for frame in frames)
     return (
         f"<h2>Frames</h2>\n<p>{len(frames)} frames drawn at random, dark to bright. Ignored pixels "
-        f'are darkened.</p>\n<ul class="legend">{legend}</ul>\n<div class="grid">{figures}</div>'
+        f'are darkened.</p>\n{legend(whole.labels)}\n<div class="grid">{figures}</div>'
     )
 
 

@@ -12,7 +12,18 @@ import json
 from typing import NamedTuple
 
 from kseg import checkpoints, contract, data, preprocess
-from kseg.edge import convert, gate, gpu, lint, parity, quantize, samples
+from kseg.edge import (
+    convert,
+    gate,
+    gpu,
+    lint,
+    metadata,
+    parity,
+    quantize,
+    report_page,
+    report_pictures,
+    samples,
+)
 from kseg.errors import InputError
 from kseg.models.encoders.mit import DotProductAttention
 from kseg.models.simplify import simplify
@@ -69,10 +80,21 @@ class Prover:
         """Measures, judges and writes {target: bytes}. Returns a list of reports."""
         frames = samples.labelled(self.config, self.checks.split, self.checks.frames)
         measured = parity.measure(self.model, files, frames, self.labels)
-        return [
+        reports = [
             self._prove(target, tflite, measured, config_hash, dataset)
             for target, tflite in files.items()
         ]
+        self._show(files, reports)
+        return reports
+
+    def _show(self, files, reports):
+        """Writes export_report.html beside the files."""
+        pairs = zip(reports, files.values(), strict=True)
+        runners = {report["file"]: parity.TFLiteModel(tflite) for report, tflite in pairs}
+        frames = samples.labelled(self.config, self.checks.split, self.checks.frames)
+        worst = report_pictures.shown(self.model, runners, frames, reports)
+        folder = next(iter(files)).path.parent
+        report_page.write(folder / "export_report.html", reports, worst, self.labels)
 
     def _quantize(self, profile, output):
         frames = samples.calibration(self.config, "train", self.checks.calibration)
@@ -127,7 +149,9 @@ class Prover:
         }
         report["notes"] = _notes(report)
         promise = self._contract(report, runner, config_hash, dataset)
-        _write(report, contract.embed(tflite, promise), target.path)
+        # Metadata behind the contract: its labels lie after the model, where repacking loses them.
+        tflite = metadata.embed(contract.embed(tflite, promise), promise)
+        _write(report, contract.seal(tflite), target.path)
         return report
 
     def _on_gpu(self, profile, tflite):
