@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from kseg import losses, models
+from kseg.edge import convert, parity
+from kseg.labels import BDD100K_DRIVABLE
+from kseg.metrics import SegmentationMetrics
+from kseg.models.simplify import simplify
 from tests.conftest import ROOT, randomize
-from tests.test_models import FAMILIES
+from tests.test_models import DEEPLAB, FAMILIES, SEGFORMER
 
 SIZE = (97, 161)
 THIN = {"encoder_alpha": 0.35, "decoder_channels": 8}
@@ -48,6 +52,34 @@ def test_called_bare_a_model_infers(name):
     bare, inferred = model(image).numpy(), model(image, training=False).numpy()
     assert np.array_equal(bare, inferred) and bare.std() > 0
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [SIZE, (180, 320), (288, 512), (360, 640)])
+@pytest.mark.parametrize(
+    "name", ["unet", "fcn_mobilenet_v2", "pspnet_mobilenet_v2", DEEPLAB, SEGFORMER]
+)
+def test_at_usual_and_odd_sizes_a_model_trains_evaluates_and_converts(name, size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    mask = rng.integers(0, 3, (1, *size))
+    model = models.build(name, size, 3, **THIN)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        losses.build("log_dice"),
+        metrics=[SegmentationMetrics(BDD100K_DRIVABLE)],
+        run_eagerly=True,
+    )
+    assert np.isfinite(model.train_on_batch(image.astype(np.float32), mask)[0])
+    scores = model.evaluate(image.astype(np.float32), mask, verbose=0, return_dict=True)
+    assert 0 < scores["mean_iou"] < 1
+    randomize(model, seed=1)
+    logits = model.predict_on_batch(image.astype(np.float32))[0]
+    tflite = convert.to_tflite(simplify(model), "fp32")
+    low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
+    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
+    agree = parity.TFLiteModel(tflite)(image[0]) == logits.argmax(-1)
+    assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
 
 
 UNDER_JAX = """
