@@ -29,6 +29,8 @@ class MemoryBucket(MemoryFileSystem):
 @pytest.fixture
 def bucket(monkeypatch):
     """The etils.epath of an empty bucket."""
+    # What EPATH_USE_TF=0 (set by to_path) does at the start of a process; etils asks only once.
+    monkeypatch.setattr("etils.epath.gpath._is_tf_installed", lambda: False)
     monkeypatch.setenv("EPATH_USE_TF", "0")
     fsspec.register_implementation("s3", MemoryBucket, clobber=True)
     MemoryBucket.store.clear()
