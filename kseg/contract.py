@@ -84,15 +84,22 @@ def embed(tflite, contract):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    put(model, METADATA_NAME, contract.to_json().encode())
+    return pack(model, len(tflite))
+
+
+def put(model, name, data):
+    """Puts bytes into a schema.ModelT's metadata under a name, in place of what is there."""
+    from ai_edge_litert import schema_py_generated as schema
+
     model.metadata = model.metadata or []
-    entry = next((m for m in model.metadata if m.name == METADATA_NAME.encode()), None)
+    entry = next((m for m in model.metadata if m.name == name.encode()), None)
     if entry is None:
         entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        entry.name, entry.buffer = name, len(model.buffers)
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
-    model.buffers[entry.buffer].data = list(contract.to_json().encode())
-    return pack(model, len(tflite))
+    model.buffers[entry.buffer].data = list(data)
 
 
 def pack(model, size):
