@@ -81,6 +81,8 @@ def test_bad_input_gets_one_line(tflite_path, frame_path, tmp_path):
         ((frame_path, frame_path), "not a .tflite file"),
         ((tflite_path, frame_path, "--out", tmp_path), "holds the input"),
         ((tflite_path, frame_path, "--out", frame_path), "--out"),
+        ((tflite_path, frame_path, "--threads", 0), "--threads 0: expected at least 1"),
+        ((tflite_path, frame_path, "--frames", 0), "--frames 0: expected at least 1"),
     ):
         out = () if "--out" in argv else ("--out", tmp_path / "out")
         done = run_runner(*argv, *out)
