@@ -68,15 +68,15 @@ class Contract:
         try:
             known = {spec.name for spec in dataclasses.fields(cls)}
             contract = cls(**{k: v for k, v in document.items() if k in known})
+            return dataclasses.replace(
+                contract,
+                input_size=tuple(contract.input_size),
+                value_range=tuple(contract.value_range),
+            )
         except TypeError as error:
             raise InputError(
                 f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
             ) from error
-        return dataclasses.replace(
-            contract,
-            input_size=tuple(contract.input_size),
-            value_range=tuple(contract.value_range),
-        )
 
 
 def embed(tflite, contract):
