@@ -80,8 +80,8 @@ class Config:
     )
     encoder_weights: str = _field(
         "none",
-        "none; imagenet (all but SegFormer) or ade20k, cityscapes (SegFormer), downloaded once; "
-        "or a .weights.h5 file",
+        "none; imagenet (all but unet and SegFormer) or ade20k, cityscapes (SegFormer), downloaded "
+        "once; or a .weights.h5 file",
     )
     freeze_encoder: bool = _field(False, "train the head only")
     auxiliary_weight: float = _field(

@@ -68,15 +68,15 @@ class Contract:
         try:
             known = {spec.name for spec in dataclasses.fields(cls)}
             contract = cls(**{k: v for k, v in document.items() if k in known})
+            return dataclasses.replace(
+                contract,
+                input_size=tuple(contract.input_size),
+                value_range=tuple(contract.value_range),
+            )
         except TypeError as error:
             raise InputError(
                 f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
             ) from error
-        return dataclasses.replace(
-            contract,
-            input_size=tuple(contract.input_size),
-            value_range=tuple(contract.value_range),
-        )
 
 
 def embed(tflite, contract):
@@ -84,15 +84,22 @@ def embed(tflite, contract):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    put(model, METADATA_NAME, contract.to_json().encode())
+    return pack(model, len(tflite))
+
+
+def put(model, name, data):
+    """Puts bytes into a schema.ModelT's metadata under a name, in place of what is there."""
+    from ai_edge_litert import schema_py_generated as schema
+
     model.metadata = model.metadata or []
-    entry = next((m for m in model.metadata if m.name == METADATA_NAME.encode()), None)
+    entry = next((m for m in model.metadata if m.name == name.encode()), None)
     if entry is None:
         entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+        entry.name, entry.buffer = name, len(model.buffers)
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
-    model.buffers[entry.buffer].data = list(contract.to_json().encode())
-    return pack(model, len(tflite))
+    model.buffers[entry.buffer].data = list(data)
 
 
 def pack(model, size):

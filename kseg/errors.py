@@ -1,7 +1,10 @@
 """Errors that are the user's to mend: one clear line and exit code 2. Bugs keep their traceback."""
 
 import difflib
+import errno
 import sys
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -25,9 +28,11 @@ def run(main):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None:
+        # A write that meets a full disk names no file.
+        if error.filename is None and error.errno not in _FULL:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -89,6 +88,7 @@ def write_encoder(folder, document, out):
     if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
         raise InputError(f"--out {out}: expected NAME.weights.h5 in a folder that exists")
 
+    from kseg import checkpoints
     from kseg.models import published
     from kseg.models.encoders import mit
 
@@ -96,7 +96,7 @@ def write_encoder(folder, document, out):
     values, _ = _read(folder, document)
     encoder = mit.build((64, 64), mit.VARIANTS[name])
     published.fill(encoder, values, str(folder))
-    _save(encoder, out)
+    checkpoints.save_weights(encoder, out)
     print(
         f"{out}: MiT-{name.upper()}; use it with --model segformer_{name} --encoder-weights {out}"
     )
@@ -126,7 +126,7 @@ def write_run(folder, document, out, size):
     published.fill(model, encoder | head, str(folder))
     whole = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
     checkpoints.start_run(out, config, whole)
-    _save(model, out / checkpoints.BEST)
+    checkpoints.save_weights(model, out / checkpoints.BEST)
     print(
         f"{out}: SegFormer-{name.upper()}, {len(labels.classes)} classes, input {size[0]}x{size[1]}"
     )
@@ -203,7 +203,7 @@ def _read_safetensors(path):
         import safetensors.numpy
     except ImportError as error:
         raise InputError(
-            f"{path}: needs safetensors, of the extra `pretrained`: pip install safetensors"
+            f"{path}: needs safetensors, of the extra `pretrained`: ./scripts/install pretrained"
         ) from error
     try:
         return safetensors.numpy.load_file(path)
@@ -224,12 +224,6 @@ def _read_pickle(path):
         return {name: tensor.float().numpy() for name, tensor in tensors.items()}
     except Exception as error:  # torch raises what pickle, zip and its own reader raise.
         raise InputError(f"{path}: not readable by torch ({str(error).splitlines()[0]})") from error
-
-
-def _save(model, path):
-    partial = path.with_name(f"partial-{path.name}")
-    model.save_weights(partial)
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

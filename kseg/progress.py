@@ -50,7 +50,7 @@ class SaveProgress(keras.callbacks.Callback):
         if self.step == self.steps:
             # A resumed epoch is over before Keras, which counts from 0, has done all its steps.
             self.model.stop_training = True
-        elif self.save_steps and self.step % self.save_steps == 0:
+        elif self.save_steps and self.step % self.save_steps == 0 and math.isfinite(logs["loss"]):
             self._checkpoint(self.epoch, self.step)
 
     def on_epoch_end(self, epoch, logs=None):

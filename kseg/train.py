@@ -139,10 +139,11 @@ def _callbacks(config, whole, out, state, steps, save_steps, pictures):
 
 
 def _finish(config, whole, out):
-    from kseg import progress, summary
+    from kseg import checkpoints, progress, summary
 
     rows = summary.numbers(progress.read_history(out))
-    summary.plot(rows, out / "curves.png")
+    with checkpoints.whole(out / "curves.png") as partial:
+        summary.plot(rows, partial)
     best = summary.best_row(rows)
     epoch = f"epoch {best['epoch'] + 1:.0f} of {config.epochs}"
     summary.print_best(rows, whole.labels, f"{out}, {epoch}")

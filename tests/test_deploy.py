@@ -1,10 +1,13 @@
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from kseg import contract
 from tests.conftest import ROOT, scene
 
 RUNNER = ROOT / "deploy" / "python" / "run.py"
@@ -73,7 +76,14 @@ def test_bad_input_gets_one_line(tflite_path, frame_path, tmp_path):
     (tmp_path / "other.tflite").write_bytes(
         tflite_path.read_bytes().replace(b"kseg_contract", b"some_contract")
     )
+    told = json.loads(contract.read(tflite_path).to_json())
+    del told["fit"]
+    without_fit = contract.embed(
+        tflite_path.read_bytes(), SimpleNamespace(to_json=lambda: json.dumps(told))
+    )
+    (tmp_path / "without_fit.tflite").write_bytes(contract.seal(without_fit))
     for argv, words in (
+        ((tmp_path / "without_fit.tflite", frame_path), "kseg contract is damaged (fit)"),
         ((tflite_path, tmp_path / "nothing.jpg"), "no such file"),
         ((tflite_path, tmp_path / "broken.mp4"), "cannot be opened as a video"),
         ((tmp_path / "other.tflite", frame_path), "no kseg contract inside; re-export"),
@@ -81,6 +91,8 @@ def test_bad_input_gets_one_line(tflite_path, frame_path, tmp_path):
         ((frame_path, frame_path), "not a .tflite file"),
         ((tflite_path, frame_path, "--out", tmp_path), "holds the input"),
         ((tflite_path, frame_path, "--out", frame_path), "--out"),
+        ((tflite_path, frame_path, "--threads", 0), "--threads 0: expected at least 1"),
+        ((tflite_path, frame_path, "--frames", 0), "--frames 0: expected at least 1"),
     ):
         out = () if "--out" in argv else ("--out", tmp_path / "out")
         done = run_runner(*argv, *out)

@@ -20,6 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 CONTRACT_NAME = b"kseg_contract"
 CONTRACT_VERSION = 1
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
+NEEDED = ("input_size", "input_dtype", "fit", "pad_value", "output_kind", "labels")
 INPUT_DTYPES = ("uint8", "float32")
 OUTPUT_KINDS = ("class_map", "logits")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -64,6 +65,10 @@ def main(argv=None):
 
 def run(args):
     """Segments every frame of the input. Returns the exit code."""
+    for name in ("threads", "frames"):
+        given = getattr(args, name)
+        if given is not None and given < 1:
+            raise InputError(f"--{name} {given}: expected at least 1")
     frames, video_rate = open_frames(args.input)
     runner = Runner(args.model, args.threads)
     if args.show:
@@ -153,6 +158,9 @@ def read_contract(tflite, path):
             f"{path}: kseg contract version {version} is newer than this runner reads "
             f"({CONTRACT_VERSION}); update the runner or {REEXPORT}"
         )
+    missing = [key for key in NEEDED if key not in contract]
+    if missing:
+        raise InputError(f"{path}: its kseg contract is damaged ({missing[0]}); {REEXPORT}")
     takes, answers = contract["input_dtype"], contract["output_kind"]
     if takes not in INPUT_DTYPES or answers not in OUTPUT_KINDS:
         raise InputError(

@@ -15,7 +15,9 @@ import zipfile
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-METADATA_NAME = b"TFLITE_METADATA"
+from kseg.contract import pack, put
+
+METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 
 # Numbers of metadata_schema.fbs and of image_segmenter_metadata_schema.fbs.
@@ -32,14 +34,12 @@ def embed(tflite, contract):
 
     The graph's input and output get their names from the signature ("image", "class_map", ...).
     Metadata already there is replaced; the same file comes out byte for byte each time. Must be
-    the last to write: what repacks the file loses the archive behind it.
+    the last to repack the file, which loses the archive behind it; only the seal comes after.
     """
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
     names = _name_ends(model)
-    _put(model, METADATA_NAME, _model_metadata(contract, *names))
-    builder = flatbuffers.Builder(len(tflite))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return _append(bytes(builder.Output()), LABELS_FILE, _labels(contract))
+    put(model, METADATA_NAME, _model_metadata(contract, *names))
+    return _append(pack(model, len(tflite)), LABELS_FILE, _labels(contract))
 
 
 def labels(tflite):
@@ -69,16 +69,6 @@ def _name_ends(model):
     for end in [*signature.inputs, *signature.outputs]:
         graph.tensors[end.tensorIndex].name = end.name
     return signature.inputs[0].name.decode(), signature.outputs[0].name.decode()
-
-
-def _put(model, name, data):
-    entry = next((m for m in model.metadata or [] if m.name == name), None)
-    if entry is None:
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = name, len(model.buffers)
-        model.metadata = [*(model.metadata or []), entry]
-        model.buffers.append(schema.BufferT())
-    model.buffers[entry.buffer].data = list(data)
 
 
 def _model_metadata(contract, input_name, output_name):

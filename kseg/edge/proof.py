@@ -243,9 +243,8 @@ def _write(report, tflite, path):
     written = path if report["passed"] else path.with_suffix(".rejected.tflite")
     written.parent.mkdir(exist_ok=True)
     report.update(file=written.name, path=str(written), bytes=len(tflite))
-    partial = written.with_name(written.name + ".partial")
-    partial.write_bytes(tflite)
-    partial.replace(written)
+    with checkpoints.whole(written) as partial:
+        partial.write_bytes(tflite)
     checkpoints.write(
         f"{written}.report.json", json.dumps(report, indent=1, allow_nan=False) + "\n"
     )

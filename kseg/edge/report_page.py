@@ -8,7 +8,7 @@ import json
 from html import escape
 from pathlib import Path
 
-from kseg import contract
+from kseg import checkpoints, contract
 from kseg.edge.report_pictures import figures
 from kseg.page import document, legend
 
@@ -22,9 +22,9 @@ pre { overflow-x: auto; font-size: .8125rem; } summary { cursor: pointer; }
 def write(path, reports, frames, labels):
     """Writes the page of a list of reports and of Shown frames. The files lie beside `path`."""
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page(reports, frames, labels, contracts(path.parent, reports)), "utf-8")
-    partial.replace(path)
+    html = page(reports, frames, labels, contracts(path.parent, reports))
+    with checkpoints.whole(path) as partial:
+        partial.write_text(html, "utf-8")
 
 
 def contracts(folder, reports):

@@ -31,7 +31,7 @@ Runs a kseg .tflite on an image, a folder, a video or a camera (0, /dev/...).
   --litert PATH      libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search)
   --doctor           check LiteRT, CPU, GPU and, with MODEL, that both answer alike
 
-Exit codes: 0 done, 2 bad input, 3 the doctor found something wrong.
+Exit codes: 0 done, 2 bad input or no such GPU, 3 the doctor found something wrong.
 )";
 
 struct Arguments {
