@@ -88,7 +88,8 @@ def main(argv=None):
         "--allow-loss",
         type=float,
         metavar="POINTS",
-        help="accept files that lose up to so many points of IoU; the contract records it",
+        help="accept files that lose up to so many points of IoU, however many pixels agree; the "
+        "contract records it",
     )
     return export(parser.parse_args(argv))
 

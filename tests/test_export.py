@@ -51,9 +51,12 @@ def test_input_and_output_are_bytes_of_the_stated_shape(tflite_path, config):
 
 
 def test_fp16_halves_the_file_and_still_agrees(run_folder, tflite_path):
+    stale = run_folder / "model-fp16.rejected.tflite"
+    stale.write_bytes(b"of an earlier export")
     assert command(export.main, [run_folder, "--tflite", "--precision", "fp16"]) == 0
     half = run_folder / "model-fp16.tflite"
     assert half.stat().st_size < 0.65 * tflite_path.stat().st_size
+    assert not stale.exists()
 
 
 def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
@@ -69,11 +72,13 @@ def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
 
     monkeypatch.setattr(proof, "simplify", wrong)
     out = tmp_path / "road.tflite"
+    out.write_bytes(b"of an earlier export")
     assert command(export.main, [run_folder, "--tflite", "--out", out]) == 3
     names = sorted(p.name for p in tmp_path.iterdir())
     file = "road.rejected.tflite"
-    assert names == ["export_report.html", file, f"{file}.report.json"]
-    assert "REJECTED" in capsys.readouterr().out
+    assert names == ["export_report.html", file, f"{file}.report.json", "road.tflite"]
+    told = capsys.readouterr().out
+    assert "REJECTED" in told and f"{out} is of an earlier export" in told
     assert not json.loads((tmp_path / names[2]).read_text())["passed"]
 
 

@@ -316,3 +316,12 @@ def test_a_diverging_run_says_so(config, tmp_path, capsys):
     config = dataclasses.replace(config, learning_rate=1e30, epochs=1)
     assert train.train(config, tmp_path / "run") == 1
     assert "lower --learning-rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("loss", "made"), [(0.5, [(0, 1)]), (float("nan"), [])])
+def test_a_step_whose_loss_is_no_number_is_no_checkpoint(tmp_path, monkeypatch, loss, made):
+    saver, seen = progress.SaveProgress(tmp_path, progress.START, steps=9, save_steps=1), []
+    monkeypatch.setattr(saver, "_checkpoint", lambda *where: seen.append(where))
+    saver.on_epoch_begin(0)
+    saver.on_train_batch_end(0, {"loss": loss})
+    assert seen == made

@@ -8,6 +8,7 @@ prints one line of JSON: what `measure` returns.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,6 +36,14 @@ def measure(spec, *, threads, rounds, seconds, image=None, operators=False):
         "image": image,
         "operators": operators,
     }
+    environment = dict(os.environ)
+    if spec.startswith("gpu:"):
+        from kseg.edge import gpu
+
+        driver, why = gpu.find_driver()
+        if driver is None:
+            raise InputError(f"{spec}: {why}")
+        environment |= driver.environment
     limit_s = _START_S + 10 * seconds
     try:
         done = subprocess.run(
@@ -42,6 +51,7 @@ def measure(spec, *, threads, rounds, seconds, image=None, operators=False):
             capture_output=True,
             text=True,
             timeout=limit_s,
+            env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

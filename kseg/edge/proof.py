@@ -9,6 +9,7 @@ A report (FILE.report.json) has
 """
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 from kseg import checkpoints, contract, data, preprocess
@@ -240,8 +241,14 @@ def _int8_notes(findings):
 
 def _write(report, tflite, path):
     """Writes the file, under another name when it was rejected, and its report."""
-    written = path if report["passed"] else path.with_suffix(".rejected.tflite")
+    rejected = path.with_suffix(".rejected.tflite")
+    written = path if report["passed"] else rejected
     written.parent.mkdir(exist_ok=True)
+    if report["passed"]:  # What an earlier export left there is of no use any more.
+        rejected.unlink(missing_ok=True)
+        Path(f"{rejected}.report.json").unlink(missing_ok=True)
+    elif path.is_file():
+        report["notes"].append(f"{path} is of an earlier export, not of this one")
     report.update(file=written.name, path=str(written), bytes=len(tflite))
     with checkpoints.whole(written) as partial:
         partial.write_bytes(tflite)
