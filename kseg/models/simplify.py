@@ -77,7 +77,9 @@ def _replace(model, replacements):
             return replacements[layer.name](*args)
         return layer(*args, **options)
 
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+    # Bare: a copy of a compiled model would be compiled too, with losses and metrics copied.
+    bare = keras.Model(model.inputs, model.outputs[0], name=model.name)
+    return keras.models.clone_model(bare, clone_function=lambda layer: layer, call_function=call)
 
 
 def _nothing(x):
