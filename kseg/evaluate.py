@@ -19,7 +19,11 @@ training split: what can be had without looking at the picture.
 """
 
 
-_HEADINGS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixels", "drivable_iou": "drivable"}
+_HEADINGS = {
+    "mean_iou": "mean IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "drivable_iou": "drivable or not, IoU",
+}
 
 
 def main(argv=None):
@@ -138,13 +142,12 @@ def _print_table(results, title):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title)
-    table.add_column("")
-    names = [n for n in results["model"] if n in _HEADINGS or n.startswith("iou/")]
-    for name in names:
-        table.add_column(_HEADINGS.get(name, name.removeprefix("iou/")), justify="right")
-    for row, values in results.items():
-        table.add_row(row, *(_percent(values[name]) for name in names))
+    table = Table("%", title=title)
+    for row in results:
+        table.add_column(row, justify="right")
+    for name in (n for n in results["model"] if n in _HEADINGS or n.startswith("iou/")):
+        heading = _HEADINGS.get(name, f"IoU {name.removeprefix('iou/')}")
+        table.add_row(heading, *(_percent(values[name]) for values in results.values()))
     Console().print(table)
 
 

@@ -17,7 +17,8 @@ EXAMPLES = """examples:
 
 Files take raw RGB (1, H, W, 3), uint8 or float32, and answer a class map (1, H, W) uint8 or logits
 (1, H, W, classes) float32; the contract (size, classes, colours, fit, measured accuracy) lies
-inside. FILE.report.json has the checks, export_report.html shows them with the worst frames.
+inside. FILE.report.json has the checks; export_report.json lists those of all files in the folder,
+export_report.html shows them with the worst frames.
 
 exit codes: 0 right, 2 bad input, 3 a file does not answer as the model does, or its target cannot
 run it: it is kept as FILE.rejected.tflite

@@ -58,6 +58,9 @@ class LabelSet:
             ) from error
         if ids != list(range(len(ids))) or not 2 <= len(ids) < IGNORE_ID:
             raise InputError(f"{where}: class ids must be 0, 1, 2, ... without gaps, got {ids}")
+        names = [c.name for c in classes]
+        if len(set(names)) < len(names):
+            raise InputError(f"{where}: two classes have one name, got {', '.join(names)}")
         return cls(name, classes)
 
 

@@ -76,10 +76,33 @@ def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
     assert command(export.main, [run_folder, "--tflite", "--out", out]) == 3
     names = sorted(p.name for p in tmp_path.iterdir())
     file = "road.rejected.tflite"
-    assert names == ["export_report.html", file, f"{file}.report.json", "road.tflite"]
+    pages = ["export_report.html", "export_report.json"]
+    assert names == [*pages, file, f"{file}.report.json", "road.tflite"]
     told = capsys.readouterr().out
     assert "REJECTED" in told and f"{out} is of an earlier export" in told
-    assert not json.loads((tmp_path / names[2]).read_text())["passed"]
+    assert not json.loads((tmp_path / names[3]).read_text())["passed"]
+
+
+def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp_path):
+    def report(file, mean_iou):
+        return {
+            "file": file,
+            "input_size": [64, 96],
+            "frames": 8,
+            "keras": {"mean_iou": mean_iou},
+        }
+
+    def listed(*reports):
+        (tmp_path / "export_report.json").write_text(json.dumps(reports))
+        found = proof._earlier(tmp_path / "export_report.json", [report("b.tflite", 0.5)])
+        return [each["file"] for each in found]
+
+    (tmp_path / "a.tflite").write_bytes(b"")
+    (tmp_path / "b.tflite").write_bytes(b"")
+    assert proof._earlier(tmp_path / "none.json", [report("b.tflite", 0.5)]) == []
+    assert listed(report("a.tflite", 0.5), report("b.tflite", 0.5)) == ["a.tflite"]
+    assert listed(report("a.tflite", 0.4)) == []  # Of a model that has been trained on since.
+    assert listed(report("gone.tflite", 0.5)) == []
 
 
 @pytest.mark.parametrize(

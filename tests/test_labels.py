@@ -41,8 +41,9 @@ def test_bdd100k_ids_are_those_of_its_current_release():
         [{"id": 0, "name": "a", "color": [0, 0]}, {"id": 1, "name": "b", "color": [0, 0, 0]}],
         [{"id": 0, "color": [0, 0, 0]}, {"id": 1, "name": "b", "color": [0, 0, 0]}],
         [{"id": 0, "name": "a", "color": [0, 0, 0]}],
+        [{"id": 0, "name": "a", "color": [0, 0, 0]}, {"id": 1, "name": "a", "color": [0, 0, 0]}],
     ],
 )
-def test_gaps_bad_colours_and_missing_names_are_refused(classes):
+def test_gaps_bad_colours_missing_and_double_names_are_refused(classes):
     with pytest.raises(InputError, match="here"):
         LabelSet.from_dict({"name": "x", "classes": classes}, where="here")

@@ -172,19 +172,23 @@ def _print_summary(built, out):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{out}: {built.dataset}")
-    for column in ("split", "frames", "shards", *built.labels.names, "ignored"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    table = Table("% of pixels", title=f"{out}: {built.dataset}")
     for name, split in built.splits.items():
-        total = sum(split.pixels) + split.ignored
-        shares = [f"{share:.1%}" for share in split.shares]
-        ignored = f"{split.ignored / max(1, total):.1%}"
-        table.add_row(name, str(split.examples), str(len(split.shards)), *shares, ignored)
+        table.add_column(f"{name}: {split.examples} frames", justify="right")
+    for i, name in enumerate(built.labels.names):
+        table.add_row(name, *(f"{100 * split.shares[i]:.2f}" for split in built.splits.values()))
+    table.add_section()
+    table.add_row("ignored, of all", *map(_ignored, built.splits.values()))
+    table.add_row("shards", *(str(len(split.shards)) for split in built.splits.values()))
     Console().print(table)
     quarantine = out / conversion.QUARANTINE
     if quarantine.is_file():
         count = len(quarantine.read_text().splitlines())
         print(f"{count} frames could not be used and were left out; why: {quarantine}")
+
+
+def _ignored(split):
+    return f"{100 * split.ignored / max(1, sum(split.pixels) + split.ignored):.2f}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The proof of an exported file: converted, linted, run on CPU and GPU, judged, written, reported.
 
-A report (FILE.report.json) has
+A report (FILE.report.json; export_report.json lists those of a folder) has
   file, profile, precision, input_size, output, bytes, passed, problems (why it was rejected)
   frames, keras, tflite (scores), pixel_agreement, agreement_limit, loss_limit, allowed_loss
   worst_frames [{"key", "agreement"}], latency_ms, operators {name: count}
@@ -89,12 +89,14 @@ class Prover:
         return reports
 
     def _show(self, files, reports):
-        """Writes export_report.html beside the files."""
+        """Writes export_report.json and .html beside the files."""
         pairs = zip(reports, files.values(), strict=True)
         runners = {report["file"]: parity.TFLiteModel(tflite) for report, tflite in pairs}
         frames = samples.labelled(self.config, self.checks.split, self.checks.frames)
         worst = report_pictures.shown(self.model, runners, frames, reports)
         folder = next(iter(files)).path.parent
+        reports = [*_earlier(folder / "export_report.json", reports), *reports]
+        _write_json(folder / "export_report.json", reports)
         report_page.write(folder / "export_report.html", reports, worst, self.labels)
 
     def _quantize(self, profile, output):
@@ -202,6 +204,26 @@ class Prover:
         )
 
 
+def _earlier(path, reports):
+    """The reports in `path` of files that still lie beside it and were measured as `reports` were.
+
+    They tell of the same model on the same frames when Keras scored the same.
+    """
+    try:
+        told = json.loads(path.read_text())
+    except FileNotFoundError:
+        return []
+    fresh = {report["file"] for report in reports}
+    alike = ("input_size", "frames", "keras")
+    return [
+        report
+        for report in told
+        if report["file"] not in fresh
+        and (path.parent / report["file"]).is_file()
+        and all(report[key] == reports[0][key] for key in alike)
+    ]
+
+
 def _attends(model):
     return any(isinstance(layer, DotProductAttention) for layer in model.layers)
 
@@ -252,6 +274,8 @@ def _write(report, tflite, path):
     report.update(file=written.name, path=str(written), bytes=len(tflite))
     with checkpoints.whole(written) as partial:
         partial.write_bytes(tflite)
-    checkpoints.write(
-        f"{written}.report.json", json.dumps(report, indent=1, allow_nan=False) + "\n"
-    )
+    _write_json(f"{written}.report.json", report)
+
+
+def _write_json(path, document):
+    checkpoints.write(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
