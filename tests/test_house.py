@@ -24,10 +24,13 @@ FLOORS = [
         "schedules",
         "optimizers",
         "page",
+        "flicker",
+        "video",
     },
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "tensorboard", "devices", "edge"},
-    {"dry_run"},
+    {"dry_run", "segment"},
+    {"panels"},
     {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
