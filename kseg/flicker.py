@@ -36,7 +36,8 @@ class Flicker:
     here mean the same; DIS flow (Kroeger et al., 2016, arXiv:1603.03590) in place of a network;
     and pixels that leave the frame, or whose flow there and back does not end where it began
     (Sundaram et al., 2010, equation 5), do not count. Errors of the flow along class borders
-    remain in the number: it compares runs on one video rather than videos.
+    remain in the number, and it counts other pixels than the plain one (known motion only, so less
+    sky): it compares runs on one video, rather than videos or the two numbers with each other.
     """
 
     def __init__(self):

@@ -46,8 +46,11 @@ def draw_legend(image, labels):
 def put_text(image, text, origin, scale):
     """Writes white text with a black edge, baseline at origin (x, y), in place."""
     thick = max(1, round(scale * 1.5))
-    for color, width in (((0, 0, 0), thick + 2), ((255, 255, 255), thick)):
-        cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA)
+    font, (x, y) = cv2.FONT_HERSHEY_SIMPLEX, origin
+    # Not one thicker text below: in OpenCV 5 thicker letters are also wider.
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        cv2.putText(image, text, (x + dx, y + dy), font, scale, (0, 0, 0), thick, cv2.LINE_AA)
+    cv2.putText(image, text, origin, font, scale, (255, 255, 255), thick, cv2.LINE_AA)
 
 
 def side_by_side(image, truth, predicted, labels):

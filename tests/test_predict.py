@@ -1,4 +1,6 @@
+import itertools
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -98,12 +100,10 @@ def test_a_batch_answers_as_its_frames_do_one_by_one(run_folder):
 def test_confidence_is_the_largest_softmax_share():
     import keras
 
-    from kseg.config import Config
-
     logits = np.log([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]).astype(np.float32)
     image = keras.Input((1, 2, 3))
     model = keras.Model(image, image * 0 + logits[None])
-    config = Config(size=(1, 2), fit="stretch")
+    config = SimpleNamespace(size=(1, 2), fit="stretch")
     segment = segmenter(model, config, BDD100K_DRIVABLE, "run", confidence=True)
     (answer,) = segment([np.zeros((1, 2, 3), np.uint8)])
     assert answer.class_map.tolist() == [[0, 2]]
@@ -171,7 +171,7 @@ def test_runs_are_compared_with_flicker_confidence_and_gif(run_folder, frames, t
         cv2.imread(str(out / "masks" / "run" / f"drive-{i:06d}.png"), cv2.IMREAD_UNCHANGED)
         for i in range(4)
     ]
-    shares = [np.mean(a != b) for a, b in zip(masks, masks[1:], strict=False)]
+    shares = [np.mean(a != b) for a, b in itertools.pairwise(masks)]
     assert run["flicker"] == pytest.approx(np.mean(shares), abs=1e-5) and np.mean(shares) > 0
     words = capsys.readouterr().out
     assert f"run: {run['flicker']:.2%} of pixels" in words and "4 frames" in words
