@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 
@@ -24,14 +25,16 @@ class Browser:
     """One tab. `problems` are errors of script and page, and requests to elsewhere."""
 
     def __init__(self, profile):
+        program = find()
         read_commands, self.commands = os.pipe()
         self.answers, write_answers = os.pipe()
         # Chromium reads commands on descriptor 3 and answers on 4.
         shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars"]
+        flags += ["--disable-dev-shm-usage"]
         self.process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", find(), *flags],
+            ["bash", "-c", shell, "bash", program, *flags],
             pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -115,6 +118,7 @@ class Browser:
 
     def _message(self):
         while b"\0" not in self.rest:
+            assert select.select([self.answers], [], [], 60)[0], "the browser does not answer"
             data = os.read(self.answers, 1 << 20)
             assert data, "the browser ended"
             self.rest += data

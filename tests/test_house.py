@@ -31,7 +31,7 @@ FLOORS = [
     {"compiled", "progress", "tensorboard", "devices", "edge"},
     {"dry_run", "segment"},
     {"panels"},
-    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"},
+    {"train", "evaluate", "predict", "attention", "export", "lint", "benchmark", "import_weights"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
@@ -84,6 +84,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.train",
         "kseg.evaluate",
         "kseg.predict",
+        "kseg.attention",
         "kseg.export",
         "kseg.import_weights",
         "kseg.lint",
