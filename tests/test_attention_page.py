@@ -244,7 +244,7 @@ def shown(browser):
 def test_the_page_fits_desk_and_phone(browser, written, size, scheme):
     opened(browser, written, size, prefers_color_scheme=scheme)
     assert browser.value("document.documentElement.scrollWidth") <= size[0]
-    assert browser.value("document.querySelectorAll('canvas[data-stage]').length") == 18
+    assert browser.value("document.querySelectorAll('canvas[data-stage]').length") == 1 + 3 + 6 + 9
 
 
 def test_a_click_shows_the_heads_of_the_nearest_point(browser, written, seen):

@@ -115,7 +115,7 @@ names; cells are keys, the outlined square is the query's own cell.</p>
 aria-label="Query point on {escape(name)}; arrow keys move it">
 <canvas id="image" width="{width}" height="{height}"></canvas></div>
 <div><p id="told" aria-live="polite"></p>
-<label><input type="checkbox" id="mean"> the mean over all queries of the image instead</label>
+<label><input type="checkbox" id="mean" /> the mean over all queries of the image instead</label>
 <noscript><p class="warning">This page needs JavaScript; the pictures beside it do not.</p>
 </noscript>
 </div></div>"""
@@ -128,7 +128,8 @@ def _stage_section(stage):
         f"<figcaption>{title}, peak <span>-</span></figcaption></figure>"
         for number, title in _numbered(len(stage.weights))
     )
-    return f'<h2>{escape(pictures.describe(stage))}</h2>\n<div class="heads">{shown}</div>'
+    heading, told = pictures.describe(stage).split(": ")
+    return f'<h2>{heading}</h2>\n<p class="soft">{told}</p><div class="heads">{shown}</div>'
 
 
 def _numbered(heads):

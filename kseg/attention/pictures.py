@@ -49,7 +49,7 @@ def heads(image, stages, point=None, name="image"):
 def panels(grids):
     """What is shown of a stage: [(name, grid)], its heads, and before several their mean."""
     named = [(f"head {number}", grid) for number, grid in enumerate(grids, 1)]
-    return [("mean of heads", grids.mean(0)), *named] if len(named) > 1 else named
+    return [("mean", grids.mean(0)), *named] if len(named) > 1 else named
 
 
 def describe(stage):
