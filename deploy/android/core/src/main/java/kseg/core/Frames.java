@@ -33,27 +33,22 @@ public final class Frames {
         }
         boolean lies = degrees % 180 == 90;
         out.resize(lies ? new Size(window.width, window.height) : window, 3);
-        // Where the upright picture's first pixel comes from, and how far its right and lower
-        // neighbours lie apart there.
-        int y = degrees == 90 || degrees == 180 ? window.height - 1 : 0;
-        int x = degrees == 180 || degrees == 270 ? window.width - 1 : 0;
-        int start = (top + y) * rowStride + (left + x) * pixelStride;
-        int right = degrees == 0 ? pixelStride : degrees == 90 ? -rowStride
-                : degrees == 180 ? -pixelStride : rowStride;
-        int down = degrees == 0 ? rowStride : degrees == 90 ? pixelStride
-                : degrees == 180 ? -rowStride : -pixelStride;
-        copy(rgba, start, right, down, out);
-    }
-
-    private static void copy(ByteBuffer rgba, int start, int right, int down, Image out) {
-        byte[] to = out.data();
-        int at = 0;
-        for (int y = 0; y < out.size().height; y++) {
-            int from = start + y * down;
-            for (int x = 0; x < out.size().width; x++, from += right, at += 3) {
-                to[at] = rgba.get(from);
-                to[at + 1] = rgba.get(from + 1);
-                to[at + 2] = rgba.get(from + 2);
+        byte[] row = new byte[(window.width - 1) * pixelStride + 3], to = out.data();
+        ByteBuffer view = rgba.duplicate();
+        int height = window.height, width = window.width;
+        for (int y = 0; y < height; y++) {
+            view.position((top + y) * rowStride + left * pixelStride);
+            view.get(row);
+            // Where the row's first pixel goes, and how far its neighbours lie apart there.
+            int first = degrees == 0 ? y * width
+                    : degrees == 90 ? height - 1 - y
+                    : degrees == 180 ? (height - y) * width - 1
+                    : (width - 1) * height + y;
+            int step = degrees == 0 ? 1 : degrees == 90 ? height : degrees == 180 ? -1 : -height;
+            for (int x = 0, at = 3 * first; x < row.length; x += pixelStride, at += 3 * step) {
+                to[at] = row[x];
+                to[at + 1] = row[x + 1];
+                to[at + 2] = row[x + 2];
             }
         }
     }
