@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import struct
 import subprocess
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -388,3 +390,86 @@ def test_no_damage_goes_unnoticed_or_ends_otherwise_than_in_one_line(core):
     command = java(core, "FuzzFile", MODEL, 2000)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "2000 rounds, 0 unnoticed\n" and done.returncode == 0, done.stderr
+
+
+APP = ANDROID / "app" / "src" / "main"
+NAME = "{http://schemas.android.com/apk/res/android}name"
+REQUIRED = "{http://schemas.android.com/apk/res/android}required"
+CONFIG_CHANGES = "{http://schemas.android.com/apk/res/android}configChanges"
+
+
+def write_signatures(folder):
+    """Cuts signatures.txt into .java files."""
+    for block in ("\n" + (ANDROID / "signatures.txt").read_text()).split("\n=== ")[1:]:
+        name, text = block.split("\n", 1)
+        package, simple = name.rsplit(".", 1)
+        path = folder / package.replace(".", "/") / f"{simple}.java"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"package {package};\n{text}")
+
+
+def write_resource_class(folder):
+    """R.java, as Android's build makes it: what layouts and values name."""
+    names = {"layout": [], "id": [], "string": []}
+    for path in sorted((APP / "res" / "layout").glob("*.xml")):
+        names["layout"].append(path.stem)
+        ids = (e.get(NAME.replace("name", "id")) for e in ElementTree.parse(path).iter())
+        names["id"] += [i.removeprefix("@+id/") for i in ids if i]
+    for element in ElementTree.parse(APP / "res" / "values" / "strings.xml").iter("string"):
+        names["string"].append(element.get("name"))
+    kinds = (
+        f"public static final class {kind} {{"
+        + "".join(f"public static final int {n} = {i};" for i, n in enumerate(of_kind))
+        + "}"
+        for kind, of_kind in names.items()
+    )
+    (folder / "kseg" / "app").mkdir(parents=True)
+    (folder / "kseg" / "app" / "R.java").write_text(
+        "package kseg.app; public final class R {" + "".join(kinds) + "}"
+    )
+
+
+def test_the_app_compiles_against_the_signatures(core, tmp_path):
+    write_signatures(tmp_path / "signatures")
+    write_resource_class(tmp_path / "resources")
+    stubs = [str(p) for p in (tmp_path / "signatures").rglob("*.java")]
+    command = ["javac", "-nowarn", "--release", "11", "-d", str(tmp_path / "stubs"), *stubs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sources = APP / "java", tmp_path / "resources"
+    compile_java(tmp_path / "app", *sources, classes=(core, tmp_path / "stubs"))
+
+
+def test_the_layouts_views_are_the_apps_and_of_the_type_it_expects(tmp_path):
+    layout = ElementTree.parse(APP / "res" / "layout" / "main.xml")
+    types = {}
+    for element in layout.iter():
+        identity = element.get(NAME.replace("name", "id"))
+        if identity:
+            types[identity.removeprefix("@+id/")] = element.tag.rsplit(".", 1)[-1]
+    code = (APP / "java" / "kseg" / "app" / "MainActivity.java").read_text()
+    asked = re.findall(r"(\w+) = findViewById\(R\.id\.(\w+)\);", code)
+    assert sorted(name for _, name in asked) == sorted(types)
+    for variable, name in asked:
+        declared = re.search(rf"(\w+) (?:\w+, )*{variable}(?:, \w+)*(?: =|;)", code)
+        assert declared.group(1) == types[name], name
+    strings = (APP / "res" / "values" / "strings.xml").read_text()
+    for path in [*APP.rglob("*.java"), *APP.rglob("*.xml")]:
+        for name in re.findall(r"(?:R\.string\.|@string/)(\w+)", path.read_text()):
+            assert f'<string name="{name}">' in strings
+
+
+def test_the_manifest_names_the_gpus_libraries(tmp_path):
+    manifest = ElementTree.parse(APP / "AndroidManifest.xml")
+    libraries = {e.get(NAME): e.get(REQUIRED) for e in manifest.iter("uses-native-library")}
+    assert libraries["libOpenCL.so"] == "false" and set(libraries.values()) == {"false"}
+    assert "android.permission.CAMERA" in {e.get(NAME) for e in manifest.iter("uses-permission")}
+    activity = manifest.find("application/activity")
+    assert (APP / "java" / "kseg" / "app" / f"{activity.get(NAME)[1:]}.java").is_file()
+    assert {"orientation", "screenSize"} <= set(activity.get(CONFIG_CHANGES).split("|"))
+
+
+def test_the_core_knows_nothing_of_android():
+    for path in (ANDROID / "core").rglob("*.java"):
+        for package in re.findall(r"^import (?:static )?([\w.]+);", path.read_text(), re.M):
+            assert package.startswith("java."), f"{path.name} imports {package}"
