@@ -37,7 +37,7 @@ public final class Frames {
         ByteBuffer view = rgba.duplicate();
         int height = window.height, width = window.width;
         for (int y = 0; y < height; y++) {
-            view.position((top + y) * rowStride + left * pixelStride);
+            TfliteFile.seek(view, (top + y) * rowStride + left * pixelStride);
             view.get(row);
             // Where the row's first pixel goes, and how far its neighbours lie apart there.
             int first = degrees == 0 ? y * width

@@ -3,6 +3,7 @@ package kseg.core;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -168,6 +169,11 @@ public final class TfliteFile {
         return out.append("'").toString();
     }
 
+    /** As Buffer's: ByteBuffer's own position(int) is younger than Android 9. */
+    static void seek(Buffer buffer, int position) {
+        buffer.position(position);
+    }
+
     private static byte[] ascii(String text) {
         return text.getBytes(StandardCharsets.US_ASCII);
     }
@@ -252,7 +258,7 @@ public final class TfliteFile {
         byte[] bytes(Range range, int most) {
             byte[] out = new byte[Math.min(range.length, most)];
             ByteBuffer view = bytes.duplicate();
-            view.position((int) range.start);
+            seek(view, (int) range.start);
             view.get(out);
             return out;
         }
@@ -261,7 +267,7 @@ public final class TfliteFile {
             CRC32 crc = new CRC32();
             byte[] part = new byte[1 << 16]; // Android 7 has no update(ByteBuffer).
             ByteBuffer view = bytes.duplicate();
-            view.position(0);
+            seek(view, 0);
             for (long left = size; left > 0; ) {
                 int count = (int) Math.min(part.length, left);
                 view.get(part, 0, count);
