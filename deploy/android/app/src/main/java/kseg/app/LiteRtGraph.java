@@ -10,23 +10,23 @@ import kseg.core.Graph;
 import kseg.core.InputException;
 import kseg.core.Model;
 
-/** A graph in LiteRT. LiteRT's own class has one input and one output buffer here, kept for good. */
+/** A graph in LiteRT, with one input and one output buffer that are kept for good. */
 final class LiteRtGraph implements Graph {
     private final CompiledModel compiled;
     private final List<TensorBuffer> inputs = new ArrayList<>(), outputs = new ArrayList<>();
 
     /**
-     * Compiles a model for one accelerator: all of it or an error, since LiteRT is not told that the
-     * CPU may help the GPU out. Errors name `where`.
+     * Compiles a model for the GPU or the CPU: all of it or an error, since LiteRT is not told that
+     * the CPU may help the GPU out. Errors name `name`.
      */
-    static LiteRtGraph compile(Model model, Accelerator accelerator, String where)
-            throws InputException {
+    static LiteRtGraph compile(Model model, boolean gpu, String name) throws InputException {
+        Accelerator accelerator = gpu ? Accelerator.GPU : Accelerator.CPU;
         try {
             CompiledModel.Options options = new CompiledModel.Options(accelerator);
             return new LiteRtGraph(CompiledModel.create(model.path.getPath(), options));
         } catch (LiteRtException | RuntimeException | LinkageError error) {
             throw new InputException(
-                    where + ": LiteRT does not run it on the " + accelerator + " ("
+                    name + ": LiteRT does not run it on the " + accelerator + " ("
                             + error.getMessage() + ")");
         }
     }

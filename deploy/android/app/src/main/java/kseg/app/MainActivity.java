@@ -17,22 +17,29 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import kseg.core.Contract;
 import kseg.core.InputException;
+import kseg.core.Session;
 import kseg.core.Size;
 
 /** One screen: the road, its classes over it, the model, the CPU or GPU, and what a frame takes. */
-public final class MainActivity extends ComponentActivity implements FrameWorker.Listener {
+public final class MainActivity extends ComponentActivity implements Session.Listener {
+    private static final long SHOW_EVERY_NS = 500_000_000;
+
+    // All that touches a model or a frame runs here, so that nothing of it is locked; frames that come
+    // while a model loads or a frame is at work are dropped by CameraX.
     private final ExecutorService thread = Executors.newSingleThreadExecutor();
+    private final Session session = new Session(LiteRtGraph::compile, this);
     private final ActivityResultLauncher<String[]> picker =
             registerForActivityResult(new ActivityResultContracts.OpenDocument(), this::onPicked);
     private final ActivityResultLauncher<String> permission =
             registerForActivityResult(
                     new ActivityResultContracts.RequestPermission(), this::onPermission);
     private Settings settings;
-    private FrameWorker worker;
     private RoadCamera camera;
     private OverlayView overlay;
     private Switch gpu;
     private TextView model, latency, message;
+    private long shown; // When the latency was; of the session's thread.
+    private String notice = ""; // Shown while nothing newer is to be said.
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -46,13 +53,16 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
         Button pick = findViewById(R.id.pick);
         PreviewView preview = findViewById(R.id.preview);
         settings = new Settings(this);
-        worker = new FrameWorker(settings, this);
-        camera = new RoadCamera(this, preview, thread, worker, this::onError);
+        FrameReader reader = new FrameReader(session, this::onError);
+        camera = new RoadCamera(this, preview, thread, reader, this::onError);
         // .tflite has no type of its own: any file may be picked, and is then looked at.
         pick.setOnClickListener(view -> picker.launch(new String[] {"*/*"}));
-        message.setText(settings.tryingGpu() ? R.string.gpu_ended_app : R.string.pick_a_model);
-        if (settings.tryingGpu()) settings.setGpu(false);
-        settings.setTryingGpu(false);
+        message.setText(R.string.pick_a_model);
+        if (settings.tryingGpu()) {
+            notice = getString(R.string.gpu_ended_app);
+            settings.setGpu(false);
+            settings.setTryingGpu(false);
+        }
         setSwitch(settings.gpu());
         if (!settings.modelName().isEmpty()) load();
         if (checkSelfPermission(Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED) {
@@ -65,7 +75,7 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
     @Override
     protected void onDestroy() {
         camera.stop();
-        thread.execute(worker::close);
+        thread.execute(session::close);
         thread.shutdown(); // What was handed over before still runs.
         super.onDestroy();
     }
@@ -90,7 +100,7 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
                 return;
             }
             settings.setModelName(name);
-            worker.load(settings.gpu());
+            session.load(settings.model(), name, settings.gpu());
         });
     }
 
@@ -102,7 +112,8 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
     private void load() {
         message.setText(R.string.loading);
         boolean wantGpu = settings.gpu();
-        thread.execute(() -> worker.load(wantGpu));
+        String name = settings.modelName();
+        thread.execute(() -> session.load(settings.model(), name, wantGpu));
     }
 
     /** Moves the switch without hearing of it. */
@@ -113,18 +124,19 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
     }
 
     @Override
-    public void onModel(Contract contract, boolean onGpu, String note) {
+    public void onModel(String name, Contract contract, boolean onGpu, String note) {
         String text = String.format(
-                Locale.ROOT, "%s: %s, %s, %d x %d, made for %s", settings.modelName(),
-                contract.model, contract.precision, contract.inputSize.height,
-                contract.inputSize.width, contract.profile);
+                Locale.ROOT, "%s: %s, %s, %d x %d, made for %s", name, contract.model,
+                contract.precision, contract.inputSize.height, contract.inputSize.width,
+                contract.profile);
         overlay.show(null, null);
         runOnUiThread(() -> {
             settings.setGpu(onGpu);
             setSwitch(onGpu);
             model.setText(text);
             latency.setText("");
-            message.setText(note);
+            message.setText(note.isEmpty() ? notice : note);
+            notice = "";
         });
     }
 
@@ -134,8 +146,13 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
     }
 
     @Override
-    public void onLatency(double milliseconds, String check) {
-        String text = String.format(Locale.ROOT, "%.1f ms  %s", milliseconds, check);
+    public void onLatency(double milliseconds, double agreement) {
+        if (System.nanoTime() - shown < SHOW_EVERY_NS) return;
+        shown = System.nanoTime();
+        String check = Double.isNaN(agreement)
+                ? ""
+                : String.format(Locale.ROOT, ", first frame as the CPU: %.2f %%", 100 * agreement);
+        String text = String.format(Locale.ROOT, "%.1f ms%s", milliseconds, check);
         runOnUiThread(() -> latency.setText(text));
     }
 
@@ -143,5 +160,10 @@ public final class MainActivity extends ComponentActivity implements FrameWorker
     public void onError(String line) {
         overlay.show(null, null);
         runOnUiThread(() -> message.setText(line));
+    }
+
+    @Override
+    public void onTryingGpu(boolean trying) {
+        settings.setTryingGpu(trying);
     }
 }

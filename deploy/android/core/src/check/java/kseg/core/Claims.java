@@ -10,6 +10,10 @@ final class Claims {
         aGpuThatAnswersAsTheCpuTakesOver(model);
         aGpuThatAnswersOtherwiseIsRejected(model);
         anAnswerOfAnotherLengthIsAnError(model);
+        aSessionRunsWhereItIsAsked(model);
+        aSessionEndsOnTheCpuWhateverTheGpuDoes(model);
+        aSessionKeepsWhatRanWhenAFileIsBad(model);
+        aSessionWhoseCpuFailsStops(model);
         System.out.println("claims hold");
     }
 
@@ -50,7 +54,7 @@ final class Claims {
         }
 
         @Override
-        public void run() {
+        public void run() throws InputException {
             runs++;
         }
 
@@ -130,5 +134,132 @@ final class Claims {
             said = error.getMessage();
         }
         expect(said.equals("the model answers 5 values instead of 9216"), said);
+    }
+
+    /** Makes the graphs that it was given, and writes down what the session says. */
+    private static final class Scene implements Session.Runtime, Session.Listener {
+        final Session session = new Session(this, this);
+        final StringBuilder said = new StringBuilder();
+        Graph cpu, gpu; // Null: cannot be compiled.
+
+        @Override
+        public Graph compile(Model model, boolean onGpu, String name) throws InputException {
+            if (onGpu) said.append("compiles, ");
+            Graph graph = onGpu ? gpu : cpu;
+            if (graph == null) throw new InputException(name + ": not on this one");
+            return graph;
+        }
+
+        @Override
+        public void onModel(String name, Contract contract, boolean onGpu, String note) {
+            said.append(name).append(onGpu ? " on GPU" : " on CPU");
+            said.append(note.isEmpty() ? ", " : " [" + note + "], ");
+        }
+
+        @Override
+        public void onFrame(int[] argb, Size size) {
+            expect(argb.length == size.height * size.width, "a colour for each pixel");
+            said.append("frame, ");
+        }
+
+        @Override
+        public void onLatency(double milliseconds, double agreement) {
+            expect(milliseconds >= 0, "a time");
+            said.append(Double.isNaN(agreement) ? "time, " : "time on GPU, ");
+        }
+
+        @Override
+        public void onError(String message) {
+            said.append("error [").append(message).append("], ");
+        }
+
+        @Override
+        public void onTryingGpu(boolean trying) {
+            said.append(trying ? "tries, " : "tried, ");
+        }
+
+        void frame(Model model) {
+            session.segment(Claims.frame(model), System.nanoTime());
+        }
+
+        void expectSaid(String expected) {
+            expect(said.toString().equals(expected), said + "instead of " + expected);
+            said.setLength(0);
+        }
+    }
+
+    private static void aSessionRunsWhereItIsAsked(Model model) {
+        Scene scene = new Scene();
+        scene.cpu = new Constant(model, 1, 0);
+        scene.frame(model);
+        scene.session.load(model.path, "road", false);
+        scene.frame(model);
+        scene.expectSaid("road on CPU, time, frame, ");
+        Constant first = (Constant) scene.cpu;
+        scene.cpu = new Constant(model, 1, 0);
+        scene.gpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", true);
+        expect(first.closed, "what ran before is closed");
+        scene.frame(model);
+        scene.frame(model);
+        scene.expectSaid(
+                "tries, compiles, road on GPU, tried, frame, time on GPU, frame, ");
+        scene.session.close();
+        expect(!scene.session.ready() && ((Constant) scene.gpu).closed, "closed");
+    }
+
+    private static void aSessionEndsOnTheCpuWhateverTheGpuDoes(Model model) {
+        Scene scene = new Scene();
+        scene.cpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", true);
+        scene.frame(model);
+        scene.expectSaid("tries, compiles, tried, "
+                + "road on CPU [road: not on this one; running on the CPU], time, frame, ");
+        scene.cpu = new Constant(model, 1, 0);
+        scene.gpu = new Constant(model, 1, 4608);
+        scene.session.load(model.path, "road", true);
+        scene.frame(model);
+        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [road: the GPU answers as"
+                + " the CPU on only 50.0 % of the first frame's pixels (limit 99.5 %); running on the"
+                + " CPU], frame, ");
+        scene.cpu = new Constant(model, 1, 0);
+        scene.gpu = new Constant(model, 1, 0) {
+            @Override
+            public void run() throws InputException {
+                throw new InputException("LiteRT inference failed");
+            }
+        };
+        scene.session.load(model.path, "road", true);
+        Constant reference = (Constant) scene.cpu;
+        scene.cpu = new Constant(model, 1, 0);
+        scene.frame(model);
+        scene.frame(model);
+        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [LiteRT inference failed;"
+                + " running on the CPU], time, frame, ");
+        expect(reference.closed && ((Constant) scene.gpu).closed, "both closed");
+    }
+
+    private static void aSessionKeepsWhatRanWhenAFileIsBad(Model model) {
+        Scene scene = new Scene();
+        scene.cpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", false);
+        scene.session.load(new File("no such"), "other", false);
+        scene.frame(model);
+        scene.expectSaid("road on CPU, error [other: cannot be read (No such file or directory)],"
+                + " time, frame, ");
+    }
+
+    private static void aSessionWhoseCpuFailsStops(Model model) {
+        Scene scene = new Scene();
+        scene.cpu = new Constant(model, 1, 0) {
+            @Override
+            public void run() throws InputException {
+                throw new InputException("LiteRT inference failed");
+            }
+        };
+        scene.session.load(model.path, "road", false);
+        scene.frame(model);
+        scene.expectSaid("road on CPU, error [LiteRT inference failed], ");
+        expect(!scene.session.ready() && ((Constant) scene.cpu).closed, "closed");
     }
 }
