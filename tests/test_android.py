@@ -1,4 +1,4 @@
-"""deploy/android: its core, compiled here and held to deploy/python/run.py; its app, type-checked."""
+"""deploy/android: its core, held to deploy/python/run.py, and its app, type-checked."""
 
 import dataclasses
 import json
@@ -143,7 +143,9 @@ def test_fitting_is_opencvs_to_the_bit(core, runner):
                 fitted, ids = fit_there_and_back(pipe, frame, class_map, fit, 7)
                 where = (frame_size, input_size, fit)
                 assert np.array_equal(fitted, runner.fit_frame(frame, input_size, fit, 7)), where
-                assert np.array_equal(ids, runner.unfit_class_map(class_map, frame_size, fit)), where
+                assert np.array_equal(ids, runner.unfit_class_map(class_map, frame_size, fit)), (
+                    where
+                )
 
 
 def segment(pipe, frame, run_graph, input_shape, input_dtype):

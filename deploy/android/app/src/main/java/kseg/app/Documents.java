@@ -30,7 +30,9 @@ final class Documents {
         return String.valueOf(document.getLastPathSegment());
     }
 
-    /** Replaces the file `to` by the document if that is a model; otherwise `to` stays as it was. */
+    /**
+     * Replaces the file `to` by the document if that is a model; otherwise `to` stays as it was.
+     */
     static void copyModel(ContentResolver resolver, Uri document, String name, File to)
             throws InputException {
         File partial = new File(to.getPath() + ".partial");
@@ -57,7 +59,7 @@ final class Documents {
             for (int count = in.read(part); count >= 0; count = in.read(part)) {
                 size += count;
                 if (size > MAX_BYTES) {
-                    throw new InputException(name + ": more than 1 GiB; no model of kseg is so large");
+                    throw new InputException(name + ": more than 1 GiB, too large for a model");
                 }
                 out.write(part, 0, count);
             }

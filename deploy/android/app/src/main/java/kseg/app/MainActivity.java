@@ -24,8 +24,8 @@ import kseg.core.Size;
 public final class MainActivity extends ComponentActivity implements Session.Listener {
     private static final long SHOW_EVERY_NS = 500_000_000;
 
-    // All that touches a model or a frame runs here, so that nothing of it is locked; frames that come
-    // while a model loads or a frame is at work are dropped by CameraX.
+    // All that touches a model or a frame runs here, so that nothing of it is locked; frames that
+    // come while a model loads or a frame is at work are dropped by CameraX.
     private final ExecutorService thread = Executors.newSingleThreadExecutor();
     private final Session session = new Session(LiteRtGraph::compile, this);
     private final ActivityResultLauncher<String[]> picker =

@@ -24,8 +24,8 @@ import java.util.concurrent.Executor;
 import java.util.function.Consumer;
 
 /**
- * The back camera: a preview, and the same part of each frame for analysis. CameraX starts and stops it
- * with the activity. For the main thread.
+ * The back camera: a preview, and the same part of each frame for analysis. CameraX starts and
+ * stops it with the activity. For the main thread.
  */
 final class RoadCamera implements DisplayManager.DisplayListener {
     // Frames of the size that driving data sets have; models are trained on them made smaller.
@@ -51,7 +51,8 @@ final class RoadCamera implements DisplayManager.DisplayListener {
 
     /** Needs the permission. */
     void start() {
-        ListenableFuture<ProcessCameraProvider> future = ProcessCameraProvider.getInstance(activity);
+        ListenableFuture<ProcessCameraProvider> future =
+                ProcessCameraProvider.getInstance(activity);
         future.addListener(() -> {
             try {
                 provider = future.get();

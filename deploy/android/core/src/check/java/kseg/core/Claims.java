@@ -2,7 +2,10 @@ package kseg.core;
 
 import java.io.File;
 
-/** What tests/test_android.py does not ask over a pipe: Claims MODEL. Ends with the first that fails. */
+/**
+ * What tests/test_android.py does not ask over a pipe: Claims MODEL. Ends with the first that
+ * fails.
+ */
 final class Claims {
     public static void main(String[] args) throws Exception {
         latencyIsTheMedianOfTheLatest();
@@ -219,9 +222,9 @@ final class Claims {
         scene.gpu = new Constant(model, 1, 4608);
         scene.session.load(model.path, "road", true);
         scene.frame(model);
-        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [road: the GPU answers as"
-                + " the CPU on only 50.0 % of the first frame's pixels (limit 99.5 %); running on the"
-                + " CPU], frame, ");
+        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [road: the GPU answers"
+                + " as the CPU on only 50.0 % of the first frame's pixels (limit 99.5 %);"
+                + " running on the CPU], frame, ");
         scene.cpu = new Constant(model, 1, 0);
         scene.gpu = new Constant(model, 1, 0) {
             @Override
@@ -234,8 +237,8 @@ final class Claims {
         scene.cpu = new Constant(model, 1, 0);
         scene.frame(model);
         scene.frame(model);
-        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [LiteRT inference failed;"
-                + " running on the CPU], time, frame, ");
+        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [LiteRT inference"
+                + " failed; running on the CPU], time, frame, ");
         expect(reference.closed && ((Constant) scene.gpu).closed, "both closed");
     }
 

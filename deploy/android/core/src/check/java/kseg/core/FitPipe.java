@@ -2,8 +2,8 @@ package kseg.core;
 
 /**
  * The fit over a pipe. Reads, again and again, 6 int32 (frame height and width, input height and
- * width, fit, pad value), the frame and a class map of the input's size; writes the fitted frame and
- * the class map brought back to the frame.
+ * width, fit, pad value), the frame and a class map of the input's size; writes the fitted frame
+ * and the class map brought back to the frame.
  */
 final class FitPipe {
     public static void main(String[] args) throws Exception {

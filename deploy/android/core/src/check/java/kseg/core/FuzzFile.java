@@ -10,13 +10,14 @@ import java.util.Arrays;
 import java.util.Random;
 
 /**
- * Damages a .tflite and its contract in fixed ways and reads them: FuzzFile FILE ROUNDS. Any exception
- * but InputException ends it; exits with 1 when damage is not noticed.
+ * Damages a .tflite and its contract in fixed ways and reads them: FuzzFile FILE ROUNDS. Any
+ * exception but InputException ends it; exits with 1 when damage is not noticed.
  */
 final class FuzzFile {
     // What JSON and FlatBuffers are most sensitive to.
     private static final int[] BYTES = {
-        0, 1, 4, 0x7F, 0x80, 0xFF, '"', '\\', '{', '}', '[', ']', ',', ':', '-', '.', 'e', '9', 'u', 0xED
+        0, 1, 4, 0x7F, 0x80, 0xFF, 0xED, '"', '\\', '{', '}', '[',
+        ']', ',', ':', '-', '.', 'e', '9', 'u'
     };
 
     private final Random random = new Random(1);

@@ -6,7 +6,9 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 
-/** Reads paths from standard input and says of each file, in one line, what the core makes of it. */
+/**
+ * Reads paths from standard input and says of each file, in one line, what the core makes of it.
+ */
 final class OpenFiles {
     public static void main(String[] args) throws Exception {
         PrintStream out = new PrintStream(System.out, true, "UTF-8");

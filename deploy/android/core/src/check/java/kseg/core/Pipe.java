@@ -7,7 +7,9 @@ import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** Little-endian numbers and raw pixels over standard input and output, for tests/test_android.py. */
+/**
+ * Little-endian numbers and raw pixels over standard input and output, for tests/test_android.py.
+ */
 final class Pipe {
     private final DataInputStream in = new DataInputStream(System.in);
     private final OutputStream out = new BufferedOutputStream(System.out, 1 << 16);

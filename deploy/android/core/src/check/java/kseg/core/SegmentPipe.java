@@ -7,9 +7,9 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * The whole core, with LiteRT at the other end of a pipe: SegmentPipe MODEL. Reads, again and again, 2
- * int32 (frame height and width) and the frame; writes the graph's input, reads its output, writes the
- * class map and its colours (int32 ARGB).
+ * The whole core, with LiteRT at the other end of a pipe: SegmentPipe MODEL. Reads, again and
+ * again, 2 int32 (frame height and width) and the frame; writes the graph's input, reads its
+ * output, writes the class map and its colours (int32 ARGB).
  */
 final class SegmentPipe {
     public static void main(String[] args) throws Exception {

@@ -3,9 +3,9 @@ package kseg.core;
 import java.nio.ByteBuffer;
 
 /**
- * {@link Frames#upright} over a pipe. Reads, again and again, 8 int32 (bytes in all, bytes from row to
- * row and from pixel to pixel, top, left, height and width of the window, degrees) and the bytes;
- * writes the upright picture.
+ * {@link Frames#upright} over a pipe. Reads, again and again, 8 int32 (bytes in all, bytes from row
+ * to row and from pixel to pixel, top, left, height and width of the window, degrees) and the
+ * bytes; writes the upright picture.
  */
 final class UprightPipe {
     public static void main(String[] args) throws Exception {

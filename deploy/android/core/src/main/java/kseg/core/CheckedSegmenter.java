@@ -2,8 +2,8 @@ package kseg.core;
 
 /**
  * A segmenter on an accelerator that has yet to prove itself: on the first frame it and the CPU are
- * both asked. Where they differ on too many pixels the CPU does the work from then on, else it goes.
- * GPU drivers answer wrongly without a word, and none of LiteRT's return codes tells.
+ * both asked. Where they differ on too many pixels the CPU does the work from then on, else it
+ * goes. GPU drivers answer wrongly without a word, and none of LiteRT's return codes tells.
  */
 public final class CheckedSegmenter implements AutoCloseable {
     /** Smallest share of equal pixels, as kseg.export asks of fp16, in which GPUs compute. */

@@ -72,8 +72,8 @@ public final class Contract {
         if (version == null) throw damaged(where, "contract_version");
         if (version > VERSION) {
             throw new InputException(
-                    where + ": kseg contract version " + version + " is newer than this runner reads ("
-                            + VERSION + "); update the runner or " + TfliteFile.REEXPORT);
+                    where + ": kseg contract version " + version
+                            + " is newer than this runner reads (" + VERSION + "); update the runner or " + TfliteFile.REEXPORT);
         }
         String kind = reader.text("output_kind");
         String input = reader.text("input_dtype"), output = reader.text("output_dtype");
@@ -90,7 +90,9 @@ public final class Contract {
         }
         DataType inputType = input.equals("uint8") ? DataType.UINT8 : DataType.FLOAT32;
         DataType outputType =
-                logits ? DataType.FLOAT32 : output.equals("uint8") ? DataType.UINT8 : DataType.INT32;
+                logits ? DataType.FLOAT32
+                        : output.equals("uint8") ? DataType.UINT8
+                        : DataType.INT32;
         Contract contract = new Contract(reader, inputType, outputType, logits);
         if (reader.wrong != null) throw damaged(where, reader.wrong);
         return contract;

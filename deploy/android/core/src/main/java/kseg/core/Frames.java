@@ -2,7 +2,9 @@ package kseg.core;
 
 import java.nio.ByteBuffer;
 
-/** Camera frames as Android hands them out: RGBA with gaps, turned, and with a window to look at. */
+/**
+ * Camera frames as Android hands them out: RGBA with gaps, turned, and with a window to look at.
+ */
 public final class Frames {
     private Frames() {}
 
@@ -27,9 +29,9 @@ public final class Frames {
                 && pixelStride >= 3 && rowStride > 0 && last < rgba.limit();
         if (!inside || degrees % 90 != 0 || degrees < 0 || degrees > 270) {
             throw new InputException(
-                    "a camera frame with window " + window + " at (" + top + ", " + left + "), strides "
-                            + rowStride + " and " + pixelStride + ", turned by " + degrees
-                            + ": not one that this app reads");
+                    "a camera frame with window " + window + " at (" + top + ", " + left
+                            + "), strides " + rowStride + " and " + pixelStride + ", turned by "
+                            + degrees + ": not one that this app reads");
         }
         boolean lies = degrees % 180 == 90;
         out.resize(lies ? new Size(window.width, window.height) : window, 3);
@@ -37,7 +39,7 @@ public final class Frames {
         ByteBuffer view = rgba.duplicate();
         int height = window.height, width = window.width;
         for (int y = 0; y < height; y++) {
-            TfliteFile.seek(view, (top + y) * rowStride + left * pixelStride);
+            FlatBuffer.seek(view, (top + y) * rowStride + left * pixelStride);
             view.get(row);
             // Where the row's first pixel goes, and how far its neighbours lie apart there.
             int first = degrees == 0 ? y * width

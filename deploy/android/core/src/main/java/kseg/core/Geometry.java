@@ -5,7 +5,9 @@ package kseg.core;
  * kseg/preprocess.py does it.
  */
 final class Geometry {
-    /** A frame scaled to `size` lies at (top, left) in the input; negative: that much is cut off. */
+    /**
+     * A frame scaled to `size` lies at (top, left) in the input; negative: that much is cut off.
+     */
     static final class Placement {
         final Size size;
         final int top, left;
@@ -84,7 +86,9 @@ final class Geometry {
         }
     }
 
-    /** The middle of a frame's pixel falls into one pixel of the scaled frame: integers throughout. */
+    /**
+     * The middle of a frame's pixel falls into one pixel of the scaled frame: integers throughout.
+     */
     private static int nearest(int position, int fromSide, int toSide) {
         return (int) ((2L * position + 1) * fromSide / (2L * toSide));
     }

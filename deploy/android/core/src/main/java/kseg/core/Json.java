@@ -17,7 +17,7 @@ final class Json {
     static final int MAX_DEPTH = 16;
     static final int MAX_ITEMS = 4096; // Of one array or object.
 
-    private static final double EXACT = 9007199254740992.0; // 2^53: larger is not exact in a double.
+    private static final double EXACT = 9007199254740992.0; // 2^53: beyond it doubles have gaps.
     private static final String ESCAPES = "\"\\/bfnrt";
     private static final String ESCAPED = "\"\\/\b\f\n\r\t";
 
@@ -29,8 +29,8 @@ final class Json {
     }
 
     /**
-     * Returns the document's value. Refuses what is over the limits, keys that come twice, text that
-     * is not UTF-8, NaN and Infinity, and anything after the value.
+     * Returns the document's value. Refuses what is over the limits, keys that come twice, text
+     * that is not UTF-8, NaN and Infinity, and anything after the value.
      */
     static Object parse(byte[] text) throws InputException {
         if (text.length > MAX_BYTES) throw new InputException("longer than a contract can be");

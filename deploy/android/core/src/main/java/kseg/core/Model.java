@@ -22,8 +22,8 @@ public final class Model {
         TensorType input = file.tensor(true), output = file.tensor(false);
         if (!fits(contract, input, output)) {
             throw new InputException(
-                    where + ": its contract and its graph differ (" + input + " to " + output + "); "
-                            + TfliteFile.REEXPORT);
+                    where + ": its contract and its graph differ (" + input + " to " + output
+                            + "); " + TfliteFile.REEXPORT);
         }
         return new Model(path, contract, output);
     }

@@ -4,8 +4,8 @@ import java.io.File;
 import java.util.Locale;
 
 /**
- * One model after the other, on the CPU or the GPU, over a stream of frames. Whatever goes wrong with
- * the GPU ends on the CPU, and is said. For one thread; the listener is called on it.
+ * One model after the other, on the CPU or the GPU, over a stream of frames. Whatever goes wrong
+ * with the GPU ends on the CPU, and is said. For one thread; the listener is called on it.
  */
 public final class Session {
     private static final int KEPT_TIMES = 100;
@@ -18,13 +18,17 @@ public final class Session {
 
     /** Who shows it. */
     public interface Listener {
-        /** A model is there; `onGpu` is where it runs, `note` why not where it was asked to, or "". */
+        /**
+         * A model is there; `onGpu` is where it runs, `note` why not where it was asked to, or "".
+         */
         void onModel(String name, Contract contract, boolean onGpu, String note);
 
         /** Colours of a frame (ARGB), to be read before the call returns. */
         void onFrame(int[] argb, Size size);
 
-        /** Each frame: median milliseconds to a class map; agreement with the CPU, NaN on the CPU. */
+        /**
+         * Each frame: median milliseconds to a class map; agreement with the CPU, NaN on the CPU.
+         */
         void onLatency(double milliseconds, double agreement);
 
         /** One line. Nothing runs, or what ran before runs on. */

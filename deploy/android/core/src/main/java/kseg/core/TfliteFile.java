@@ -3,18 +3,16 @@ package kseg.core;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
-import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.Locale;
-import java.util.zip.CRC32;
 
 /**
- * What kseg must read of a .tflite itself: that it is whole, the contract inside, and what its graph
- * takes and answers. Every offset is checked before it is followed, so any bytes may be handed over.
+ * What kseg must read of a .tflite itself: that it is whole, the contract inside, and what its
+ * graph takes and answers. Every offset is checked before it is followed, so any bytes may be
+ * handed over.
  */
 public final class TfliteFile {
     static final String REEXPORT = "re-export it with `python -m kseg.export --tflite`";
@@ -44,7 +42,8 @@ public final class TfliteFile {
                 FileChannel channel = stream.getChannel()) {
             long size = channel.size();
             if (size > Integer.MAX_VALUE) {
-                throw new InputException(where + ": cannot be read (not a file of less than 2 GiB)");
+                throw new InputException(
+                        where + ": cannot be read (not a file of less than 2 GiB)");
             }
             return new TfliteFile(channel.map(FileChannel.MapMode.READ_ONLY, 0, size), where);
         } catch (IOException error) {
@@ -104,8 +103,8 @@ public final class TfliteFile {
     }
 
     /**
-     * Fails unless the last 8 bytes are "KCRC" and the CRC-32 of all bytes before them. LiteRT checks
-     * a file's structure but not its numbers: it runs damaged weights without a word.
+     * Fails unless the last 8 bytes are "KCRC" and the CRC-32 of all bytes before them. LiteRT
+     * checks a file's structure but not its numbers: it runs damaged weights without a word.
      */
     void checkWhole() throws InputException {
         long size = file.size() - SEAL_BYTES;
@@ -134,7 +133,8 @@ public final class TfliteFile {
         if (index < 0 || tensors == null || index >= tensors.length) throw refused();
         long tensor = file.follow(tensors.start + 4 * index);
         long typeField = file.field(tensor, TENSOR_TYPE);
-        DataType type = DataType.ofSchema(typeField == FlatBuffer.ABSENT ? 0 : file.uint8(typeField));
+        int typeNumber = typeField == FlatBuffer.ABSENT ? 0 : file.uint8(typeField);
+        DataType type = DataType.ofSchema(typeNumber);
         FlatBuffer.Range sides = file.vector(file.field(tensor, TENSOR_SHAPE), 4);
         if (type == null || sides == null || sides.length > 4) throw refused();
         int[] shape = new int[sides.length];
@@ -169,112 +169,7 @@ public final class TfliteFile {
         return out.append("'").toString();
     }
 
-    /** As Buffer's: ByteBuffer's own position(int) is younger than Android 9. */
-    static void seek(Buffer buffer, int position) {
-        buffer.position(position);
-    }
-
     private static byte[] ascii(String text) {
         return text.getBytes(StandardCharsets.US_ASCII);
-    }
-
-    /**
-     * FlatBuffers by hand: https://flatbuffers.dev/internals. Positions count from the file's start
-     * and may lie outside: reading there answers -1, and everything understands a -1.
-     */
-    private static final class FlatBuffer {
-        static final long OUTSIDE = -1, ABSENT = -2;
-
-        /** Bytes, or items of a vector, that lie inside the file. */
-        static final class Range {
-            final long start;
-            final int length;
-
-            Range(long start, int length) {
-                this.start = start;
-                this.length = length;
-            }
-        }
-
-        private final ByteBuffer bytes;
-
-        FlatBuffer(ByteBuffer bytes) {
-            this.bytes = bytes;
-        }
-
-        long size() {
-            return bytes.limit();
-        }
-
-        private boolean inside(long position, int count) {
-            return position >= 0 && position <= size() - count;
-        }
-
-        long uint32(long position) {
-            return inside(position, 4) ? bytes.getInt((int) position) & 0xFFFFFFFFL : OUTSIDE;
-        }
-
-        int uint8(long position) {
-            return inside(position, 1) ? bytes.get((int) position) & 0xFF : -1;
-        }
-
-        private int uint16(long position) {
-            return inside(position, 2) ? bytes.getShort((int) position) & 0xFFFF : -1;
-        }
-
-        /** Where a table's field lies; ABSENT when the table has none, OUTSIDE when it is damaged. */
-        long field(long table, int number) {
-            if (!inside(table, 4)) return OUTSIDE;
-            long start = table - bytes.getInt((int) table);
-            int size = uint16(start);
-            if (size < 0) return OUTSIDE;
-            int entry = 4 + 2 * number;
-            int offset = entry + 2 <= size ? uint16(start + entry) : 0;
-            return offset < 0 ? OUTSIDE : offset == 0 ? ABSENT : table + offset;
-        }
-
-        /** Where the offset stored at `position` leads. */
-        long follow(long position) {
-            long offset = uint32(position);
-            return offset < 0 ? OUTSIDE : position + offset;
-        }
-
-        Range vector(long position, int itemBytes) {
-            long at = follow(position);
-            long length = uint32(at);
-            if (length < 0 || length > (size() - at - 4) / itemBytes) return null;
-            return new Range(at + 4, (int) length);
-        }
-
-        Range range(long start, int length) {
-            return inside(start, length) ? new Range(start, length) : null;
-        }
-
-        boolean equal(Range range, byte[] expected) {
-            return range.length == expected.length
-                    && Arrays.equals(bytes(range, expected.length), expected);
-        }
-
-        byte[] bytes(Range range, int most) {
-            byte[] out = new byte[Math.min(range.length, most)];
-            ByteBuffer view = bytes.duplicate();
-            seek(view, (int) range.start);
-            view.get(out);
-            return out;
-        }
-
-        long crc32(long size) {
-            CRC32 crc = new CRC32();
-            byte[] part = new byte[1 << 16]; // Android 7 has no update(ByteBuffer).
-            ByteBuffer view = bytes.duplicate();
-            seek(view, 0);
-            for (long left = size; left > 0; ) {
-                int count = (int) Math.min(part.length, left);
-                view.get(part, 0, count);
-                crc.update(part, 0, count);
-                left -= count;
-            }
-            return crc.getValue();
-        }
     }
 }
