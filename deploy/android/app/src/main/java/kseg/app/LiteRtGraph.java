@@ -23,6 +23,7 @@ final class LiteRtGraph implements Graph {
         Accelerator accelerator = gpu ? Accelerator.GPU : Accelerator.CPU;
         try {
             CompiledModel.Options options = new CompiledModel.Options(accelerator);
+            if (!gpu) options.setCpuOptions(new CompiledModel.CpuOptions(threads(), null, null));
             return new LiteRtGraph(CompiledModel.create(model.path.getPath(), options));
         } catch (LiteRtException | RuntimeException | LinkageError error) {
             throw new InputException(
@@ -40,6 +41,11 @@ final class LiteRtGraph implements Graph {
             close();
             throw error;
         }
+    }
+
+    /** Phones have up to four fast cores; the camera and the screen need the others. */
+    private static int threads() {
+        return Math.min(4, Runtime.getRuntime().availableProcessors());
     }
 
     private interface Call<T> {

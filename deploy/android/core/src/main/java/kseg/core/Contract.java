@@ -73,7 +73,8 @@ public final class Contract {
         if (version > VERSION) {
             throw new InputException(
                     where + ": kseg contract version " + version
-                            + " is newer than this runner reads (" + VERSION + "); update the runner or " + TfliteFile.REEXPORT);
+                            + " is newer than this runner reads (" + VERSION
+                            + "); update the runner or " + TfliteFile.REEXPORT);
         }
         String kind = reader.text("output_kind");
         String input = reader.text("input_dtype"), output = reader.text("output_dtype");
