@@ -75,17 +75,9 @@ final class Resize {
         Parts columns = new Parts(from.size().width, out.size().width);
         Parts rows = new Parts(from.size().height, out.size().height);
         float[] row = new float[out.rowBytes()], sum = new float[out.rowBytes()];
-        byte[] source = from.data(), target = out.data();
+        byte[] target = out.data();
         for (int r = 0; r < rows.count; r++) {
-            Arrays.fill(row, 0);
-            int line = rows.from[r] * from.rowBytes();
-            for (int i = 0; i < columns.count; i++) {
-                int to = 3 * columns.to[i], at = line + 3 * columns.from[i];
-                float weight = columns.weight[i];
-                row[to] += (source[at] & 0xFF) * weight;
-                row[to + 1] += (source[at + 1] & 0xFF) * weight;
-                row[to + 2] += (source[at + 2] & 0xFF) * weight;
-            }
+            shrink(from.data(), rows.from[r] * from.rowBytes(), columns, row);
             boolean opens = r == 0 || rows.to[r - 1] != rows.to[r];
             float weight = rows.weight[r];
             for (int i = 0; i < sum.length; i++) {
@@ -95,6 +87,24 @@ final class Resize {
                 int at = rows.to[r] * out.rowBytes();
                 for (int i = 0; i < sum.length; i++) target[at + i] = roundToByte(sum[i]);
             }
+        }
+    }
+
+    /** One row. Sums are kept in variables: kept in the array they cost more. */
+    private static void shrink(byte[] source, int line, Parts columns, float[] row) {
+        for (int i = 0; i < columns.count; ) {
+            int to = columns.to[i];
+            float red = 0, green = 0, blue = 0;
+            for (; i < columns.count && columns.to[i] == to; i++) {
+                int at = line + 3 * columns.from[i];
+                float weight = columns.weight[i];
+                red += (source[at] & 0xFF) * weight;
+                green += (source[at + 1] & 0xFF) * weight;
+                blue += (source[at + 2] & 0xFF) * weight;
+            }
+            row[3 * to] = red;
+            row[3 * to + 1] = green;
+            row[3 * to + 2] = blue;
         }
     }
 
