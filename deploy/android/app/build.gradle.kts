@@ -24,7 +24,7 @@ dependencies {
     val camerax = "1.5.2"
     implementation(project(":core"))
     implementation("com.google.ai.edge.litert:litert:2.1.6")
-    implementation("androidx.activity:activity:1.10.1")
+    implementation("androidx.activity:activity:1.12.1")
     implementation("androidx.camera:camera-core:$camerax")
     implementation("androidx.camera:camera-camera2:$camerax")
     implementation("androidx.camera:camera-lifecycle:$camerax")
