@@ -15,6 +15,7 @@ final class Claims {
         anAnswerOfAnotherLengthIsAnError(model);
         aSessionRunsWhereItIsAsked(model);
         aSessionEndsOnTheCpuWhateverTheGpuDoes(model);
+        aGpuThatIsGivenUpBeforeAFrameIsNotTriedAnyMore(model);
         aSessionKeepsWhatRanWhenAFileIsBad(model);
         aSessionWhoseCpuFailsStops(model);
         System.out.println("claims hold");
@@ -144,6 +145,7 @@ final class Claims {
         final Session session = new Session(this, this);
         final StringBuilder said = new StringBuilder();
         Graph cpu, gpu; // Null: cannot be compiled.
+        boolean isTrying;
 
         @Override
         public Graph compile(Model model, boolean onGpu, String name) throws InputException {
@@ -178,7 +180,8 @@ final class Claims {
 
         @Override
         public void onTryingGpu(boolean trying) {
-            said.append(trying ? "tries, " : "tried, ");
+            if (trying != isTrying) said.append(trying ? "tries, " : "tried, ");
+            isTrying = trying;
         }
 
         void frame(Model model) {
@@ -240,6 +243,21 @@ final class Claims {
         scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU [LiteRT inference"
                 + " failed; running on the CPU], time, frame, ");
         expect(reference.closed && ((Constant) scene.gpu).closed, "both closed");
+    }
+
+    private static void aGpuThatIsGivenUpBeforeAFrameIsNotTriedAnyMore(Model model) {
+        Scene scene = new Scene();
+        scene.cpu = new Constant(model, 1, 0);
+        scene.gpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", true);
+        scene.cpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", false);
+        scene.expectSaid("tries, compiles, road on GPU, tried, road on CPU, ");
+        scene.gpu = new Constant(model, 1, 0);
+        scene.cpu = new Constant(model, 1, 0);
+        scene.session.load(model.path, "road", true);
+        scene.session.close();
+        scene.expectSaid("tries, compiles, road on GPU, tried, ");
     }
 
     private static void aSessionKeepsWhatRanWhenAFileIsBad(Model model) {

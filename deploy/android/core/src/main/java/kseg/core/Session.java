@@ -35,8 +35,8 @@ public final class Session {
         void onError(String message);
 
         /**
-         * Told before the GPU is touched, and when its first frame is done or it was given up. Who
-         * finds at the start that it is still being tried knows that a driver took the app along.
+         * True before the GPU is touched, false when its first frame is done or it was given up;
+         * may be told again. Who finds it true at the start knows that a driver took the app along.
          */
         void onTryingGpu(boolean trying);
     }
@@ -69,6 +69,7 @@ public final class Session {
         } catch (InputException error) {
             listener.onError(error.getMessage());
         } catch (OutOfMemoryError error) {
+            listener.onTryingGpu(false);
             listener.onError(newName + ": too large for this device's memory");
         }
     }
@@ -82,7 +83,6 @@ public final class Session {
             try {
                 gpu = new Segmenter(newModel, runtime.compile(newModel, true, newName));
             } catch (InputException error) {
-                listener.onTryingGpu(false);
                 note = error.getMessage() + "; running on the CPU";
             }
         }
@@ -90,6 +90,7 @@ public final class Session {
         segmenter = gpu == null ? new CheckedSegmenter(cpu, null) : new CheckedSegmenter(gpu, cpu);
         onGpu = gpu != null;
         proven = !onGpu;
+        listener.onTryingGpu(onGpu);
         model = newModel;
         name = newName;
         palette = new Palette(model.contract);
@@ -134,7 +135,6 @@ public final class Session {
     /** A frame failed. The GPU gives way to the CPU; the CPU stops. */
     private void recover(String message) {
         if (onGpu) {
-            listener.onTryingGpu(false);
             try {
                 use(model, name, false, message + "; running on the CPU");
                 return;
@@ -151,6 +151,6 @@ public final class Session {
         if (segmenter == null) return;
         segmenter.close();
         segmenter = null;
-        if (!proven) listener.onTryingGpu(false);
+        listener.onTryingGpu(false);
     }
 }
