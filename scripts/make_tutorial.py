@@ -8,7 +8,8 @@ A chapter is Markdown with a few conventions:
 
 - Blocks ```python are run in order, in one namespace a chapter; blocks ```sh line by line, each
   `python -m MODULE ...` or `python FILE ...`; blocks ```sh not run are not.
-- A block ```text that follows at once is what the block prints. Numbers may differ by one in the
+- A block ```text that follows at once is what the block prints, a command's exit code included
+  unless it is 0, which it must be where there is none. Numbers may differ by one in the
   last digit written, whole numbers by nothing, and under ```text within N all of them by N.
 - A **bold** number is one that such a text of the chapter shows.
 - Pictures are written to runs/pictures/ by the chapter that shows them as pictures/NAME.
@@ -37,6 +38,7 @@ PICTURE_TOLERANCE = 6.0
 _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(pictures/([^)]+)\)")
 _BOLD = re.compile(r"\*\*([-\d.,]*\d)\*\*")
+_EXIT_CODE = re.compile("^exit code [1-9].*", re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\w.])(-?\d[\d,]*(?:\.\d+)?)(?!\w)")
 
 
@@ -74,7 +76,10 @@ def check(path):
         if block.info not in ("python", "sh"):
             continue
         printed = _printed(block, path, names)
-        if i + 1 < len(found) and _is_output(text, matches, i + 1):
+        if i + 1 == len(found) or not _is_output(text, matches, i + 1):
+            if failed := _EXIT_CODE.search(printed):
+                problems.append(f"{path.name}:{block.line}: {failed[0]}")
+        else:
             expected = found[i + 1]
             if difference := compare(expected.text, printed, _tolerance(expected.info)):
                 problems.append(f"{path.name}:{expected.line}: {difference}")
@@ -130,10 +135,10 @@ def write(path, text):
 def workplace(folder):
     """The folder as a clone's root would be for the blocks: current, with deploy/ in it."""
     before = Path.cwd()
-    for name in ("deploy", "scripts"):
-        if not (Path(folder) / name).exists():
-            (Path(folder) / name).symlink_to(ROOT / name)
+    os.environ.setdefault("MPLBACKEND", "Agg")  # No screen needed.
     os.chdir(folder)
+    if not Path("deploy").exists():
+        Path("deploy").symlink_to(ROOT / "deploy")
     MADE.mkdir(parents=True, exist_ok=True)
     try:
         yield
@@ -159,15 +164,16 @@ def _run_command(line):
     if not words:
         return
     before = sys.argv
-    module = words[1] == "-m"
-    sys.argv = words[2:] if module else words[1:]
     try:
-        run = runpy.run_module if module else runpy.run_path
-        run(words[2] if module else words[1], run_name="__main__", **({"alter_sys": True} if module else {}))
+        if words[1] == "-m":
+            sys.argv = words[2:]
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words[1:]
+            runpy.run_path(words[1], run_name="__main__")
     except SystemExit as end:
-        print_code = end.code or 0
-        if print_code:
-            print(f"exit code {print_code}")
+        if end.code:
+            print(f"exit code {end.code}")
     finally:
         sys.argv = before
 
@@ -209,7 +215,6 @@ def main(argv=None):
     parser.add_argument("--write", action="store_true", help="put outputs and pictures in place")
     parser.add_argument("--work", metavar="DIR", help="keep data and runs there")
     args = parser.parse_args(argv)
-    os.environ.setdefault("MPLBACKEND", "Agg")  # No screen needed.
     sys.path.insert(0, str(ROOT))
     work = Path(args.work or tempfile.mkdtemp()).resolve()
     work.mkdir(exist_ok=True)
