@@ -26,6 +26,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,11 +155,11 @@ def _printed(block, path, names):
             exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), names)
         else:
             for line in block.text.replace("\\\n", " ").splitlines():
-                _run_command(line)
+                run_command(line)
     return out.getvalue()
 
 
-def _run_command(line):
+def run_command(line):
     """Runs `python -m MODULE ...` or `python FILE ...` in this process, which has TensorFlow."""
     words = shlex.split(line, comments=True)
     if not words:
@@ -167,7 +168,10 @@ def _run_command(line):
     try:
         if words[1] == "-m":
             sys.argv = words[2:]
-            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+            with warnings.catch_warnings():
+                # That blocks before have imported the module; it is run anew.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                runpy.run_module(words[2], run_name="__main__", alter_sys=True)
         else:
             sys.argv = words[1:]
             runpy.run_path(words[1], run_name="__main__")
