@@ -76,7 +76,7 @@ def test_links_lead_somewhere_and_every_picture_is_shown():
     shown = set()
     for path in [tutorial.TUTORIAL / "README.md", *tutorial.chapters()]:
         prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-        for link in re.findall(r"\]\((?!https:)([^)#]+)", prose):
+        for link in re.findall(r"\]\((?!https:)([^) #]+)", prose):
             assert (path.parent / link).is_file(), f"{path.name}: {link}"
             shown.add((path.parent / link).resolve())
     kept = set((tutorial.TUTORIAL / "pictures").iterdir())
@@ -160,4 +160,6 @@ def test_a_picture_must_be_drawn_by_the_chapter_and_be_the_one_kept(tmp_path, mo
         assert tutorial.wrong_pictures(path) == []
         tutorial.check(chapter(tmp_path, drawing.format(120)))
         (problem,) = tutorial.wrong_pictures(path)
-        assert "grey.png is not what is drawn (20.0)" in problem
+        assert "grey.png is not what is drawn (20.0 levels)" in problem
+        titled = drawing.format(120).replace("grey.png)", 'grey.png "of one training")')
+        assert tutorial.wrong_pictures(chapter(tmp_path, titled)) == []
