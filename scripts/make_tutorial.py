@@ -28,6 +28,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _PICTURE = re.compile(r'!\[[^\]]*\]\(pictures/([^) ]+)( "of one training")?\)')
 _BOLD = re.compile(r"\*\*([-\d.,]*\d)\*\*")
 _EXIT_CODE = re.compile("^exit code [1-9].*", re.MULTILINE)
-_NUMBER = re.compile(r"(?<![\w.])(-?\d[\d,]*(?:\.\d+)?)(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]\d+)?)(?!\w|\.\d)")
 
 
 class Block(NamedTuple):
@@ -89,7 +90,7 @@ def check(path):
             pieces += [text[end:start], printed]
             end = stop
     written = "".join([*pieces, text[end:]])
-    return problems + wrong_bold_numbers(path.name, written), written
+    return problems + wrong_bold_numbers(path.name, text), written
 
 
 def compare(expected, got, tolerance=None):
@@ -190,14 +191,15 @@ def _is_output(text, matches, i):
 
 
 def _tolerance(info):
-    return float(info.split()[2]) if info.startswith("text within") else None
+    return Decimal(info.split()[2]) if info.startswith("text within") else None
 
 
 def _close(tolerance):
     def close(want, have):
-        decimals = len(want.partition(".")[2])
-        allowed = tolerance if tolerance is not None else 1.01 * 10**-decimals * bool(decimals)
-        return abs(float(want.replace(",", "")) - float(have.replace(",", ""))) <= allowed
+        want, have = (Decimal(number.replace(",", "")) for number in (want, have))
+        last_digit = want.as_tuple().exponent
+        allowed = tolerance or (Decimal(10) ** last_digit if last_digit < 0 else 0)
+        return abs(want - have) <= allowed
 
     return close
 

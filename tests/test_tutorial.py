@@ -102,6 +102,9 @@ def chapter(folder, text):
         ("one\n", "one\ntwo\n", False),
         ("one\ntwo\n", "one\n", False),
         ("resnet50\n", "resnet51\n", False),
+        ("rate 2.00e-08\n", "rate 2.01e-08\n", True),
+        ("rate 2.00e-08\n", "rate 2.00e-07\n", False),
+        ("by -3\n", "by 3\n", False),
     ],
 )
 def test_outputs_are_compared_number_by_number(said, printed, right):
@@ -116,7 +119,7 @@ def test_a_tolerance_holds_for_every_number_and_no_further(tmp_path):
 
 
 def test_a_wrong_number_is_told_with_its_line_and_put_right(tmp_path):
-    text = "Two:\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n\nIt is **2**.\n"
+    text = "Two:\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
     problems, written = tutorial.check(chapter(tmp_path, text))
     assert problems == ["1-chapter.md:8: says '3', printed was '2'"]
     assert written == text.replace("3", "2")
@@ -127,6 +130,11 @@ def test_a_bold_number_must_be_in_an_output(tmp_path):
     text = "```python\nprint(0.25)\n```\n\n```text\n0.25\n```\n\nIt is **0.26**, **very** much.\n"
     problems, _ = tutorial.check(chapter(tmp_path, text))
     assert problems == ["1-chapter.md: **0.26** is in no output of the chapter"]
+
+
+def test_a_bold_number_repeats_what_is_written_though_another_was_printed_within_bounds(tmp_path):
+    text = "```python\nprint(0.31)\n```\n\n```text within 0.1\n0.25\n```\n\nThat is **0.25**.\n"
+    assert tutorial.check(chapter(tmp_path, text))[0] == []
 
 
 def test_a_block_that_breaks_names_the_chapters_own_line(tmp_path):
