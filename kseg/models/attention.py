@@ -20,7 +20,7 @@ class StageAttention(NamedTuple):
     cells, row by row, of grids of (height, width): weights[b, h, q].reshape(key_grid) is what head
     h of block b takes into cell divmod(q, query_grid[1]). Queries cover the image. A key is a
     square of `reduction` queries a side (mit.Variant), and those left over at the lower and right
-    edge are in no key: in the first three stages that is what exceeds a multiple of 32 pixels.
+    edge are in no key; none is left over where height and width are multiples of 32.
     """
 
     weights: np.ndarray
