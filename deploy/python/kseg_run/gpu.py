@@ -31,7 +31,7 @@ class Gpu:
         """takes, gives: LiteRT's details of the model's input and output. child: the process."""
         self._path, self._takes, self._gives = path, takes["dtype"], gives
         self._bytes = int(np.prod(gives["shape"])) * np.dtype(gives["dtype"]).itemsize
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115: as long as the process.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             child,
             stdin=subprocess.PIPE,
