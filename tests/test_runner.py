@@ -9,7 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from kseg_run import camera, command, drawing
+from kseg_run import camera, command, drawing, outputs
 from kseg_run.measure import Measure, longest_run
 from kseg_run.smoothing import Smoothing
 
@@ -234,6 +234,7 @@ def test_headless_it_draws_nothing(monkeypatch, tmp_path):
 
 def test_the_window_tells_latencies_and_q_ends(monkeypatch, tmp_path, capsys):
     written, shown = [], []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(drawing, "write", lambda picture, text, *rest: written.append(text))
     monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if len(shown) == 3 else -1)
@@ -242,6 +243,13 @@ def test_the_window_tells_latencies_and_q_ends(monkeypatch, tmp_path, capsys):
     assert len(shown) == 3 and "3 frames" in capsys.readouterr().out
     status = [text for text in written if "ms (50 / 95 / 99 %)" in text]
     assert len(status) == 3 and status[0].startswith("CPU ") and "0 dropped" in status[0]
+
+
+def test_a_window_without_a_screen_is_one_line(monkeypatch, capsys):
+    for name in outputs.SCREENS:
+        monkeypatch.delenv(name, raising=False)
+    assert run_in_process(MODEL, GOLDEN / "half.png", "--show") == 2
+    assert "error: --show: no screen here" in capsys.readouterr().err
 
 
 def test_smoothing_is_off_unless_asked_for(monkeypatch, tmp_path):

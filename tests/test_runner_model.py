@@ -114,7 +114,7 @@ def test_a_gpu_that_was_asked_for_is_used_or_an_error(open_runner):
         with pytest.raises(InputError, match="use --device cpu or auto"):
             open_runner(mishap, "gpu")
     wrong, _ = open_runner("wrong", "gpu")
-    with pytest.raises(InputError, match="only .limit 99.5%.; use --device cpu"):
+    with pytest.raises(InputError, match=r"only \(limit 99\.5%\); use --device cpu"):
         wrong(FRAME)
     crashing, _ = open_runner("crash 1", "gpu")
     crashing(FRAME)

@@ -4,6 +4,7 @@ An output has put(answer), close(), `closed` (somebody wants to end) and str() f
 """
 
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -13,6 +14,8 @@ import cv2
 
 from kseg_run.drawing import draw, write_status
 from kseg_run.errors import InputError
+
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 class Files:
@@ -83,6 +86,8 @@ class Window:
     """
 
     def __init__(self, contract, *, stay, status):
+        if not any(os.environ.get(name) for name in SCREENS):  # Qt would abort the process.
+            raise InputError(f"--show: no screen here (none of {', '.join(SCREENS)} is set)")
         self.contract, self.status = contract, status
         self.closed, self.stay = False, stay
 
