@@ -16,15 +16,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "deploy" / "python"))
-from kseg_run.drawing import draw  # noqa: E402
-from kseg_run.fit import fit_frame, unfit_class_map  # noqa: E402
-from kseg_run.measure import Measure  # noqa: E402
-from kseg_run.model import Runner  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
+from kseg_run.drawing import draw
+from kseg_run.fit import fit_frame, unfit_class_map
+from kseg_run.measure import Measure
+from kseg_run.model import Runner
 
-from kseg import contract  # noqa: E402
-from kseg.edge import timing  # noqa: E402
+from kseg import contract
+from kseg.edge import timing
+
+ROOT = Path(__file__).parent.parent
 
 
 def main():

@@ -21,13 +21,13 @@ from pathlib import Path
 import cv2
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
-from kseg_run.camera import Camera  # noqa: E402
-from kseg_run.drawing import draw  # noqa: E402
-from kseg_run.measure import Measure  # noqa: E402
-from kseg_run.model import Runner  # noqa: E402
-from kseg_run.outputs import JsonLines  # noqa: E402
-from kseg_run.sources import Video  # noqa: E402
-from kseg_run.stages import Stages  # noqa: E402
+from kseg_run.camera import Camera
+from kseg_run.drawing import draw
+from kseg_run.measure import Measure
+from kseg_run.model import Runner
+from kseg_run.outputs import JsonLines
+from kseg_run.sources import Video
+from kseg_run.stages import Stages
 
 TORN = 500
 ROWS = 15  # Of the table.
