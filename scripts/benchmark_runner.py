@@ -3,8 +3,8 @@
     python scripts/benchmark_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280] [--threads 1]
 
 Frames are the video's first, or noise of --size. Parts alternate, so that the machine's noise hits
-all alike; minimum and median of --runs rounds. Decoding and encoding are not counted. A file without
-a contract (scripts/benchmark_segformer.py writes such) is given one.
+all alike; minimum and median of --runs rounds. Decoding and encoding are not counted. A file
+without a contract (scripts/benchmark_segformer.py writes such) is given one.
 """
 
 import argparse

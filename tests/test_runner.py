@@ -266,11 +266,11 @@ def test_smoothing_is_off_unless_asked_for(monkeypatch, tmp_path):
     assert run_in_process(*argv, "--smooth", 0.6) == 0 and made == [(0.6, [0, 1, 2])]
 
 
-@pytest.mark.parametrize(("weight", "frames"), [(0.4, 1), (0.6, 2), (0.8, 4)])
-def test_smoothing_waits_until_a_class_was_seen_for_long_enough(weight, frames):
-    smoothing, road, car = Smoothing(weight, [0, 7]), np.zeros((2, 3), np.uint8), np.zeros((2, 3))
-    car = car.astype(np.uint8)
-    car[0] = 7
+@pytest.mark.parametrize("class_ids", [[0, 7], [7, 0]])
+@pytest.mark.parametrize(("weight", "frames"), [(0.4, 1), (0.5, 1), (0.6, 2), (0.8, 4)])
+def test_smoothing_waits_until_a_class_was_seen_for_long_enough(weight, frames, class_ids):
+    smoothing, road = Smoothing(weight, class_ids), np.zeros((2, 3), np.uint8)
+    car = np.repeat(np.array([[7], [0]], np.uint8), 3, axis=1)
     for _ in range(40):
         assert np.array_equal(smoothing(road), road)
     for _ in range(frames - 1):

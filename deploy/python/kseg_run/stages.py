@@ -146,23 +146,20 @@ class Stages:
             frames.close()
 
     def _infer(self):
-        try:
-            while True:
-                item, ended = self._frames.get()
-                if ended:
-                    return
-                frame, captured = item
-                start = time.perf_counter()
-                try:
-                    class_map = self._answer(frame)
-                except FrameError as error:
-                    self._skip(f"{frame.name}: {error}")
-                    continue
-                latency_ms = 1000 * (time.perf_counter() - start)
-                if not self._answers.put(Answer(frame, class_map, latency_ms, captured)):
-                    return
-        finally:
-            self._frames.end(discard=True)  # Where this ends with an error, capture ends too.
+        while True:
+            item, ended = self._frames.get()
+            if ended:
+                return
+            frame, captured = item
+            start = time.perf_counter()
+            try:
+                class_map = self._answer(frame)
+            except FrameError as error:
+                self._skip(f"{frame.name}: {error}")
+                continue
+            latency_ms = 1000 * (time.perf_counter() - start)
+            if not self._answers.put(Answer(frame, class_map, latency_ms, captured)):
+                return
 
     def _skip(self, problem):
         with self._lock:
