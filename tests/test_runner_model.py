@@ -24,6 +24,8 @@ FAKE = """
 import os, signal, struct, sys, time
 import numpy as np
 mishap, asks, answers = sys.argv[1], sys.stdin.buffer, sys.stdout.buffer
+if mishap == "deaf":
+    signal.pause()
 (length,) = struct.unpack("=q", asks.read(8))
 tflite = asks.read(length)
 if mishap == "absent":
@@ -96,12 +98,14 @@ def test_a_gpu_that_answers_as_the_cpu_is_used_and_said_so(open_runner, expected
         ("wrong", "of the first frame's pixels only (limit 99.5%); running on the CPU"),
         ("crash 0", "the GPU's driver crashed (SIGSEGV); running on the CPU"),
         ("crash 2", "the GPU's driver crashed (SIGSEGV); running on the CPU"),
+        ("deaf", "no answer from the GPU within 0.2 s; running on the CPU"),
         ("hang", "no answer from the GPU within 0.2 s; running on the CPU"),
     ],
 )
 def test_auto_falls_back_to_the_cpu_and_says_why(open_runner, expected, monkeypatch, mishap, words):
-    if mishap == "hang":
-        monkeypatch.setattr(gpu, "ANSWER_S", 0.2)
+    limit = {"deaf": "COMPILE_S", "hang": "ANSWER_S"}.get(mishap)
+    if limit:
+        monkeypatch.setattr(gpu, limit, 0.2)
     runner, told = open_runner(mishap, "auto")
     for _ in range(4):
         assert np.array_equal(runner(FRAME), expected)

@@ -41,10 +41,12 @@ class Gpu:
             # Vulkan's loader complains, and some drivers stop, without this folder.
             env={"XDG_RUNTIME_DIR": tempfile.gettempdir(), **os.environ},
         )
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        os.set_blocking(self._process.stdin.fileno(), False)  # It may never be read.
+        self._readable, self._writable = selectors.DefaultSelector(), selectors.DefaultSelector()
+        self._readable.register(self._process.stdout, selectors.EVENT_READ)
+        self._writable.register(self._process.stdin, selectors.EVENT_WRITE)
         try:
-            self._write(struct.pack("=q", len(tflite)) + tflite)
+            self._write(struct.pack("=q", len(tflite)) + tflite, COMPILE_S)
             line = self._read(COMPILE_S, until=b"\n")
             if not json.loads(line)["fully_accelerated"]:
                 raise LostError(f"{path}: the GPU does not take the whole graph")
@@ -53,7 +55,7 @@ class Gpu:
             raise
 
     def __call__(self, image):
-        self._write(np.ascontiguousarray(image, self._takes).tobytes())
+        self._write(np.ascontiguousarray(image, self._takes).tobytes(), ANSWER_S)
         data = self._read(ANSWER_S, size=self._bytes)
         return np.frombuffer(data, self._gives["dtype"]).reshape(self._gives["shape"])[0]
 
@@ -62,28 +64,36 @@ class Gpu:
         if self._process.poll() is None:
             self._process.kill()  # Not asked to end: whatever a driver does then may hang.
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._log, self._selector):
+        for file in (self._readable, self._writable, self._log):
             file.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            pipe.close()
 
-    def _write(self, data):
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self._process.stdin.write(view) :]
-        except BrokenPipeError:
-            raise self._failure() from None
+    def _write(self, data, limit_s):
+        view, deadline = memoryview(data), time.monotonic() + limit_s
+        while view:
+            self._await(self._writable, deadline, limit_s)
+            try:
+                view = view[os.write(self._process.stdin.fileno(), view) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._failure() from None
 
     def _read(self, limit_s, *, size=None, until=None):
         """Reads `size` bytes, or up to a byte string. Raises LostError when they do not come."""
         data, deadline = bytearray(), time.monotonic() + limit_s
         while len(data) != size and not (until and data.endswith(until)):
-            if not self._selector.select(max(0, deadline - time.monotonic())):
-                raise LostError(f"{self._path}: no answer from the GPU within {limit_s:g} s")
+            self._await(self._readable, deadline, limit_s)
             chunk = os.read(self._process.stdout.fileno(), size - len(data) if size else 1)
             if not chunk:
                 raise self._failure()
             data += chunk
         return bytes(data)
+
+    def _await(self, pipe, deadline, limit_s):
+        if not pipe.select(max(0, deadline - time.monotonic())):
+            raise LostError(f"{self._path}: no answer from the GPU within {limit_s:g} s")
 
     def _failure(self):
         """How the process ended, in one line."""
