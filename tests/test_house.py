@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 FLOORS = [
     {"errors"},
     {"labels", "paths"},
-    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary"},
+    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary", "history"},
     {
         "presets",
         "records",
@@ -32,7 +32,7 @@ FLOORS = [
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
-    *("overlay", "boundary", "summary"),
+    *("overlay", "boundary", "summary", "history"),
 }
 
 
