@@ -9,7 +9,6 @@ names them, and the line in history.csv is written before the state that counts 
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -24,6 +23,7 @@ from kseg.averages import averaged
 from kseg.errors import InputError
 from kseg.history import is_over
 from kseg.history import read as read_history
+from kseg.paths import sha256
 
 START = {"epochs_done": 0, "step": 0, "best": -1.0, "seconds": 0.0, "weights": None}
 
@@ -96,7 +96,7 @@ class SaveProgress(keras.callbacks.Callback):
             "best": self.best,
             "seconds": self._seconds() if step else 0.0,
             "weights": name,
-            "sha256": _sha256(last / name),
+            "sha256": sha256(last / name),
             # Weights files leave out the random state of dropout and stochastic depth.
             "random": _values(_random_state(self.model)),
             "metrics": _values(self.model.metrics_variables) if step else [],
@@ -155,12 +155,7 @@ def _read_state(path):
 
 def _is_whole(last, state):
     path = last / state["weights"]
-    return path.is_file() and state.get("sha256") in (None, _sha256(path))
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and state.get("sha256") in (None, sha256(path))
 
 
 def _random_state(model):
