@@ -85,7 +85,7 @@ def compare(args):
             return error.code if error.code == 2 else 1
         told = measure(rows, work)
     table.show(told)
-    print(f"table in {out / 'comparison.md'}, .csv, .json; picture in {out / 'comparison.png'}")
+    print(f"table and picture in {out}: comparison.md, .csv, .json, .png")
     return 1 if any(row["status"] == "failed" for row in told) else 0
 
 

@@ -11,7 +11,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from kseg import __version__, history, manifest
+import kseg
+from kseg import history, manifest
 from kseg.comparison import children
 from kseg.paths import sha256
 
@@ -77,7 +78,7 @@ class Steps:
         """Times the files of rows in turns in one process. Returns what kseg.benchmark writes."""
         files = [row.results / TFLITE for row in rows]
         made_from = {
-            "kseg": __version__,
+            "kseg": kseg.__version__,
             "threads": self.threads,
             "files": {str(file): sha256(file) for file in files},
         }
@@ -89,7 +90,7 @@ class Steps:
         """What an evaluation or a file is made from."""
         request = json.dumps(manifest.read(row.config.data).request, sort_keys=True)
         return {
-            "kseg": __version__,
+            "kseg": kseg.__version__,
             "run": str(row.run.resolve()),
             "weights": sha256(row.run / "best.weights.h5"),
             "data": row.config.data,

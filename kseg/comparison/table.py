@@ -160,8 +160,8 @@ def _about_latency(timed):
     noise = max(row["latency_ms"] / row["latency_min_ms"] - 1 for row in timed)
     if noise > _MUCH_NOISE:
         lines.append(
-            f"the machine was busy (load average {first['latency_load_average']:g}): medians lie up "
-            f"to {noise:.0%} above minima; to time anew, remove benchmark.json"
+            f"the machine was busy (load average {first['latency_load_average']:g}), medians lie "
+            f"up to {noise:.0%} above minima; to time anew, remove benchmark.json"
         )
     return lines
 
