@@ -40,7 +40,7 @@ class Steps:
             if row.trains and not (row.run / "config.json").is_file()
         }
         if new:
-            print(f"looking at {len(new)} models and their data before the first is trained ...")
+            print(f"building what is to be trained once, before the first is: {', '.join(new)}")
             with _json_file(new) as path:
                 self._run("kseg.comparison.check", path, self.split)
 
