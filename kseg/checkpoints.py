@@ -56,9 +56,12 @@ def start_run(run, config, whole):
     if (run / "config.json").is_file():
         before, then = configs.read(run / "config.json"), _read_json(run / "data.json")
         if before != config or then != whole.request or read_labels(run) != whole.labels:
+            told = configs.difference(before, config) or (
+                "the data set was built anew from other files"
+            )
             raise InputError(
-                f"{run}: holds a run with another config or other data ("
-                f"{_difference(before, config)}); choose another --out or remove it first"
+                f"{run}: holds a run with another config or other data ({told}); choose another "
+                "--out or remove it first"
             )
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
@@ -152,11 +155,3 @@ def whole(path):
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _difference(before, now):
-    before, now = json.loads(before.to_json()), json.loads(now.to_json())
-    changed = [
-        f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]
-    ]
-    return "; ".join(changed) or "the data set was built anew from other files"

@@ -9,20 +9,23 @@ names them, and the line in history.csv is written before the state that counts 
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import keras
 
-from kseg import checkpoints
+from kseg import checkpoints, history
 from kseg.averages import averaged
 from kseg.errors import InputError
+from kseg.history import is_over
+from kseg.history import read as read_history
+from kseg.paths import sha256
 
-START = {"epochs_done": 0, "step": 0, "best": -1.0, "weights": None}
+START = {"epochs_done": 0, "step": 0, "best": -1.0, "seconds": 0.0, "weights": None}
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -30,7 +33,9 @@ class SaveProgress(keras.callbacks.Callback):
 
     A checkpoint is made after every epoch, and within an epoch after every save_steps steps (0:
     never). `state` is where the run starts: its first epoch begins at state["step"] with the
-    metrics as they were, so that its line in the history covers the whole epoch.
+    metrics and the seconds as they were, so that its line in the history covers the whole epoch.
+    An epoch's seconds are those since the end of the one before: steps, validation and all that
+    is written.
     """
 
     def __init__(self, run, state, steps, *, save_steps=0, patience=0):
@@ -38,6 +43,9 @@ class SaveProgress(keras.callbacks.Callback):
         self.run, self.start, self.steps = Path(run), state, steps
         self.save_steps, self.patience = save_steps, patience
         self.best = state["best"]
+
+    def on_train_begin(self, logs=None):
+        self.since = time.monotonic() - self.start["seconds"]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.step = epoch, 0
@@ -64,10 +72,16 @@ class SaveProgress(keras.callbacks.Callback):
                 checkpoints.save_weights(kept, self.run / checkpoints.BEST)
         rate = float(self.model.optimizer.learning_rate)
         rows = read_history(self.run)[:epoch]
-        rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(logs.items()))})
+        row = {"epoch": epoch, "learning_rate": rate, "seconds": round(self._seconds(), 3)}
+        rows.append(row | dict(sorted(logs.items())))
         _write_history(self.run, rows)
+        self.since = time.monotonic()
         self._checkpoint(epoch + 1, 0)
         self.model.stop_training = is_over(self.run, self.patience)
+
+    def _seconds(self):
+        """Of this epoch, so far."""
+        return time.monotonic() - self.since
 
     def _checkpoint(self, epochs_done, step):
         if keras.backend.backend() == "jax":
@@ -80,8 +94,9 @@ class SaveProgress(keras.callbacks.Callback):
             "epochs_done": epochs_done,
             "step": step,
             "best": self.best,
+            "seconds": self._seconds() if step else 0.0,
             "weights": name,
-            "sha256": _sha256(last / name),
+            "sha256": sha256(last / name),
             # Weights files leave out the random state of dropout and stochastic depth.
             "random": _values(_random_state(self.model)),
             "metrics": _values(self.model.metrics_variables) if step else [],
@@ -94,12 +109,6 @@ class SaveProgress(keras.callbacks.Callback):
         for old in last.glob("*.weights.h5"):
             if old.name not in kept:
                 old.unlink()
-
-
-def is_over(run, patience):
-    """Whether the best validation mean IoU in RUN's history is `patience` epochs old (0: never)."""
-    scores = [float(row["val_mean_iou"]) for row in read_history(run)]
-    return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
 
 
 def resume_state(run):
@@ -129,21 +138,12 @@ def restore(run, model, state):
         _assign(_random_state(model), state["random"])
 
 
-def read_history(run):
-    """RUN/history.csv as a list of {column: text}, one for each epoch."""
-    path = Path(run) / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _write_history(run, rows):
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[-1], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    checkpoints.write(Path(run) / "history.csv", text.getvalue())
+    checkpoints.write(Path(run) / history.FILE_NAME, text.getvalue())
 
 
 def _read_state(path):
@@ -155,12 +155,7 @@ def _read_state(path):
 
 def _is_whole(last, state):
     path = last / state["weights"]
-    return path.is_file() and state.get("sha256") in (None, _sha256(path))
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and state.get("sha256") in (None, sha256(path))
 
 
 def _random_state(model):

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 FLOORS = [
     {"errors"},
     {"labels", "paths"},
-    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary"},
+    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary", "history"},
     {
         "presets",
         "records",
@@ -27,12 +27,12 @@ FLOORS = [
     },
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "tensorboard", "devices", "edge"},
-    {"dry_run"},
-    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"},
+    {"dry_run", "comparison"},
+    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights", "compare"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
-    *("overlay", "boundary", "summary"),
+    *("overlay", "boundary", "summary", "history"),
 }
 
 
@@ -85,6 +85,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.import_weights",
         "kseg.lint",
         "kseg.benchmark",
+        "kseg.compare",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
