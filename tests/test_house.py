@@ -28,7 +28,10 @@ FLOORS = [
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "tensorboard", "devices", "edge"},
     {"dry_run", "comparison"},
-    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights", "compare"},
+    {
+        *("train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"),
+        *("compare", "report"),
+    },
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
@@ -86,6 +89,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.lint",
         "kseg.benchmark",
         "kseg.compare",
+        "kseg.report",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
