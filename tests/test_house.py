@@ -28,7 +28,7 @@ FLOORS = [
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "tensorboard", "devices", "edge"},
     {"dry_run"},
-    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"},
+    {"train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights", "doctor"},
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
@@ -85,6 +85,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.import_weights",
         "kseg.lint",
         "kseg.benchmark",
+        "kseg.doctor",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
