@@ -29,26 +29,35 @@ if not shutil.which("cmake") or not (shutil.which("c++") or shutil.which("g++"))
     pytest.skip("no cmake and C++ compiler (apt-get install cmake g++)", allow_module_level=True)
 
 
-def build(folder, *options):
-    """Builds deploy/cpp with warnings as errors. Returns the folder of the programs."""
-    configure = ["cmake", "-S", str(SOURCE), "-B", str(folder), "-DKSEG_WERROR=ON", *options]
-    for step in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
+PLAIN = ("-DKSEG_OPENCV=OFF", "-DKSEG_TESTS=ON")  # Without OpenCV, as in a car.
+BUILT = {}
+
+
+def build(tmp_path_factory, *options):
+    """Builds deploy/cpp with warnings as errors, once for each set of options.
+
+    Returns the folder of the programs.
+    """
+    if options not in BUILT:
+        folder = tmp_path_factory.mktemp("build")
+        configure = ["cmake", "-S", str(SOURCE), "-B", str(folder), "-DKSEG_WERROR=ON", *options]
+        for step in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+            done = subprocess.run(step, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        BUILT[options] = folder
+    return BUILT[options]
 
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory):
-    """Without OpenCV, as in a car."""
-    return build(tmp_path_factory.mktemp("plain"), "-DKSEG_OPENCV=OFF", "-DKSEG_TESTS=ON")
+    return build(tmp_path_factory, *PLAIN)
 
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory):
     """Ends with a report on any read or write out of bounds and any undefined behaviour."""
-    options = ("-DKSEG_OPENCV=OFF", "-DKSEG_TESTS=ON", "-DKSEG_SANITIZE=address,undefined")
-    return build(tmp_path_factory.mktemp("sanitized"), *options, "-DCMAKE_BUILD_TYPE=Debug")
+    options = ("-DKSEG_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug")
+    return build(tmp_path_factory, *PLAIN, *options)
 
 
 def run(folder, *argv, environment=None):

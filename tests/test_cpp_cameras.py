@@ -24,12 +24,12 @@ FRAMES = 60
 
 @pytest.fixture(scope="session")
 def with_opencv(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("opencv")
+    folder = tmp_path_factory.mktemp("configured")
     configure = ["cmake", "-S", str(SOURCE), "-B", str(folder)]
     done = subprocess.run(configure, capture_output=True, text=True, check=False)
     if 'configuration file provided by "OpenCV"' in done.stderr:
         pytest.skip("no OpenCV for C++ (apt-get install libopencv-dev)")
-    return build(folder)
+    return build(tmp_path_factory)
 
 
 @pytest.fixture

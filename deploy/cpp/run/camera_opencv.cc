@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "run/camera.h"
+#include "run/notify.h"
 #include "run/stop.h"
 
 namespace kseg {
@@ -110,6 +111,7 @@ class Camera : public FrameSource {
     std::fprintf(stderr, "%s: camera lost; trying again for %g s\n", source_.c_str(), reconnect_s_);
     for (Clock::duration wait = kFirstWait; stop_signal() == 0;
          wait = std::min<Clock::duration>(2 * wait, kLongestWait)) {
+      notify("WATCHDOG=1");
       video_.release();
       if (open() && grab()) {
         std::fprintf(stderr, "%s: camera back after %.1f s\n", source_.c_str(),

@@ -11,6 +11,7 @@
 #include "run/arguments.h"
 #include "run/doctor.h"
 #include "run/frames.h"
+#include "run/notify.h"
 #include "run/overlay.h"
 #include "run/stop.h"
 
@@ -75,6 +76,7 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg
   std::string name;
   int failed_in_a_row = 0;
   while ((limit == 0 || tally.frames < limit) && kseg::stop_signal() == 0) {
+    kseg::notify("WATCHDOG=1");
     const auto got = frames.next(frame, name);
     if (!got) {
       tally.lost = got.error().message;
@@ -171,11 +173,13 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
   if (!segmenter) return segmenter.error();
   auto sink = make_sink(arguments, **frames, *segmenter);
   if (!sink) return sink.error();
+  kseg::notify("READY=1");
   Tally tally;
   const auto done =
       arguments.repeat > 0
           ? repeat(*segmenter, arguments, tally)
           : segment(*segmenter, **frames, sink->get(), arguments.frames, tally);
+  kseg::notify("STOPPING=1");
   const std::string written = *sink ? (*sink)->text() : "nothing written";
   sink->reset();  // First of all: a video without its end cannot be read.
   if (!done) return done.error();
