@@ -465,6 +465,10 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     )
     assert fuzz.returncode == 0 and "0 unnoticed" in fuzz.stdout, fuzz.stdout + fuzz.stderr
     assert run(sanitized, "--doctor", GOLDEN / "model.tflite").returncode == 0
+    frame = tmp_path / "letterbox-frames" / "half.ppm"
+    leaks = run(sanitized, GOLDEN / "model.tflite", frame, "--repeat", 50)
+    assert leaks.returncode == 0, leaks.stderr  # LeakSanitizer ends with another code.
+    test_damaged_frames_are_skipped_and_counted(sanitized, tmp_path)
     test_errors_of_its_own(sanitized, tmp_path)
 
 
