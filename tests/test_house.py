@@ -30,7 +30,7 @@ FLOORS = [
     {"dry_run", "comparison"},
     {
         *("train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"),
-        *("compare", "report"),
+        *("compare", "report", "doctor"),
     },
 ]
 WITHOUT_TENSORFLOW = {
@@ -90,6 +90,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.benchmark",
         "kseg.compare",
         "kseg.report",
+        "kseg.doctor",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",
