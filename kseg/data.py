@@ -6,6 +6,7 @@ import tensorflow as tf
 from kseg import cache, manifest, preprocess, records
 from kseg.augment import augment
 from kseg.errors import InputError
+from kseg.labels import IGNORE_ID
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.weather import weather
 
@@ -95,9 +96,26 @@ def training_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_dataset(config, split):
-    """Returns tf.data of (image, mask) of labelled_frames, once through, in the order on disk."""
-    return labelled_frames(config, split).map(lambda f: (f["image"], f["mask"]))
+def evaluation_dataset(config, split, share=None):
+    """Returns tf.data of (image, mask) of labelled_frames, once through, in the order on disk.
+
+    share (k, n): the k-th of n equal parts of each batch; the last is filled up with black frames
+    without a labelled pixel, so that devices can share it.
+    """
+    batches = labelled_frames(config, split).map(lambda f: (f["image"], f["mask"]))
+    if not share:
+        return batches
+    part, held = share[0], config.batch_size // share[1]
+
+    def cut(image, mask):
+        missing = config.batch_size - tf.shape(mask)[0]
+        image = tf.pad(image, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        mask = tf.pad(mask, [[0, missing], [0, 0], [0, 0]], constant_values=IGNORE_ID)
+        image.set_shape((config.batch_size, *config.size, 3))
+        mask.set_shape((config.batch_size, *config.size))
+        return tuple(x[part * held : (part + 1) * held] for x in (image, mask))
+
+    return batches.map(cut)
 
 
 def labelled_frames(config, split, every=1):

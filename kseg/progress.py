@@ -30,14 +30,16 @@ class SaveProgress(keras.callbacks.Callback):
 
     A checkpoint is made after every epoch, and within an epoch after every save_steps steps (0:
     never). `state` is where the run starts: its first epoch begins at state["step"] with the
-    metrics as they were, so that its line in the history covers the whole epoch.
+    metrics as they were, so that its line in the history covers the whole epoch. writes: of several
+    hosts only one does; the others compute along.
     """
 
-    def __init__(self, run, state, steps, *, save_steps=0, patience=0):
+    def __init__(self, run, state, steps, *, save_steps=0, patience=0, writes=True):
         super().__init__()
         self.run, self.start, self.steps = Path(run), state, steps
-        self.save_steps, self.patience = save_steps, patience
+        self.save_steps, self.patience, self.writes = save_steps, patience, writes
         self.best = state["best"]
+        self.rows = read_history(run)[: state["epochs_done"]]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.step = epoch, 0
@@ -61,13 +63,14 @@ class SaveProgress(keras.callbacks.Callback):
             self.best = score
             with averaged(self.model):
                 kept = checkpoints.inference_model(self.model)
-                checkpoints.save_weights(kept, self.run / checkpoints.BEST)
+                if self.writes:
+                    checkpoints.save_weights(kept, self.run / checkpoints.BEST)
         rate = float(self.model.optimizer.learning_rate)
-        rows = read_history(self.run)[:epoch]
-        rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(logs.items()))})
-        _write_history(self.run, rows)
-        self._checkpoint(epoch + 1, 0)
-        self.model.stop_training = is_over(self.run, self.patience)
+        self.rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(logs.items()))})
+        if self.writes:
+            _write_history(self.run, self.rows)
+            self._checkpoint(epoch + 1, 0)
+        self.model.stop_training = is_over(self.rows, self.patience)
 
     def _checkpoint(self, epochs_done, step):
         if keras.backend.backend() == "jax":
@@ -96,9 +99,9 @@ class SaveProgress(keras.callbacks.Callback):
                 old.unlink()
 
 
-def is_over(run, patience):
-    """Whether the best validation mean IoU in RUN's history is `patience` epochs old (0: never)."""
-    scores = [float(row["val_mean_iou"]) for row in read_history(run)]
+def is_over(rows, patience):
+    """Whether the best validation mean IoU of a history is `patience` epochs old (0: never)."""
+    scores = [float(row["val_mean_iou"]) for row in rows]
     return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
 
 
@@ -121,11 +124,22 @@ def resume_state(run):
 
 
 def restore(run, model, state):
-    """Puts weights, optimizer, schedule and random state of `state` into a compiled model."""
+    """Puts weights, optimizer, schedule and random state of `state` into a compiled model.
+
+    Raises InputError when they are of another model.
+    """
     if state["weights"]:
         # The optimizer's slots must exist before their values can be loaded.
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(Path(run) / "last" / state["weights"])
+        path = Path(run) / "last" / state["weights"]
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: does not fit the model of this run ({reason}); resume with the kseg "
+                f"that wrote it, or remove {run} to begin anew"
+            ) from error
         _assign(_random_state(model), state["random"])
 
 
