@@ -26,6 +26,11 @@ def open_split(config, name, labels=None):
         raise InputError(
             f"{folder}: its classes are {whole.labels.names}, the run's {labels.names}"
         )
+    if labels and whole.labels.drivable_ids != labels.drivable_ids:
+        raise InputError(
+            f"{folder}: its drivable classes are {_drivable(whole.labels)}, the run's "
+            f"{_drivable(labels)}"
+        )
     if name not in whole.splits:
         raise InputError(f"{folder}: no split '{name}'; it has {', '.join(whole.splits)}")
     paths = []
@@ -165,6 +170,10 @@ def steps_per_epoch(config, whole, split="train"):
             f"{config.batch_size}; give a smaller --batch-size"
         )
     return examples // config.batch_size
+
+
+def _drivable(labels):
+    return [labels.names[i] for i in labels.drivable_ids]
 
 
 def _check_fit(config, whole):

@@ -82,8 +82,8 @@ def check_same_start(state, run):
 def scope(count, config, hosts=1):
     """Returns the context in which a model is built, compiled and restored for `count` devices.
 
-    Of several hosts, all devices take part. Raises InputError when there are fewer devices, when they cannot share a batch evenly, or for
-    what one device alone can do.
+    Of several hosts, all devices take part. Raises InputError when there are fewer devices, when
+    they cannot share a batch evenly, or for what one device alone can do.
     """
     if hosts > 1:
         return _over_hosts(count, config, hosts)

@@ -113,6 +113,17 @@ def test_missing_split_and_damaged_shard_get_one_line(config, dataset, tmp_path)
         data.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
 
 
+def test_classes_that_the_run_does_not_have_are_refused(config):
+    labels = data.open_split(config, "val")[0].labels
+    data.open_split(config, "val", labels)
+    first, *others = labels.classes
+    renamed = dataclasses.replace(first, name="street")
+    undrivable = dataclasses.replace(first, drivable=not first.drivable)
+    for other, message in ((renamed, "its classes are"), (undrivable, "its drivable classes are")):
+        with pytest.raises(InputError, match=message):
+            data.open_split(config, "val", dataclasses.replace(labels, classes=(other, *others)))
+
+
 def test_folder_without_manifest_is_no_data_set(config, tmp_path):
     with pytest.raises(InputError, match=r"no manifest.json here.*tfrecords_tools.build"):
         data.training_dataset(dataclasses.replace(config, data=str(tmp_path)))
