@@ -110,20 +110,24 @@ def train_on_two_hosts(config, folder):
         HOST.format(port=port, config=str(folder / "c.json"), out=str(folder / "run"), host=host)
         for host in range(2)
     ]
+    # Into files: a full pipe that nobody reads would stop a host, and with it the other.
+    logs = [(folder / f"host{host}.log").open("w+") for host in range(2)]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=os.environ | {"KERAS_BACKEND": "jax"},
-            stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
-        for code in codes
+        for code, log in zip(codes, logs, strict=True)
     ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "".join(
-        e[-3000:] for e in errors
-    )
+    try:
+        done = [process.wait(timeout=900) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+        for log in logs:
+            log.close()
+    texts = [(folder / f"host{host}.log").read_text()[-3000:] for host in range(2)]
+    assert done == [0, 0], "\n".join(texts)
     return history(folder / "run")
 
 
