@@ -34,7 +34,8 @@ def main():
     print(
         f"{len(os.sched_getaffinity(0))} cores, {config.data} at {config.size[0]}x"
         f"{config.size[1]}: decoding alone {max(alone):.0f} images/s, training pipeline "
-        f"{max(pipeline):.0f} images/s, that is {100 * share:.0f} %; with kept frames {max(kept):.0f} images/s"
+        f"{max(pipeline):.0f} images/s, that is {100 * share:.0f} %; with kept "
+        f"frames {max(kept):.0f} images/s"
     )
 
 
