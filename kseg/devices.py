@@ -39,8 +39,6 @@ def join(hosts, host, *, wait_s=WAIT_S):
         _wait_for(name, int(port), wait_s)
     import jax
 
-    # Several computations at once may meet their partners in another order on each host, and wait.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         # Not keras.distribution.initialize, which does the same without a time-out.
         jax.distributed.initialize(hosts[0], len(hosts), host, initialization_timeout=wait_s)
