@@ -12,6 +12,7 @@ RUN/tensorboard/         the same for TensorBoard, and pictures
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -82,6 +83,14 @@ def read_run(run):
     return configs.read(path), read_labels(run)
 
 
+def config_hash(run):
+    """First 12 hex digits of the SHA-256 of RUN/config.json: that of Config.hash when it was made.
+
+    Of the file, so that a run keeps its hash when Config gets new fields.
+    """
+    return hashlib.sha256((Path(run) / "config.json").read_bytes()).hexdigest()[:12]
+
+
 def read_labels(run):
     path = Path(run) / "labels.json"
     return LabelSet.from_dict(_read_json(path), where=str(path))
@@ -124,8 +133,9 @@ def save_weights(model, path):
     optimizer = getattr(model, "optimizer", None)
     held = [*model.weights, *(optimizer.variables if optimizer else ())]
     with whole(path) as partial:
-        # HDF5 may crash the process when the disk fills while it writes, so the room is claimed
-        # before: four bytes a number, and what HDF5 adds for each variable.
+        # HDF5 may crash the process when the disk fills while it writes, so about the room that it
+        # takes is asked for before: four bytes a number, and 4 KB a variable for what it adds. It
+        # is given back when HDF5 opens the file, so a disk that others fill meanwhile still fails.
         _claim(partial, sum(4 * math.prod(v.shape) + 4096 for v in held))
         model.save_weights(partial)
 

@@ -18,15 +18,16 @@ def read(run):
         return list(csv.DictReader(file))
 
 
-def is_over(run, patience):
-    """Whether the best validation mean IoU in RUN's history is `patience` epochs old (0: never)."""
-    scores = [float(row["val_mean_iou"]) for row in read(run)]
+def is_over(rows, patience):
+    """Whether the best validation mean IoU of a history is `patience` epochs old (0: never)."""
+    scores = [float(row["val_mean_iou"]) for row in rows]
     return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
 
 
 def is_complete(run, config):
     """Whether RUN has every epoch of its Config, or ended by its patience."""
-    return len(read(run)) >= config.epochs or is_over(run, config.patience)
+    rows = read(run)
+    return len(rows) >= config.epochs or is_over(rows, config.patience)
 
 
 def best_epoch(run):

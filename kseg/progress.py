@@ -35,14 +35,15 @@ class SaveProgress(keras.callbacks.Callback):
     never). `state` is where the run starts: its first epoch begins at state["step"] with the
     metrics and the seconds as they were, so that its line in the history covers the whole epoch.
     An epoch's seconds are those since the end of the one before: steps, validation and all that
-    is written.
+    is written. writes: of several hosts only one does; the others compute along.
     """
 
-    def __init__(self, run, state, steps, *, save_steps=0, patience=0):
+    def __init__(self, run, state, steps, *, save_steps=0, patience=0, writes=True):
         super().__init__()
         self.run, self.start, self.steps = Path(run), state, steps
-        self.save_steps, self.patience = save_steps, patience
+        self.save_steps, self.patience, self.writes = save_steps, patience, writes
         self.best = state["best"]
+        self.rows = read_history(run)[: state["epochs_done"]]
 
     def on_train_begin(self, logs=None):
         self.since = time.monotonic() - self.start["seconds"]
@@ -69,15 +70,17 @@ class SaveProgress(keras.callbacks.Callback):
             self.best = score
             with averaged(self.model):
                 kept = checkpoints.inference_model(self.model)
-                checkpoints.save_weights(kept, self.run / checkpoints.BEST)
+                if self.writes:
+                    checkpoints.save_weights(kept, self.run / checkpoints.BEST)
         rate = float(self.model.optimizer.learning_rate)
-        rows = read_history(self.run)[:epoch]
         row = {"epoch": epoch, "learning_rate": rate, "seconds": round(self._seconds(), 3)}
-        rows.append(row | dict(sorted(logs.items())))
-        _write_history(self.run, rows)
+        self.rows.append(row | dict(sorted(logs.items())))
+        if self.writes:
+            _write_history(self.run, self.rows)
         self.since = time.monotonic()
-        self._checkpoint(epoch + 1, 0)
-        self.model.stop_training = is_over(self.run, self.patience)
+        if self.writes:
+            self._checkpoint(epoch + 1, 0)
+        self.model.stop_training = is_over(self.rows, self.patience)
 
     def _seconds(self):
         """Of this epoch, so far."""
@@ -130,11 +133,22 @@ def resume_state(run):
 
 
 def restore(run, model, state):
-    """Puts weights, optimizer, schedule and random state of `state` into a compiled model."""
+    """Puts weights, optimizer, schedule and random state of `state` into a compiled model.
+
+    Raises InputError when they are of another model.
+    """
     if state["weights"]:
         # The optimizer's slots must exist before their values can be loaded.
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(Path(run) / "last" / state["weights"])
+        path = Path(run) / "last" / state["weights"]
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: does not fit the model of this run ({reason}); resume with the kseg "
+                f"that wrote it, or remove {run} to begin anew"
+            ) from error
         _assign(_random_state(model), state["random"])
 
 

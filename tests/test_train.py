@@ -231,7 +231,9 @@ def test_a_full_disk_while_training_ends_the_command_and_not_the_run(config, tmp
 
 def test_patience_counts_epochs_since_the_best(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_mean_iou\n0,0.1\n1,0.5\n2,0.5\n3,0.4\n")
-    assert [progress.is_over(tmp_path, patience) for patience in (1, 2, 3, 0)] == [
+    assert [
+        progress.is_over(progress.read_history(tmp_path), patience) for patience in (1, 2, 3, 0)
+    ] == [
         True,
         True,
         False,
