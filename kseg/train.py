@@ -193,9 +193,12 @@ def _callbacks(config, whole, out, saving, pictures):
     import keras
 
     from kseg import averages, tensorboard
+    from kseg.bar import ProgressBar
 
     board = tensorboard.callbacks(config, whole.labels, out / "tensorboard") if pictures else []
-    return [keras.callbacks.TerminateOnNaN(), averages.ValidateAverages(), saving, *board]
+    validating = averages.ValidateAverages()
+    bar = ProgressBar(whole.labels)
+    return [keras.callbacks.TerminateOnNaN(), validating, saving, *board, bar]
 
 
 def _finish(config, whole, out):

@@ -26,7 +26,7 @@ FLOORS = [
         "page",
     },
     {"data", "checkpoints", "averages"},
-    {"compiled", "progress", "tensorboard", "devices", "edge"},
+    {"compiled", "progress", "bar", "tensorboard", "devices", "edge"},
     {"dry_run", "comparison"},
     {
         *("train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"),
