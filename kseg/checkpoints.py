@@ -12,6 +12,7 @@ RUN/tensorboard/         the same for TensorBoard, and pictures
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -56,9 +57,12 @@ def start_run(run, config, whole):
     if (run / "config.json").is_file():
         before, then = configs.read(run / "config.json"), _read_json(run / "data.json")
         if before != config or then != whole.request or read_labels(run) != whole.labels:
+            told = configs.difference(before, config) or (
+                "the data set was built anew from other files"
+            )
             raise InputError(
-                f"{run}: holds a run with another config or other data ("
-                f"{_difference(before, config)}); choose another --out or remove it first"
+                f"{run}: holds a run with another config or other data ({told}); choose another "
+                "--out or remove it first"
             )
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
@@ -77,6 +81,14 @@ def read_run(run):
             f"{run}: no config.json here, so this is no run; python -m kseg.train makes one"
         )
     return configs.read(path), read_labels(run)
+
+
+def config_hash(run):
+    """First 12 hex digits of the SHA-256 of RUN/config.json: that of Config.hash when it was made.
+
+    Of the file, so that a run keeps its hash when Config gets new fields.
+    """
+    return hashlib.sha256((Path(run) / "config.json").read_bytes()).hexdigest()[:12]
 
 
 def read_labels(run):
@@ -121,8 +133,9 @@ def save_weights(model, path):
     optimizer = getattr(model, "optimizer", None)
     held = [*model.weights, *(optimizer.variables if optimizer else ())]
     with whole(path) as partial:
-        # HDF5 may crash the process when the disk fills while it writes, so the room is claimed
-        # before: four bytes a number, and what HDF5 adds for each variable.
+        # HDF5 may crash the process when the disk fills while it writes, so about the room that it
+        # takes is asked for before: four bytes a number, and 4 KB a variable for what it adds. It
+        # is given back when HDF5 opens the file, so a disk that others fill meanwhile still fails.
         _claim(partial, sum(4 * math.prod(v.shape) + 4096 for v in held))
         model.save_weights(partial)
 
@@ -152,11 +165,3 @@ def whole(path):
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _difference(before, now):
-    before, now = json.loads(before.to_json()), json.loads(now.to_json())
-    changed = [
-        f"{key} {before[key]} then, {now[key]} now" for key in now if before[key] != now[key]
-    ]
-    return "; ".join(changed) or "the data set was built anew from other files"

@@ -262,6 +262,13 @@ def merge(config, values, where="config"):
         raise InputError(f"{where}: {error}") from error
 
 
+def difference(before, now):
+    """Says in which keys two Configs differ: "epochs 3 then, 5 now; ..."; "" where in none."""
+    before, now = json.loads(before.to_json()), json.loads(now.to_json())
+    changed = (key for key in now if before[key] != now[key])
+    return "; ".join(f"{key} {before[key]} then, {now[key]} now" for key in changed)
+
+
 def kind_of(spec):
     """Type of a Config field: bool, int, float, str or tuple."""
     return typing.get_origin(spec.type) or spec.type

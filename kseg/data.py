@@ -1,14 +1,15 @@
 """TFRecord shards -> tf.data. The order of training examples is a function of seed and epoch."""
 
+import numpy as np
 import tensorflow as tf
 
-from kseg import manifest, preprocess, records
+from kseg import cache, manifest, preprocess, records
 from kseg.augment import augment
 from kseg.errors import InputError
+from kseg.labels import IGNORE_ID
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.weather import weather
 
-_WEATHER_SEED = 2**40  # Apart from the draws of augment.
 _SHUFFLE_BUFFER = 4096  # Serialized examples, some 100 MB at most.
 
 
@@ -25,6 +26,11 @@ def open_split(config, name, labels=None):
         raise InputError(
             f"{folder}: its classes are {whole.labels.names}, the run's {labels.names}"
         )
+    if labels and whole.labels.drivable_ids != labels.drivable_ids:
+        raise InputError(
+            f"{folder}: its drivable classes are {_drivable(whole.labels)}, the run's "
+            f"{_drivable(labels)}"
+        )
     if name not in whole.splits:
         raise InputError(f"{folder}: no split '{name}'; it has {', '.join(whole.splits)}")
     paths = []
@@ -40,53 +46,87 @@ def open_split(config, name, labels=None):
     return whole, paths
 
 
-def training_dataset(config, split="train", first_epoch=0, first_step=0):
-    """Returns an endless tf.data of ((B, H, W, 3) float32 RGB 0..255, (B, H, W) int32 ids).
+def training_dataset(
+    config, split="train", first_epoch=0, first_step=0, *, keep="none", share=(0, 1)
+):
+    """Returns an endless tf.data of ((B, H, W, 3) uint8 RGB, (B, H, W) uint8 ids); the model casts.
 
     Epochs follow each other, each of examples // batch_size whole batches, shuffled and augmented
     by (seed, epoch): starting at batch first_step of first_epoch gives what an uninterrupted run
-    would see from there on.
+    would see from there on. keep: "none", or "memory" or a folder for the decoded frames of all
+    epochs (kseg.cache), with the same result. share (k, n): the k-th of n equal parts of each
+    batch, each with the pictures that it has in the whole. Raises InputError as open_split does.
     """
     whole, paths = open_split(config, split)
     steps = steps_per_epoch(config, whole, split)
-    ratio = decode_ratio(whole.size, config)
+    counts = [shard.examples for shard in whole.splits[split].shards]
+    frames = None if keep == "none" else _kept_frames(config, whole, paths, split, keep)
+    part, parts = share
+    held = config.batch_size // parts
 
     def epoch_dataset(epoch):
-        files = tf.random.experimental.stateless_shuffle(paths, seed=[config.seed, epoch])
-        raw = _shuffle(tf.data.TFRecordDataset(files), config.seed, epoch)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(paths)), seed=[config.seed, epoch]
+        )
+        stored = _numbers(counts, order) if frames else tf.data.TFRecordDataset(_at(paths, order))
+        shuffled = _shuffle(stored, config.seed, epoch)
         seen = tf.where(epoch == first_epoch, first_step, 0) * config.batch_size
-        numbered = raw.enumerate().take(steps * config.batch_size).skip(tf.cast(seen, tf.int64))
+        numbered = (
+            shuffled.enumerate().take(steps * config.batch_size).skip(tf.cast(seen, tf.int64))
+        )
+        if parts > 1:
+            numbered = numbered.filter(lambda i, _: i % config.batch_size // held == part)
         return numbered.map(lambda index, example: (epoch, index, example))
 
-    def prepare(epoch, index, serialized):
-        image, mask = _fitted(records.parse(serialized, ratio), config, whole.size)
-        seed = tf.stack([config.seed + 7919 * epoch, index])
-        image, mask = augment(
-            image,
-            mask,
-            seed,
-            flip=config.flip,
-            scale=(config.scale_min, config.scale_max),
-            color_jitter=config.color_jitter,
-        )
-        if config.weather:
-            image = weather(image, seed + _WEATHER_SEED, config.weather)
-        return image, mask
+    def decode(epoch, index, serialized):
+        return epoch, index, *_decoded(serialized, config, whole.size)
 
-    epochs = tf.data.Dataset.counter(start=first_epoch)
-    dataset = epochs.flat_map(epoch_dataset)
+    def vary(epochs, indices, *examples):
+        if frames:
+            examples = [[kept[i] for i in examples[0]] for kept in frames]
+        return _varied(config, list(zip(epochs, indices, *examples, strict=True)))
+
+    def prepare(*batch):
+        images, masks = tf.numpy_function(vary, batch, [tf.uint8, tf.uint8])
+        images.set_shape((held, *config.size, 3))
+        masks.set_shape((held, *config.size))
+        return images, masks
+
+    dataset = tf.data.Dataset.counter(start=first_epoch).flat_map(epoch_dataset)
+    if not frames:
+        dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(held, drop_remainder=True)
+    # By batches: one call into Python for each.
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(config.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_dataset(config, split):
-    """Returns tf.data of (image, mask) batches as above, once through, in the order on disk."""
-    return labelled_frames(config, split).map(lambda f: (f["image"], f["mask"]))
+def evaluation_dataset(config, split, share=None):
+    """Returns tf.data of (image, mask) of labelled_frames, once through, in the order on disk.
+
+    share (k, n): the k-th of n equal parts of each batch; the last is filled up with black frames
+    without a labelled pixel, so that devices can share it.
+    """
+    batches = labelled_frames(config, split).map(lambda f: (f["image"], f["mask"]))
+    if not share:
+        return batches
+    part, held = share[0], config.batch_size // share[1]
+
+    def cut(image, mask):
+        missing = config.batch_size - tf.shape(mask)[0]
+        image = tf.pad(image, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        mask = tf.pad(mask, [[0, missing], [0, 0], [0, 0]], constant_values=IGNORE_ID)
+        image.set_shape((config.batch_size, *config.size, 3))
+        mask.set_shape((config.batch_size, *config.size))
+        return tuple(x[part * held : (part + 1) * held] for x in (image, mask))
+
+    return batches.map(cut)
 
 
 def labelled_frames(config, split, every=1):
     """Returns tf.data of {"key", "image", "mask"} batches in the order on disk.
 
+    image (B, H, W, 3) float32 RGB 0..255, mask (B, H, W) int32 ids.
     every: only each such frame, the first included; the others are not even decoded.
     """
     whole, paths = open_split(config, split)
@@ -94,6 +134,7 @@ def labelled_frames(config, split, every=1):
     def prepare(serialized):
         example = records.parse(serialized)
         image, mask = _fitted(example, config, whole.size)
+        image, mask = tf.cast(image, tf.float32), tf.cast(mask, tf.int32)
         return {"key": example["key"], "image": image, "mask": mask}
 
     raw = tf.data.TFRecordDataset(paths)
@@ -131,6 +172,10 @@ def steps_per_epoch(config, whole, split="train"):
     return examples // config.batch_size
 
 
+def _drivable(labels):
+    return [labels.names[i] for i in labels.drivable_ids]
+
+
 def _check_fit(config, whole):
     stored = whole.request.get("fit")
     if whole.request.get("size") and stored != config.fit:
@@ -140,22 +185,78 @@ def _check_fit(config, whole):
         )
 
 
-def _shuffle(serialized, seed, epoch):
+def _kept_frames(config, whole, paths, split, where):
+    """Decodes a whole split, or finds it decoded: see kseg.cache."""
+    shards = whole.splits[split].shards
+    ratio = decode_ratio(whole.size, config)
+    identity = f"{[shard.sha256 for shard in shards]} {config.size} {config.fit} {ratio}"
+
+    def frames():
+        stored = tf.data.TFRecordDataset(paths)
+        return stored.map(
+            lambda serialized: _decoded(serialized, config, whole.size),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        ).as_numpy_iterator()
+
+    return cache.keep(where, frames, whole.splits[split].examples, config.size, identity)
+
+
+def _at(paths, order):
+    return tf.gather(tf.constant(paths), order)
+
+
+def _numbers(counts, order):
+    """Places in the order on disk of the examples of all shards, shard after shard by `order`."""
+    ends = np.cumsum(counts)
+    starts = tf.constant(ends - counts, tf.int64)
+    ends = tf.constant(ends, tf.int64)
+    shards = tf.data.Dataset.from_tensor_slices(order)
+    return shards.flat_map(lambda i: tf.data.Dataset.range(starts[i], ends[i]))
+
+
+def _varied(config, places):
+    """Augments a batch of [(epoch, index, image, mask)], each by its own random numbers."""
+    images = np.empty((len(places), *config.size, 3), np.uint8)
+    masks = np.empty(images.shape[:3], np.uint8)
+    for i, (epoch, index, image, mask) in enumerate(places):
+        rng = np.random.default_rng([config.seed, epoch, index])
+        image, masks[i] = augment(
+            image,
+            mask,
+            rng,
+            flip=config.flip,
+            scale=(config.scale_min, config.scale_max),
+            color_jitter=config.color_jitter,
+        )
+        images[i] = weather(image, rng, config.weather) if config.weather else image
+    return images, masks
+
+
+def _shuffle(dataset, seed, epoch):
     """Dataset.shuffle, but seeded by a tensor: the public method takes Python integers only."""
     shuffled = tf.raw_ops.ShuffleDataset(
-        input_dataset=tf.data.experimental.to_variant(serialized),
+        input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=_SHUFFLE_BUFFER,
         seed=tf.constant(seed + 1, tf.int64),  # Two zeros would mean: seed from the clock.
         seed2=epoch,
         reshuffle_each_iteration=False,
-        output_types=[tf.string],
+        output_types=[dataset.element_spec.dtype],
         output_shapes=[[]],
     )
-    return tf.data.experimental.from_variant(shuffled, tf.TensorSpec([], tf.string))
+    return tf.data.experimental.from_variant(shuffled, dataset.element_spec)
+
+
+def _decoded(serialized, config, stored_size):
+    """One record as training sees it, decoded smaller where that shows no less."""
+    example = records.parse(serialized, decode_ratio(stored_size, config))
+    return _fitted(example, config, stored_size)
 
 
 def _fitted(example, config, stored_size):
-    """Brings one example to the model's size, by kseg.preprocess where it is of another."""
+    """Brings one example to the model's size, by kseg.preprocess where it is of another.
+
+    Returns (H, W, 3) uint8, (H, W) uint8.
+    """
     image, mask = example["image"], example["mask"]
     if stored_size != config.size:
 
@@ -166,6 +267,4 @@ def _fitted(example, config, stored_size):
             )
 
         image, mask = tf.numpy_function(fit, [image, mask], [tf.uint8, tf.uint8])
-    image = tf.ensure_shape(image, (*config.size, 3))
-    mask = tf.ensure_shape(mask, config.size)
-    return tf.cast(image, tf.float32), tf.cast(mask, tf.int32)
+    return tf.ensure_shape(image, (*config.size, 3)), tf.ensure_shape(mask, config.size)

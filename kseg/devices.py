@@ -1,4 +1,6 @@
-"""Several devices of one machine: each gets its share of every batch, all hold the same weights.
+"""Several devices, of one machine or of several: each gets its share of every batch.
+
+All hold the same weights.
 
 TensorFlow trains under tf.distribute.MirroredStrategy, JAX under keras.distribution.DataParallel
 (which on TensorFlow does nothing, without a word: one device does the work). Under JAX the
@@ -7,18 +9,84 @@ batch norm's statistics, and losses that are not means over pixels (Dice and its
 """
 
 import contextlib
+import socket
+import time
 
 import keras
+import numpy as np
 
 from kseg.errors import InputError
 
+WAIT_S = 120  # For the other hosts, at the start.
 
-def scope(count, config):
+
+def join(hosts, host, *, wait_s=WAIT_S):
+    """Makes this process number `host` of those at `hosts`, a list of "NAME:PORT"; JAX only.
+
+    The first listens at its port, the others need none. Returns (host, their number). Raises
+    InputError when the flags make no sense and when the others do not come within wait_s seconds.
+    """
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"--hosts: KERAS_BACKEND is {keras.backend.backend()}; several hosts need jax"
+        )
+    if not 0 <= host < len(hosts):
+        raise InputError(f"--host {host}: expected 0 to {len(hosts) - 1}, a place in --hosts")
+    name, _, port = hosts[0].rpartition(":")
+    if not name or not port.isdigit():
+        raise InputError(f"--hosts {hosts[0]}: expected NAME:PORT")
+    if host:
+        _wait_for(name, int(port), wait_s)
+    import jax
+
+    try:
+        # Not keras.distribution.initialize, which does the same without a time-out.
+        jax.distributed.initialize(hosts[0], len(hosts), host, initialization_timeout=wait_s)
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"--hosts: not all of {len(hosts)} hosts came within {wait_s} s "
+            f"({str(error).splitlines()[0]}); start the same command on each"
+        ) from error
+    return host, len(hosts)
+
+
+def _wait_for(name, port, wait_s):
+    """Waits until the first host listens: JAX would end the process without a word of use."""
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            socket.create_connection((name, port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"--hosts: nobody listens at {name}:{port} after {wait_s} s ({error}); start "
+                    "the same command with --host 0 there"
+                ) from error
+            time.sleep(0.5)
+
+
+def check_same_start(state, run):
+    """Raises InputError when the hosts do not find the run equally far."""
+    from jax.experimental import multihost_utils
+
+    mine = np.array([state["epochs_done"], state["step"]])
+    starts = multihost_utils.process_allgather(mine)
+    if (starts != mine).any():
+        raise InputError(
+            f"{run}: the hosts have done {starts[:, 0].tolist()} epochs of it; it must lie on "
+            "storage that all of them share"
+        )
+
+
+def scope(count, config, hosts=1):
     """Returns the context in which a model is built, compiled and restored for `count` devices.
 
-    Raises InputError when there are fewer devices, when they cannot share a batch evenly, or for
-    what one device alone can do.
+    Of several hosts, all devices take part. Raises InputError when there are fewer devices, when
+    they cannot share a batch evenly, or for what one device alone can do.
     """
+    if hosts > 1:
+        return _over_hosts(count, config, hosts)
     if count == 1:
         return contextlib.nullcontext()
     if count < 1 or config.batch_size % count:
@@ -46,6 +114,18 @@ def _mirrored(count, config):
 def _data_parallel(count, _config):
     names = _first(count, keras.distribution.list_devices())
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
+
+
+def _over_hosts(count, config, hosts):
+    if count > 1:
+        raise InputError("--devices: with --hosts every device of each host takes part")
+    total = len(keras.distribution.list_devices())
+    if config.batch_size % total:
+        raise InputError(
+            f"--hosts: batch_size {config.batch_size} is no multiple of the {total} devices of "
+            f"{hosts} hosts"
+        )
+    return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
 
 
 def _first(count, names):

@@ -5,18 +5,25 @@ import resource
 import sys
 import time
 
+import keras
 from rich.console import Console
 from rich.table import Table
 
 from kseg import compiled, data, summary
+from kseg import devices as shared
 
 
-def dry_run(config, whole):
+def dry_run(config, whole, devices=1):
     """Prints the Config, the data, the model's size, a memory estimate and one timed step."""
     print(config.to_json(), end="")
     _print_data(config, whole)
     steps = data.steps_per_epoch(config, whole)
-    model = compiled.compiled_model(config, whole, steps)
+    with shared.scope(devices, config):
+        model = compiled.compiled_model(config, whole, steps)
+        _print_model(model, config, whole, steps)
+
+
+def _print_model(model, config, whole, steps):
     print(summary.opening(config, whole, compiled.cost(model), steps))
     state, activations = memory(model, config)
     print(
@@ -57,15 +64,26 @@ def _bytes(dtype):
 
 def _timed_steps(model, config):
     """Returns the seconds of the first and of the second training step, on real frames."""
-    images, masks = next(iter(data.training_dataset(config).take(1)))
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        loss = model.train_on_batch(images, masks, return_dict=True)["loss"]
-        seconds.append(time.perf_counter() - start)
-    if not math.isfinite(loss):
+    timer = _Timer()
+    # By fit: train_on_batch would give each of several devices the whole batch.
+    frames = data.training_dataset(config).take(2)
+    model.fit(frames, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[timer])
+    if not math.isfinite(timer.loss):
         print("warning: the loss of the second step is not finite", file=sys.stderr)
-    return seconds
+    return timer.seconds
+
+
+class _Timer(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.loss = float(logs["loss"])  # Waits for the step to end.
+        self.seconds.append(time.perf_counter() - self.start)
 
 
 def _print_data(config, whole):

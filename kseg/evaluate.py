@@ -13,7 +13,8 @@ EXAMPLES = """examples:
   python -m kseg.evaluate runs/demo --split test --overlays 20
   python -m kseg.evaluate runs/demo --position-baseline
 
-Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png (image, truth, prediction).
+Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png (image, truth, prediction), to another
+folder by --out.
 The position baseline answers every frame with the class most frequent at each pixel of the
 training split: what can be had without looking at the picture.
 """
@@ -38,6 +39,7 @@ def main(argv=None):
     )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
     parser.add_argument("--data", metavar="DIR", help="another data set with the same classes")
+    parser.add_argument("--out", metavar="DIR", help="folder of what is written (default: RUN)")
     parser.add_argument(
         "--overlays", type=int, default=8, metavar="N", help="pictures to write (default: 8)"
     )
@@ -55,13 +57,16 @@ def evaluate(args):
     import dataclasses
 
     from kseg import boundary, data, metrics
+    from kseg.models import cost
 
+    out = Path(args.out or args.run)
     model, config, labels = checkpoints.load(args.run)
     config = dataclasses.replace(config, data=args.data or config.data)
     whole, _ = data.open_split(config, args.split, labels)
     frames = data.labelled_frames(config, args.split)
     total = whole.splits[args.split].examples
-    pictures = Path(args.run) / f"overlays-{args.split}"
+    out.mkdir(exist_ok=True)
+    pictures = out / f"overlays-{args.split}"
     chosen = _spread(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
     confusion, borders = _score_model(model, frames, batches, labels, pictures, chosen)
@@ -81,10 +86,12 @@ def evaluate(args):
         "data": config.data,
         "split": args.split,
         "frames": total,
+        "parameters": model.count_params(),
+        "gflops": 2 * cost.multiply_adds(model) / 1e9,
         **results,
         "confusion": confusion.tolist(),
     }
-    path = Path(args.run) / f"evaluation-{args.split}.json"
+    path = out / f"evaluation-{args.split}.json"
     checkpoints.write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(f"numbers in {path}" + (f", pictures in {pictures}" if args.overlays else ""))
     return 0

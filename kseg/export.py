@@ -132,7 +132,7 @@ def export(args):
         print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
         files[target] = prover.convert(target.profile, target.precision, args.output)
     print(f"checking on frames of {config.data} ({args.split}) ...", flush=True)
-    reports = prover.prove(files, trained.hash(), whole.dataset)
+    reports = prover.prove(files, checkpoints.config_hash(args.run), whole.dataset)
     _print(reports)
     return 0 if all(report["passed"] for report in reports) else 3
 

@@ -108,6 +108,41 @@ def legend(labels):
     return f'<ul class="legend">{items}</ul>'
 
 
+def table(heads, rows, label=""):
+    """Returns the HTML of a table: heads and cells are HTML, rows are `row`'s.
+
+    With a label, what does not fit a narrow screen is reached by the keyboard too.
+    """
+    cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    reach = f' tabindex="0" role="region" aria-label="{escape(label)}"' if label else ""
+    return (
+        f'<div class="wide"{reach}><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def row(head, *cells):
+    """Returns the HTML of one row of a `table`."""
+    return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+
+
+def percent(share, digits=2):
+    """A share, 0..1, in words. Never rounded up to 100, so that 100 means all; "-" for None."""
+    if share is None:
+        return "-"
+    text = f"{share:.{digits}%}"
+    if share < 1 and text.startswith("100"):
+        return f">{100 - 10**-digits:.{digits}f}%"
+    return text
+
+
+def bar(share):
+    """A share, 0..1 or None, in words and as a bar below them."""
+    if share is None:
+        return "-"
+    return f'{percent(share)}<div class="bar" style="width:{share:.1%}"></div>'
+
+
 def data_uri(image, kind="png"):
     """(H, W, 3) uint8 RGB -> data URI of a PNG or JPEG ("jpeg") file."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, 85] if kind == "jpeg" else []

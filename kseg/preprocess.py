@@ -70,7 +70,7 @@ def resize_mask(mask, size):
         (2 * np.arange(to) + 1) * side // (2 * to)
         for to, side in zip(size, mask.shape, strict=True)
     )
-    return mask[:, columns][rows]
+    return mask[rows][:, columns]
 
 
 def fit_image(image, input_size, fit):

@@ -9,20 +9,23 @@ names them, and the line in history.csv is written before the state that counts 
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import keras
 
-from kseg import checkpoints
+from kseg import checkpoints, history
 from kseg.averages import averaged
 from kseg.errors import InputError
+from kseg.history import is_over
+from kseg.history import read as read_history
+from kseg.paths import sha256
 
-START = {"epochs_done": 0, "step": 0, "best": -1.0, "weights": None}
+START = {"epochs_done": 0, "step": 0, "best": -1.0, "seconds": 0.0, "weights": None}
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -30,14 +33,20 @@ class SaveProgress(keras.callbacks.Callback):
 
     A checkpoint is made after every epoch, and within an epoch after every save_steps steps (0:
     never). `state` is where the run starts: its first epoch begins at state["step"] with the
-    metrics as they were, so that its line in the history covers the whole epoch.
+    metrics and the seconds as they were, so that its line in the history covers the whole epoch.
+    An epoch's seconds are those since the end of the one before: steps, validation and all that
+    is written. writes: of several hosts only one does; the others compute along.
     """
 
-    def __init__(self, run, state, steps, *, save_steps=0, patience=0):
+    def __init__(self, run, state, steps, *, save_steps=0, patience=0, writes=True):
         super().__init__()
         self.run, self.start, self.steps = Path(run), state, steps
-        self.save_steps, self.patience = save_steps, patience
+        self.save_steps, self.patience, self.writes = save_steps, patience, writes
         self.best = state["best"]
+        self.rows = read_history(run)[: state["epochs_done"]]
+
+    def on_train_begin(self, logs=None):
+        self.since = time.monotonic() - self.start["seconds"]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.step = epoch, 0
@@ -61,13 +70,21 @@ class SaveProgress(keras.callbacks.Callback):
             self.best = score
             with averaged(self.model):
                 kept = checkpoints.inference_model(self.model)
-                checkpoints.save_weights(kept, self.run / checkpoints.BEST)
+                if self.writes:
+                    checkpoints.save_weights(kept, self.run / checkpoints.BEST)
         rate = float(self.model.optimizer.learning_rate)
-        rows = read_history(self.run)[:epoch]
-        rows.append({"epoch": epoch, "learning_rate": rate, **dict(sorted(logs.items()))})
-        _write_history(self.run, rows)
-        self._checkpoint(epoch + 1, 0)
-        self.model.stop_training = is_over(self.run, self.patience)
+        row = {"epoch": epoch, "learning_rate": rate, "seconds": round(self._seconds(), 3)}
+        self.rows.append(row | dict(sorted(logs.items())))
+        if self.writes:
+            _write_history(self.run, self.rows)
+        self.since = time.monotonic()
+        if self.writes:
+            self._checkpoint(epoch + 1, 0)
+        self.model.stop_training = is_over(self.rows, self.patience)
+
+    def _seconds(self):
+        """Of this epoch, so far."""
+        return time.monotonic() - self.since
 
     def _checkpoint(self, epochs_done, step):
         if keras.backend.backend() == "jax":
@@ -80,8 +97,9 @@ class SaveProgress(keras.callbacks.Callback):
             "epochs_done": epochs_done,
             "step": step,
             "best": self.best,
+            "seconds": self._seconds() if step else 0.0,
             "weights": name,
-            "sha256": _sha256(last / name),
+            "sha256": sha256(last / name),
             # Weights files leave out the random state of dropout and stochastic depth.
             "random": _values(_random_state(self.model)),
             "metrics": _values(self.model.metrics_variables) if step else [],
@@ -94,12 +112,6 @@ class SaveProgress(keras.callbacks.Callback):
         for old in last.glob("*.weights.h5"):
             if old.name not in kept:
                 old.unlink()
-
-
-def is_over(run, patience):
-    """Whether the best validation mean IoU in RUN's history is `patience` epochs old (0: never)."""
-    scores = [float(row["val_mean_iou"]) for row in read_history(run)]
-    return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
 
 
 def resume_state(run):
@@ -121,21 +133,23 @@ def resume_state(run):
 
 
 def restore(run, model, state):
-    """Puts weights, optimizer, schedule and random state of `state` into a compiled model."""
+    """Puts weights, optimizer, schedule and random state of `state` into a compiled model.
+
+    Raises InputError when they are of another model.
+    """
     if state["weights"]:
         # The optimizer's slots must exist before their values can be loaded.
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(Path(run) / "last" / state["weights"])
+        path = Path(run) / "last" / state["weights"]
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: does not fit the model of this run ({reason}); resume with the kseg "
+                f"that wrote it, or remove {run} to begin anew"
+            ) from error
         _assign(_random_state(model), state["random"])
-
-
-def read_history(run):
-    """RUN/history.csv as a list of {column: text}, one for each epoch."""
-    path = Path(run) / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _write_history(run, rows):
@@ -143,7 +157,7 @@ def _write_history(run, rows):
     writer = csv.DictWriter(text, rows[-1], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    checkpoints.write(Path(run) / "history.csv", text.getvalue())
+    checkpoints.write(Path(run) / history.FILE_NAME, text.getvalue())
 
 
 def _read_state(path):
@@ -155,12 +169,7 @@ def _read_state(path):
 
 def _is_whole(last, state):
     path = last / state["weights"]
-    return path.is_file() and state.get("sha256") in (None, _sha256(path))
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and state.get("sha256") in (None, sha256(path))
 
 
 def _random_state(model):

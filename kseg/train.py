@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -54,29 +55,62 @@ def main(argv=None):
         metavar="N",
         help="GPUs of this machine (or logical CPUs) that share each batch (default: 1)",
     )
+    parser.add_argument(
+        "--hosts",
+        metavar="NAME:PORT,...",
+        default=os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"),
+        help="machines that share each batch with all their devices, started one by one with the "
+        "same command and RUN on shared storage (KERAS_BACKEND=jax; no TensorBoard)",
+    )
+    parser.add_argument(
+        "--host",
+        type=int,
+        metavar="K",
+        default=int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)),
+        help="which of --hosts this is, from 0; the first listens at its port and writes RUN",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="memory|FOLDER",
+        default="none",
+        help="decode each training frame once and keep it in memory, or in FOLDER for later runs "
+        "too; the result is the same (default: none)",
+    )
     presets.add_flags(parser)
     args = parser.parse_args(argv)
     config = presets.resolve(args)
+    hosts = args.hosts.split(",") if args.hosts else []
     if args.dry_run:
+        if hosts:
+            raise InputError("--dry-run: of one host only; leave --hosts out")
         whole = _checked_data(config)
         from kseg.dry_run import dry_run
 
-        return dry_run(config, whole)
-    out = Path(args.out or f"runs/{args.preset}")
-    options = {"save_steps": args.save_steps, "pictures": args.tensorboard}
-    return train(config, out, devices=args.devices, **options)
+        return dry_run(config, whole, args.devices)
+    return train(
+        config,
+        Path(args.out or f"runs/{args.preset}"),
+        save_steps=args.save_steps,
+        pictures=args.tensorboard,
+        devices=args.devices,
+        hosts=hosts,
+        host=args.host,
+        cache=args.cache,
+    )
 
 
-def train(config, out, *, save_steps=0, pictures=False, devices=1):
+def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), host=0, cache="none"):
     """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code.
 
     save_steps: a checkpoint also every so many steps; pictures: write RUN/tensorboard/; devices:
-    how many share each batch.
+    how many share each batch; hosts, host: as kseg.devices.join; cache: as `keep` of
+    kseg.data.training_dataset.
     """
     whole = _checked_data(config)
     if save_steps < 0:
         raise InputError(f"--save-steps {save_steps}: expected 0 or more")
-    if devices > 1 and save_steps:
+    several = devices > 1 or len(hosts) > 1
+    if several and save_steps:
         raise InputError("--save-steps: several devices save after whole epochs only")
 
     import keras
@@ -84,35 +118,65 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1):
     from kseg import devices as shared
     from kseg import progress
 
+    share = shared.join(hosts, host) if len(hosts) > 1 else (0, 1)
     keras.utils.set_random_seed(config.seed)
     state = progress.resume_state(out)
-    with shared.scope(devices, config):
-        history = _fit(config, whole, out, state, save_steps=save_steps, pictures=pictures)
+    if len(hosts) > 1:
+        shared.check_same_start(state, out)
+        pictures = False  # One host alone cannot predict.
+    with shared.scope(devices, config, hosts=share[1]):
+        datasets = _datasets(config, state, share, several, cache)
+        history = _fit(
+            config, whole, out, state, datasets, share[0], save_steps=save_steps, pictures=pictures
+        )
     if history and not math.isfinite(history.history["loss"][-1]):
         print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
         return 1
-    _finish(config, whole, out)
+    if share[0] == 0:
+        _finish(config, whole, out)
     return 0
 
 
-def _fit(config, whole, out, state, *, save_steps, pictures):
+def _datasets(config, state, share, several, cache):
+    """Returns the training frames from `state` on and those for validation, of this host."""
+    from kseg import data
+
+    training = data.training_dataset(
+        config,
+        first_epoch=state["epochs_done"],
+        first_step=state["step"],
+        keep=cache,
+        share=share,
+    )
+    return training, data.evaluation_dataset(config, "val", share if several else None)
+
+
+def _fit(config, whole, out, state, datasets, host, *, save_steps, pictures):
     """Trains from `state` on. Returns the keras History, None when there is nothing to do."""
     from kseg import checkpoints, compiled, data, progress, summary
 
     done, step = state["epochs_done"], state["step"]
     steps = data.steps_per_epoch(config, whole)
-    training = data.training_dataset(config, first_epoch=done, first_step=step)
-    validation = data.evaluation_dataset(config, "val")
+    training, validation = datasets
     model = compiled.compiled_model(config, whole, steps)
     # Only now: what was refused so far leaves no run that the corrected command would run into.
-    checkpoints.start_run(out, config, whole)
+    if host == 0:
+        checkpoints.start_run(out, config, whole)
     progress.restore(out, model, state)
     print(summary.opening(config, whole, compiled.cost(model), steps))
-    if done >= config.epochs or progress.is_over(out, config.patience):
+    if done >= config.epochs or progress.is_over(progress.read_history(out), config.patience):
         print(f"{out}: already trained, nothing to do")
         return None
     if done or step:
         print(f"{out}: resuming after epoch {done}" + f" and {step} steps" * (step > 0))
+    saving = progress.SaveProgress(
+        out,
+        state,
+        steps,
+        save_steps=save_steps,
+        patience=config.patience,
+        writes=host == 0,
+    )
     return model.fit(
         training,
         validation_data=validation,
@@ -120,22 +184,21 @@ def _fit(config, whole, out, state, *, save_steps, pictures):
         epochs=config.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # The dataset does.
-        callbacks=_callbacks(config, whole, out, state, steps, save_steps, pictures),
+        verbose="auto" if host == 0 else 0,
+        callbacks=_callbacks(config, whole, out, saving, pictures),
     )
 
 
-def _callbacks(config, whole, out, state, steps, save_steps, pictures):
+def _callbacks(config, whole, out, saving, pictures):
     import keras
 
-    from kseg import averages, progress, tensorboard
+    from kseg import averages, tensorboard
+    from kseg.bar import ProgressBar
 
     board = tensorboard.callbacks(config, whole.labels, out / "tensorboard") if pictures else []
-    return [
-        keras.callbacks.TerminateOnNaN(),
-        averages.ValidateAverages(),
-        progress.SaveProgress(out, state, steps, save_steps=save_steps, patience=config.patience),
-        *board,
-    ]
+    validating = averages.ValidateAverages()
+    bar = ProgressBar(whole.labels)
+    return [keras.callbacks.TerminateOnNaN(), validating, saving, *board, bar]
 
 
 def _finish(config, whole, out):

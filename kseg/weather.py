@@ -1,67 +1,64 @@
-"""Bad days for training: fog, night, rain, blur and JPEG artefacts, the same for the same seed.
+"""Bad days for training: fog, night, rain, blur and JPEG artefacts, the same for the same rng.
 
 They change the picture only; every pixel stays where its mask has it. Drawn, not physical: enough
 that a model does not lean on clear daylight (compare arXiv:1903.12261, whose corruptions these
-follow in spirit). Stateless TensorFlow ops, as in kseg.augment.
+follow in spirit). NumPy and OpenCV, as in kseg.augment.
 """
 
-import tensorflow as tf
+import cv2
+import numpy as np
 
 _STREAK = 15  # Length of a drop's streak, pixels.
 
 
-def weather(image, seed, share):
+def weather(image, rng, share):
     """Spoils a `share` (0..1) of the images in one of five ways, more or less.
 
-    image (H, W, 3) float32 in [0, 255]; seed (2,) int64. Returns the like.
+    image (H, W, 3) uint8; rng numpy.random.Generator. Returns the like.
     """
-    spoiled, kind, amount = tf.unstack(tf.random.stateless_uniform([3], seed))
+    spoiled, kind, amount = rng.random(3)
+    if spoiled >= share:
+        return image
     effects = (fog, night, rain, blur, jpeg)
-
-    def spoil():
-        choices = [lambda effect=effect: effect(image, amount, seed + 1) for effect in effects]
-        return tf.switch_case(tf.cast(kind * len(effects), tf.int32), choices)
-
-    result = tf.cond(spoiled < share, spoil, lambda: image)
-    return tf.clip_by_value(tf.ensure_shape(result, image.shape), 0.0, 255.0)
+    return effects[int(kind * len(effects))](image, amount, rng)
 
 
-def fog(image, amount, _seed):
+def fog(image, amount, _rng):
     """Light grey, thicker towards the top of the frame, where a driving scene is far away."""
-    height = image.shape[0]
-    distance = tf.reshape(tf.linspace(1.0, 0.3, height), (height, 1, 1))
-    thickness = distance * (0.3 + 0.6 * amount)
-    return image * (1 - thickness) + 200.0 * thickness
+    distance = np.linspace(1.0, 0.3, len(image), dtype=np.float32)[:, None, None]
+    thickness = distance * np.float32(0.3 + 0.6 * amount)
+    return _pixels(image * (1 - thickness) + 200 * thickness)
 
 
-def night(image, amount, seed):
+def night(image, amount, rng):
     """Darker, darkest in the shadows, with the noise of a camera that sees too little."""
-    dark = 255 * (image / 255) ** (1.2 + amount) * (0.5 - 0.3 * amount)
-    return dark + tf.random.stateless_normal(image.shape, seed, stddev=2 + 6 * amount)
+    levels = np.arange(256, dtype=np.float32) / 255
+    dark = (255 * levels ** (1.2 + amount) * (0.5 - 0.3 * amount)).astype(np.float32)
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(2 + 6 * amount)
+    return _pixels(dark[image] + noise)
 
 
-def rain(image, amount, seed):
+def rain(image, amount, rng):
     """Grey light, and bright streaks that fall straight down."""
-    drops = tf.random.stateless_uniform((1, *image.shape[:2], 1), seed)
-    drops = tf.cast(drops > 0.997 - 0.006 * amount, tf.float32)
-    streaks = tf.nn.avg_pool2d(drops, (_STREAK, 1), 1, "SAME")[0] * (_STREAK / 3)
-    grey = tf.reduce_mean(image, axis=-1, keepdims=True)
-    return 0.8 * (0.7 * image + 0.3 * grey) + 100 * tf.minimum(streaks, 1.0)
+    drops = rng.random(image.shape[:2], np.float32) > 0.997 - 0.006 * amount
+    streaks = cv2.blur(drops.astype(np.float32), (1, _STREAK)) * (_STREAK / 3)
+    grey = image.mean(axis=-1, keepdims=True, dtype=np.float32)
+    return _pixels(0.8 * (0.7 * image + 0.3 * grey) + 100 * np.minimum(streaks, 1)[..., None])
 
 
-def blur(image, amount, _seed):
+def blur(image, amount, _rng):
     """Out of focus: a Gaussian of 0.6 to 2 pixels."""
-    steps = tf.range(-4.0, 5.0)
-    row = tf.exp(-(steps**2) / (2 * (0.6 + 1.4 * amount) ** 2))
-    row = tf.tile(tf.reshape(row / tf.reduce_sum(row), (1, 9, 1, 1)), (1, 1, 3, 1))
-    padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], "SYMMETRIC")[None]  # No dark rim.
-    for kernel in (row, tf.transpose(row, (1, 0, 2, 3))):
-        padded = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
-    return padded[0]
+    # Reflected: no dark rim.
+    return cv2.GaussianBlur(image, (9, 9), 0.6 + 1.4 * amount, borderType=cv2.BORDER_REFLECT)
 
 
-def jpeg(image, amount, _seed):
+def jpeg(image, amount, _rng):
     """JPEG's blocks, at quality 60 down to 10."""
-    pixels = tf.cast(tf.round(image), tf.uint8)
-    quality = tf.cast(60 - 50 * amount, tf.int32)
-    return tf.cast(tf.image.adjust_jpeg_quality(pixels, quality), tf.float32)
+    # OpenCV's files are BGR: in another order luminance would be weighted wrong.
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(60 - 50 * amount)])[1]
+    return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def _pixels(image):
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)

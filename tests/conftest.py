@@ -13,6 +13,7 @@ from tests import bdd100k_files
 
 ROOT = Path(__file__).parent.parent
 SIZE = (64, 97)  # Neither square nor a multiple of 32.
+sys.path.insert(0, str(ROOT / "deploy" / "python"))  # Imports nothing of kseg, nor kseg of it.
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +132,6 @@ def tflite_path(run_folder):
 @pytest.fixture(scope="session")
 def runner():
     """deploy/python/run.py as a module."""
-    sys.path.insert(0, str(ROOT / "deploy" / "python"))
     import run
 
     return run

@@ -23,9 +23,9 @@ def same(a, b):
 
 def test_batches_have_the_shapes_and_ranges_models_expect(config):
     image, mask = batches(config, 1)[0]
-    assert image.shape == (4, *config.size, 3) and image.dtype == np.float32
-    assert image.min() >= 0 and 100 < image.max() <= 255
-    assert mask.shape == (4, *config.size) and mask.dtype == np.int32
+    assert image.shape == (4, *config.size, 3) and image.dtype == np.uint8
+    assert image.max() > 100
+    assert mask.shape == (4, *config.size) and mask.dtype == np.uint8
     assert set(np.unique(mask)) <= {0, 1, 2, IGNORE_ID}
 
 
@@ -40,11 +40,34 @@ def test_order_and_augmentation_are_a_function_of_seed_and_epoch(config):
     assert not same(whole_run[:6], other_seed)
 
 
+def test_kept_frames_make_the_same_batches(config, tmp_path, monkeypatch):
+    config = dataclasses.replace(config, weather=0.5)
+    decoded = batches(config, 9, first_step=2)
+    assert same(decoded, batches(config, 9, first_step=2, keep="memory"))
+    folder = str(tmp_path / "frames")
+    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
+    # What is there is not decoded again.
+    monkeypatch.setattr(data, "_decoded", None)
+    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
+    assert len(list((tmp_path / "frames").iterdir())) == 2
+
+
+def test_the_shares_of_a_batch_make_the_batch(config):
+    parts = [batches(config, 8, first_step=3, share=(k, 2)) for k in range(2)]
+    together = [
+        tuple(np.concatenate(arrays) for arrays in zip(*pair, strict=True))
+        for pair in zip(*parts, strict=True)
+    ]
+    assert same(batches(config, 8, first_step=3), together)
+
+
 def test_an_epoch_shows_every_frame_once(config):
     plain = dataclasses.replace(config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0)
     seen = np.concatenate([image for image, _ in batches(plain, 6, first_epoch=5)])
     on_disk = np.concatenate([b["image"].numpy() for b in data.labelled_frames(plain, "train")])
-    assert sorted(i.tobytes() for i in seen) == sorted(i.tobytes() for i in on_disk)
+    assert sorted(i.tobytes() for i in seen) == sorted(
+        i.astype(np.uint8).tobytes() for i in on_disk
+    )
 
 
 def test_every_epoch_has_an_order_of_its_own(config):
@@ -88,6 +111,17 @@ def test_missing_split_and_damaged_shard_get_one_line(config, dataset, tmp_path)
     (copy / shard.name).unlink()
     with pytest.raises(InputError, match="found nothing"):
         data.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
+
+
+def test_classes_that_the_run_does_not_have_are_refused(config):
+    labels = data.open_split(config, "val")[0].labels
+    data.open_split(config, "val", labels)
+    first, *others = labels.classes
+    renamed = dataclasses.replace(first, name="street")
+    undrivable = dataclasses.replace(first, drivable=not first.drivable)
+    for other, message in ((renamed, "its classes are"), (undrivable, "its drivable classes are")):
+        with pytest.raises(InputError, match=message):
+            data.open_split(config, "val", dataclasses.replace(labels, classes=(other, *others)))
 
 
 def test_folder_without_manifest_is_no_data_set(config, tmp_path):

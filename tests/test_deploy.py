@@ -1,6 +1,8 @@
+import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from types import SimpleNamespace
 
 import cv2
@@ -58,6 +60,17 @@ def test_runner_imports_neither_tensorflow_nor_kseg(tflite_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     assert done.stdout.strip() == ""
+
+
+def test_the_package_installs_what_a_checkout_needs_and_names_the_command():
+    folder = RUNNER.parent
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    required = (folder / "requirements.txt").read_text().split()
+    assert sorted(project["project"]["dependencies"]) == sorted(required)
+    module, function = project["project"]["scripts"]["kseg-run"].split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    modules = {path.parent.name for path in folder.glob("*/*.py")}
+    assert modules == set(project["tool"]["setuptools"]["packages"])
 
 
 def test_runner_writes_a_video(tflite_path, tmp_path):

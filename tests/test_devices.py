@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -62,7 +64,11 @@ def losses(folder, config, count, backend):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    with (folder / "run" / "history.csv").open() as file:
+    return history(folder / "run")
+
+
+def history(run):
+    with (run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     return [float(row[name]) for row in rows for name in ("loss", "val_loss")]
 
@@ -79,3 +85,88 @@ def test_two_devices_have_the_loss_curve_of_one(config, tmp_path, backend, toler
     )
     one, two = (losses(tmp_path / str(count), config, count, backend) for count in (1, 2))
     assert two == pytest.approx(one, rel=tolerance)
+
+
+HOST = """
+import os, sys
+from kseg import config, train
+from pathlib import Path
+hosts = ["127.0.0.1:{port}"] * 2
+sys.exit(train.train(config.read({config!r}), Path({out!r}), hosts=hosts, host={host}))
+"""
+
+
+def free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def train_on_two_hosts(config, folder):
+    """Trains in two processes on loopback; returns the exit codes and the loss of each epoch."""
+    (folder / "c.json").write_text(config.to_json())
+    port = free_port()
+    codes = [
+        HOST.format(port=port, config=str(folder / "c.json"), out=str(folder / "run"), host=host)
+        for host in range(2)
+    ]
+    # Into files: a full pipe that nobody reads would stop a host, and with it the other.
+    logs = [(folder / f"host{host}.log").open("w+") for host in range(2)]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+        for code, log in zip(codes, logs, strict=True)
+    ]
+    try:
+        done = [process.wait(timeout=900) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+        for log in logs:
+            log.close()
+    texts = [(folder / f"host{host}.log").read_text()[-3000:] for host in range(2)]
+    assert done == [0, 0], "\n".join(texts)
+    return history(folder / "run")
+
+
+@pytest.mark.slow
+def test_two_hosts_have_the_loss_curve_of_one_and_resume(config, tmp_path):
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    config = dataclasses.replace(
+        config, epochs=2, loss="cross_entropy", optimizer="sgd", learning_rate=0.05
+    )
+    one = losses(tmp_path / "one", config, 1, "jax")
+    (tmp_path / "two").mkdir()
+    two = train_on_two_hosts(config, tmp_path / "two")
+    assert two == pytest.approx(one, rel=0.01)
+    state = json.loads((tmp_path / "two/run/last/previous.json").read_text())
+    (tmp_path / "two/run/last/state.json").write_text(json.dumps(state))
+    assert train_on_two_hosts(config, tmp_path / "two") == pytest.approx(two, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", [0, 1])
+def test_a_host_that_does_not_come_is_waited_for_and_said(host):
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    code = (
+        "from kseg import devices; from kseg.errors import run\n"
+        f"hosts = ['127.0.0.1:{free_port()}'] * 2\n"
+        f"raise SystemExit(run(lambda: devices.join(hosts, {host}, wait_s=5)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "error: --hosts: " in done.stderr and "5 s" in done.stderr
+
+
+def test_several_hosts_need_jax():
+    with pytest.raises(InputError, match="--hosts: KERAS_BACKEND is tensorflow"):
+        devices.join(["a:1", "b:1"], 0)

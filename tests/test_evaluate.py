@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from kseg import data, evaluate, progress
+from kseg import checkpoints, data, evaluate, progress
 from tests.conftest import assert_one_line, command
 
 
@@ -12,6 +12,8 @@ def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(run_folder
     assert evaluate.main([str(run_folder), "--overlays", "3", "--position-baseline"]) == 0
     report = json.loads((run_folder / "evaluation-val.json").read_text())
     assert report["frames"] == 8
+    assert report["parameters"] == checkpoints.load(run_folder)[0].count_params()
+    assert report["gflops"] > 0
     assert np.sum(report["confusion"]) == 8 * 64 * 97
     best = progress.resume_state(run_folder)["best"]
     assert report["model"]["mean_iou"] == pytest.approx(best, abs=1e-5)
@@ -24,6 +26,15 @@ def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(run_folder
     modes = position_modes(data.labelled_frames(config, "train"), 3)
     assert modes.shape == config.size and (modes[:20] == 2).all() and modes[-1, 10] == 0
     assert 0.2 < report["position only"]["mean_iou"] < 0.95
+
+
+def test_what_is_written_goes_to_out(run_folder, tmp_path):
+    before = sorted(run_folder.rglob("*"))
+    argv = [str(run_folder), "--out", str(tmp_path / "elsewhere"), "--overlays", "1"]
+    assert evaluate.main(argv) == 0
+    names = {path.name for path in (tmp_path / "elsewhere").iterdir()}
+    assert names == {"evaluation-val.json", "overlays-val"}
+    assert sorted(run_folder.rglob("*")) == before
 
 
 def test_a_folder_that_is_no_run_gets_one_line(tmp_path, capsys):

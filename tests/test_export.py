@@ -141,12 +141,12 @@ def test_a_check_on_other_data_keeps_the_hash_of_the_run(run_folder, other_data,
     out = tmp_path / "m.tflite"
     assert command(export.main, [run_folder, "--tflite", "--data", other_data, "--out", out]) == 0
     found = contract.read(out)
-    assert found.config_hash == checkpoints.read_run(run_folder)[0].hash()
+    assert found.config_hash == checkpoints.config_hash(run_folder)
     assert (found.dataset, found.metrics["data"]) == ("bdd100k-drivable", "bdd100k-drivable")
 
 
 def test_contract_embeds_the_hash_of_the_run(run_folder, tflite_path):
-    assert contract.read(tflite_path).config_hash == checkpoints.read_run(run_folder)[0].hash()
+    assert contract.read(tflite_path).config_hash == checkpoints.config_hash(run_folder)
 
 
 SIZE = (48, 80)

@@ -11,8 +11,8 @@ from tests.conftest import ROOT
 # From the ground up; a room imports only rooms of lower floors, or the rooms listed beside it.
 FLOORS = [
     {"errors"},
-    {"labels", "paths"},
-    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary"},
+    {"labels", "paths", "cache"},
+    {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary", "history"},
     {
         "presets",
         "records",
@@ -28,14 +28,17 @@ FLOORS = [
         "video",
     },
     {"data", "checkpoints", "averages"},
-    {"compiled", "progress", "tensorboard", "devices", "edge"},
-    {"dry_run", "segment"},
+    {"compiled", "progress", "bar", "tensorboard", "devices", "edge"},
+    {"dry_run", "comparison", "segment"},
     {"panels"},
-    {"train", "evaluate", "predict", "attention", "export", "lint", "benchmark", "import_weights"},
+    {
+        *("train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"),
+        *("compare", "report", "doctor", "attention"),
+    },
 ]
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
-    *("overlay", "boundary", "summary"),
+    *("overlay", "boundary", "summary", "history", "cache", "augment", "weather"),
 }
 
 
@@ -89,6 +92,9 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.import_weights",
         "kseg.lint",
         "kseg.benchmark",
+        "kseg.compare",
+        "kseg.report",
+        "kseg.doctor",
         "tfrecords_tools.build",
         "tfrecords_tools.demo",
         "tfrecords_tools.inspect",

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 
 import h5py
 import numpy as np
 import pytest
 
 from kseg import checkpoints, progress, train
+from kseg import history as kseg_history
 from kseg.errors import InputError
 from tests.conftest import ROOT, assert_one_line, command
 
@@ -29,8 +31,9 @@ def weights_in(path):
 
 
 def history(run):
+    """The lines of history.csv but for their seconds, which no two runs share."""
     with (run / "history.csv").open() as file:
-        return list(csv.DictReader(file))
+        return [dict(row, seconds="") for row in csv.DictReader(file)]
 
 
 def test_a_run_folder_holds_what_everything_else_reads(run_folder, config):
@@ -85,6 +88,7 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
     train_until(monkeypatch, config, run, 2, **often)
     assert "resuming after epoch 1 and 2 steps" in capsys.readouterr().out
     assert len(history(run)) == 2 and progress.resume_state(run)["step"] == 4
+    assert progress.resume_state(run)["seconds"] > 0
     assert train.train(config, run) == 0
     assert_same_end(run_folder, run, "epoch-0004.weights.h5")
     assert sorted(p.name for p in (run / "last").iterdir()) == [
@@ -149,6 +153,23 @@ def test_kill_9_at_some_step_and_the_same_command_again(run_folder, config, tmp_
     assert_same_end(run_folder, tmp_path / "run", "epoch-0004.weights.h5")
 
 
+def test_an_epochs_seconds_are_counted_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    clock = iter(range(100, 200, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    half_done = progress.START | {"epochs_done": 0, "step": 4, "seconds": 7.0, "metrics": []}
+    saver = progress.SaveProgress(tmp_path, half_done, steps=6)
+    saver.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1)))
+    monkeypatch.setattr(saver, "_checkpoint", lambda *where: None)
+    saver.on_train_begin()
+    for epoch in range(2):
+        saver.on_epoch_end(epoch, {"loss": 1.0, "val_mean_iou": -1.0})
+    assert [row["seconds"] for row in kseg_history.read(tmp_path)] == ["17.0", "10"]
+    assert kseg_history.training_seconds(tmp_path) == 27
+    (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_iou\n0,,0.1\n1,9.5,0.2\n")
+    assert kseg_history.training_seconds(tmp_path) is None
+    assert kseg_history.training_seconds(tmp_path / "nowhere") is None
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(run_folder, tmp_path, capsys):
     last = shutil.copytree(run_folder, tmp_path / "run") / "last"
     assert progress.resume_state(tmp_path / "run")["epochs_done"] == 4
@@ -210,7 +231,9 @@ def test_a_full_disk_while_training_ends_the_command_and_not_the_run(config, tmp
 
 def test_patience_counts_epochs_since_the_best(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_mean_iou\n0,0.1\n1,0.5\n2,0.5\n3,0.4\n")
-    assert [progress.is_over(tmp_path, patience) for patience in (1, 2, 3, 0)] == [
+    assert [
+        progress.is_over(progress.read_history(tmp_path), patience) for patience in (1, 2, 3, 0)
+    ] == [
         True,
         True,
         False,

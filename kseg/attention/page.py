@@ -10,7 +10,7 @@ import numpy as np
 from kseg.attention import pictures
 from kseg.attention import stages as geometry
 from kseg.attention.script import SCRIPT, STYLE
-from kseg.page import data_uri, document
+from kseg.page import data_uri, document, row, table
 
 POINTS = 400  # Query points in the page, at most: their weights make its size.
 
@@ -139,23 +139,25 @@ def _numbered(heads):
 
 
 def _efficiency(stages):
-    rows = "".join(
-        f'<tr><th scope="row">{s.number}</th><td>{"x".join(map(str, s.query_grid))}</td>'
-        f"<td>{'x'.join(map(str, s.reduction))}</td><td>{'x'.join(map(str, s.key_grid))}</td>"
-        f"<td>{np.prod(s.query_grid) * np.prod(s.key_grid):,}</td>"
-        f"<td>{np.prod(s.query_grid) ** 2:,}</td>"
-        f"<td>{np.prod(s.query_grid) / np.prod(s.key_grid):.1f}x</td></tr>"
-        for s in stages
-    )
     heads = ("stage", "queries", "queries a key", "keys", "weights a head", "all to all", "saved")
-    cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    rows = [
+        row(
+            s.number,
+            "x".join(map(str, s.query_grid)),
+            "x".join(map(str, s.reduction)),
+            "x".join(map(str, s.key_grid)),
+            f"{np.prod(s.query_grid) * np.prod(s.key_grid):,}",
+            f"{np.prod(s.query_grid) ** 2:,}",
+            f"{np.prod(s.query_grid) / np.prod(s.key_grid):.1f}x",
+        )
+        for s in stages
+    ]
     return f"""<h2>Efficient attention</h2>
 <p>Were every patch a key, weights would grow with the square of the patches. SegFormer first
 shrinks the map that keys come from, by a convolution whose kernel is its stride (section 3.1,
 equation 2, of the paper): the cells in the panels. Where the map is no multiple of it, the last
 rows and columns have queries and no key; there the image is dark.</p>
-<div class="wide" tabindex="0" role="region" aria-label="Queries and keys"><table><thead><tr>{cells}
-</tr></thead><tbody>{rows}</tbody></table></div>"""
+{table(heads, rows, "Queries and keys")}"""
 
 
 def _overlap(image, stages, point):

@@ -19,7 +19,7 @@ import ai_edge_litert
 import numpy as np
 
 from kseg.edge import gpu_child
-from kseg.edge.parity import Tally, TFLiteModel, class_ids
+from kseg.edge.litert import TFLiteModel, class_ids
 
 _LIMIT_S = 300  # A child that has not answered by then hangs, or the device is far too slow.
 _FRAMES_S = 60  # After these the child starts no further frame.
@@ -76,38 +76,78 @@ def find_driver(environ=os.environ, root="/"):
     return Driver(drivers[0], listed | _runtime_folder(environ)), None
 
 
+class Ran(NamedTuple):
+    """answers: (H, W) ids or (H, W, C) logits by frame, fewer than images where time ran out.
+
+    log: what LiteRT and the driver printed.
+    """
+
+    device: str
+    compiled: dict  # {"fully_accelerated", "compile_s"}
+    answers: list[np.ndarray]
+    latencies_ms: list[float]
+    log: str
+
+
+class Failed(NamedTuple):
+    """refused: lines on what the accelerator did not take or how it crashed; empty when the device
+    is to blame."""
+
+    reason: str
+    refused: list[str]
+    log: str
+
+
+def run(tflite, images, driver, limit_s=_LIMIT_S):
+    """Runs a file (bytes) on the GPU, in a child process. Returns Ran or Failed.
+
+    images: (N, H, W, 3) uint8 of the file's size.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "model.tflite").write_bytes(tflite)
+        np.save(folder / "images.npy", images)
+        try:
+            code, log = _run_child(folder, driver, limit_s)
+        except subprocess.TimeoutExpired as error:
+            log = (error.stdout or b"").decode(errors="replace")
+            return Failed(f"no answer from {driver.name} within {limit_s:g} s", [], log)
+        device = _device(log) or driver.name
+        if code or not (folder / "latencies_ms.json").is_file():
+            return _failure(code, log, device)
+        return Ran(
+            device,
+            json.loads((folder / "compiled.json").read_text()),
+            list(np.load(folder / "answers.npy")),
+            json.loads((folder / "latencies_ms.json").read_text()),
+            log,
+        )
+
+
 def verify(tflite, frames, labels, driver, limit_s=_LIMIT_S):
     """Runs a file on the GPU and compares it with the same file on the CPU.
 
     frames: a list of kseg.edge.samples.Frame. Returns {"verified": True, "device",
     "fully_accelerated", "frames", "pixel_agreement" with the CPU, "gpu": scores, "cpu": scores on
     the same frames, "worst_frames", "compile_s"}, or {"verified": False, "reason", "refused": lines
-    on what the accelerator did not take or how it crashed; empty when the device is to blame}.
+    as in Failed}.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "model.tflite").write_bytes(tflite)
-        np.save(folder / "images.npy", np.stack([frame.image for frame in frames]))
-        try:
-            code, log = _run_child(folder, driver, limit_s)
-        except subprocess.TimeoutExpired:
-            return _not_verified(f"no answer from {driver.name} within {limit_s:g} s")
-        device = _device(log) or driver.name
-        if code or not (folder / "answers.npy").is_file():
-            return _failure(code, log, device)
-        answers = np.load(folder / "answers.npy")
-        compiled = json.loads((folder / "compiled.json").read_text())
+    from kseg.edge.parity import Tally  # Needs Keras; what else is here does not.
+
+    ran = run(tflite, np.stack([frame.image for frame in frames]), driver, limit_s)
+    if isinstance(ran, Failed):
+        return {"verified": False, "reason": ran.reason, "refused": ran.refused}
     on_cpu, on_gpu = Tally(len(labels.classes)), Tally(len(labels.classes))
     runner = TFLiteModel(tflite)
-    for frame, answer in zip(frames, answers, strict=False):  # Fewer where time ran out.
+    for frame, answer in zip(frames, ran.answers, strict=False):  # Fewer where time ran out.
         want, got = runner(frame.image), class_ids(answer)
         on_cpu.add(frame.key, frame.mask, want, want)
         on_gpu.add(frame.key, frame.mask, want, got)
     report = on_gpu.report(labels)
     return {
         "verified": True,
-        "device": device,
-        **compiled,
+        "device": ran.device,
+        **ran.compiled,
         "frames": on_gpu.frames,
         "pixel_agreement": report["pixel_agreement"],
         "gpu": report["scores"],
@@ -141,25 +181,26 @@ def _run_child(folder, driver, limit_s):
 def _failure(code, log, device):
     """Tells apart what the file is to blame for from what the device is."""
     if "No adapters found" in log:
-        return _not_verified(f"Vulkan finds no device ({device}); {_INSTALL}")
+        return Failed(f"Vulkan finds no device ({device}); {_INSTALL}", [], log)
     refused = _unsupported(log)
     if refused:
-        return _not_verified(f"{device} does not take every operator", refused)
+        return Failed(f"{device} does not take every operator", refused, log)
     if code < 0:
         how = f"crashed on {device} ({signal.Signals(-code).name})"
     else:
         how = f"failed on {device} (exit code {code}): {_last_line(log)}"
-    return _not_verified(how, [how])
-
-
-def _not_verified(reason, refused=()):
-    return {"verified": False, "reason": reason, "refused": list(refused)}
+    return Failed(how, [how], log)
 
 
 def _unsupported(log):
     """The accelerator's own list of operators that it leaves to the CPU."""
     part = re.search(r"not supported by GPU delegate:\n(.*?)\n[^\n]*operations will run", log, re.S)
     return part.group(1).splitlines() if part else []
+
+
+def accelerators(log):
+    """Names of the accelerators that LiteRT registered, by its own log."""
+    return list(dict.fromkeys(re.findall(r"RegisterAccelerator: [^\n]*name=([^\n]*)", log)))
 
 
 def _device(log):

@@ -4,33 +4,11 @@ import heapq
 import time
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from kseg import metrics
+from kseg.edge.litert import TFLiteModel
 
 WORST_FRAMES = 5
-
-
-class TFLiteModel:
-    """A .tflite of any profile on LiteRT's CPU: (H, W, 3) uint8 RGB -> (H, W) class ids."""
-
-    def __init__(self, tflite, num_threads=None):
-        self._interpreter = Interpreter(model_content=tflite, num_threads=num_threads)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        self.image_dtype = np.dtype(self._input["dtype"]).name
-        self.output_dtype = np.dtype(self._output["dtype"]).name
-
-    def __call__(self, image):
-        self._interpreter.set_tensor(self._input["index"], image[None].astype(self.image_dtype))
-        self._interpreter.invoke()
-        return class_ids(self._interpreter.get_tensor(self._output["index"])[0])
-
-
-def class_ids(answer):
-    """A file's answer for one frame, (H, W) ids or (H, W, C) logits -> (H, W) ids."""
-    return answer.argmax(-1) if answer.ndim == 3 else answer
 
 
 class Tally:

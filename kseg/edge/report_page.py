@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kseg import checkpoints, contract
 from kseg.edge.report_pictures import figures
-from kseg.page import document, legend
+from kseg.page import bar, document, legend, percent, row, table
 
 _STYLE = """
 h1 { overflow-wrap: anywhere; } td { min-width: 5rem; } th small { display: block; }
@@ -47,7 +47,7 @@ def page(reports, frames, labels, embedded):
         f"<p>{escape(_summary(reports, told))}</p>",
         *_problems(reports),
         "<h2>Accuracy and speed</h2>",
-        _files(reports),
+        files(reports),
         "<h2>IoU by class</h2>",
         _classes(reports),
         *_worst(reports, frames, labels),
@@ -80,26 +80,27 @@ def _problems(reports):
             yield f'<p class="soft">{escape(_name(report))}: {escape(line)}</p>'
 
 
-def _files(reports):
-    rows = [_row("Keras", "", *_scores(reports[0]["keras"]), *[""] * 4)]
+def files(reports):
+    """Returns the table of accuracy, agreement, speed and size; the Keras model comes first."""
+    rows = [row("Keras", "", *_scores(reports[0]["keras"]), *[""] * 4)]
     for report in reports:
         limit = f"<small>limit {report['agreement_limit']:.1%}</small>"
         name = escape(_name(report))
         if name != report["file"]:
             name += f"<small>{escape(report['file'])}</small>"
         rows.append(
-            _row(
+            row(
                 name,
                 "passed" if report["passed"] else "<b>REJECTED</b>",
                 *_scores(report["tflite"], than=report["keras"]),
-                _percent(report["pixel_agreement"], 3) + limit,
+                percent(report["pixel_agreement"], 3) + limit,
                 _on_gpu(report),
                 f"{report['latency_ms']:.1f} ms",
                 f"{report['bytes'] / 1e6:.2f} MB",
             )
         )
     heads = ("file", "", "mean IoU", "drivable IoU", "agreement", "GPU", "CPU, one thread", "size")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _scores(values, than=None):
@@ -109,10 +110,10 @@ def _scores(values, than=None):
         if value is None:
             yield "-"
         elif than is None:
-            yield _percent(value)
+            yield percent(value)
         else:
             points = round(100 * (value - than[name]), 2) + 0.0  # + 0.0: never "-0.00".
-            yield f"{_percent(value)}<small>{points:+.2f} points</small>"
+            yield f"{percent(value)}<small>{points:+.2f} points</small>"
 
 
 def _on_gpu(report):
@@ -120,23 +121,17 @@ def _on_gpu(report):
     if not gpu.get("verified"):
         return "not run"
     told = f"as the CPU, {gpu['frames']} frames"
-    return f"{_percent(gpu['pixel_agreement'], 3)}<small>{told}</small>"
+    return f"{percent(gpu['pixel_agreement'], 3)}<small>{told}</small>"
 
 
 def _classes(reports):
     names = [name for name in reports[0]["keras"] if name.startswith("iou/")]
     columns = [("Keras", reports[0]["keras"]), *((_name(r), r["tflite"]) for r in reports)]
     rows = [
-        _row(escape(name.removeprefix("iou/")), *(_bar(scores.get(name)) for _, scores in columns))
+        row(escape(name.removeprefix("iou/")), *(bar(scores.get(name)) for _, scores in columns))
         for name in names
     ]
-    return _table(["class", *(escape(name) for name, _ in columns)], rows)
-
-
-def _bar(share):
-    if share is None:
-        return "-"
-    return f'{_percent(share)}<div class="bar" style="width:{share:.1%}"></div>'
+    return table(["class", *(escape(name) for name, _ in columns)], rows)
 
 
 def _worst(reports, frames, labels):
@@ -169,10 +164,10 @@ def _lint(report):
 def _operators(reports):
     names = sorted({name for report in reports for name in report["operators"]})
     rows = [
-        _row(escape(name), *(str(report["operators"].get(name, "-")) for report in reports))
+        row(escape(name), *(str(report["operators"].get(name, "-")) for report in reports))
         for name in names
     ]
-    return _table(["operator", *(escape(_name(report)) for report in reports)], rows)
+    return table(["operator", *(escape(_name(report)) for report in reports)], rows)
 
 
 def _contract(name, text):
@@ -184,23 +179,3 @@ def _name(report):
     """`gpu fp16`, or the file's name where the report tells neither."""
     parts = [report[key] for key in ("profile", "precision") if report.get(key)]
     return " ".join(parts) or report["file"]
-
-
-def _percent(share, digits=2):
-    """Never rounded up to 100, so that 100 means all."""
-    text = f"{share:.{digits}%}"
-    if share < 1 and text.startswith("100"):
-        return f">{100 - 10**-digits:.{digits}f}%"
-    return text
-
-
-def _table(heads, rows):
-    cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    return (
-        f'<div class="wide"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _row(head, *cells):
-    return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'

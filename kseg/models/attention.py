@@ -17,8 +17,10 @@ class StageAttention(NamedTuple):
     """What one stage of the encoder attends to.
 
     weights (blocks, heads, queries, keys) float32, each row summing to 1. Queries and keys are the
-    cells, row by row, of grids of (height, width) that cover the image: weights[b, h, q].reshape(
-    key_grid) is what head h of block b takes into cell divmod(q, query_grid[1]).
+    cells, row by row, of grids of (height, width): weights[b, h, q].reshape(key_grid) is what head
+    h of block b takes into cell divmod(q, query_grid[1]). Queries cover the image. A key is a
+    square of `reduction` queries a side (mit.Variant), and those left over at the lower and right
+    edge are in no key; none is left over where height and width are multiples of 32.
     """
 
     weights: np.ndarray

@@ -54,17 +54,29 @@ std::vector<Part> area_parts(int from_side, int to_side) {
   return parts;
 }
 
+// One row of pixels, shrunk. Sums in registers: bytes may alias anything, floats in memory too.
+void shrink_row(const std::uint8_t* source, const std::vector<Part>& columns, float* row) {
+  for (size_t i = 0; i < columns.size();) {
+    const int to = columns[i].to;
+    float red = 0, green = 0, blue = 0;
+    for (; i < columns.size() && columns[i].to == to; ++i) {
+      const std::uint8_t* from = source + 3 * index(columns[i].from);
+      red += static_cast<float>(from[0]) * columns[i].weight;
+      green += static_cast<float>(from[1]) * columns[i].weight;
+      blue += static_cast<float>(from[2]) * columns[i].weight;
+    }
+    float* const pixel = row + 3 * index(to);
+    pixel[0] = red, pixel[1] = green, pixel[2] = blue;
+  }
+}
+
 void resize_area(const FrameView& frame, Image& out) {
   const std::vector<Part> columns = area_parts(frame.size.width, out.size.width);
   const std::vector<Part> rows = area_parts(frame.size.height, out.size.height);
   std::vector<float> row(out.row_bytes()), sum(out.row_bytes());
   for (size_t r = 0; r < rows.size(); ++r) {
-    const std::uint8_t* source = frame.rgb + index(rows[r].from) * frame.stride;
-    std::fill(row.begin(), row.end(), 0.0F);
-    for (const Part& part : columns) {
-      float* to = row.data() + 3 * index(part.to);
-      const std::uint8_t* from = source + 3 * index(part.from);
-      for (int c = 0; c < 3; ++c) to[c] += static_cast<float>(from[c]) * part.weight;
+    if (r == 0 || rows[r - 1].from != rows[r].from) {  // Else two target rows share it.
+      shrink_row(frame.rgb + index(rows[r].from) * frame.stride, columns, row.data());
     }
     const bool opens = r == 0 || rows[r - 1].to != rows[r].to;
     const float weight = rows[r].weight;

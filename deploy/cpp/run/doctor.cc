@@ -18,11 +18,12 @@
 namespace kseg {
 namespace {
 
+constexpr int kWrong = 1;  // Exit codes as kseg.doctor's.
 constexpr int kFrames = 10;
-constexpr double kAgreement = 0.995;    // As kseg.export asks of fp16, which GPUs compute in.
+constexpr double kAgreement = 0.995;   // As kseg.export asks of fp16, which GPUs compute in.
 constexpr unsigned kGpuSeconds = 300;   // Compiling shaders takes long where a CPU plays the GPU.
 
-// Ten frames of sky, road and noise, the same on every machine.
+// Ten frames of sky, road and noise: those of kseg/edge/probe.py, so that two doctors can compare.
 Image synthetic_frame(Size size, int number) {
   Image frame;
   frame.resize(size, 3);
@@ -77,8 +78,10 @@ void print_cpu() {
     if (line.rfind("flags", 0) == 0 || line.rfind("Features", 0) == 0) flags = line.substr(colon);
   }
   std::string found;
-  for (const char* feature : {"avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "asimd",
-                              "asimdhp", "asimddp", "i8mm"}) {
+  for (const char* feature :
+       {"ssse3", "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512_vnni", "avx512_fp16",
+        "avx_vnni", "avx_vnni_int8", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16",
+        "sve", "sve2", "sme"}) {
     if ((flags + " ").find(" " + std::string(feature) + " ") != std::string::npos) {
       found += std::string(" ") + feature;
     }
@@ -86,6 +89,17 @@ void print_cpu() {
   std::printf("CPU       %s, %u threads:%s\n", name.empty() ? "unnamed" : name.c_str(),
               std::thread::hardware_concurrency(),
               found.empty() ? " no known feature" : found.c_str());
+}
+
+void print_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key, unit;
+  double kib = 0, total_mb = 0, available_mb = 0;
+  while (file >> key >> kib && std::getline(file, unit)) {
+    if (key == "MemTotal:") total_mb = kib * 1024 / 1e6;
+    if (key == "MemAvailable:") available_mb = kib * 1024 / 1e6;
+  }
+  std::printf("memory    %.0f MB, %.0f MB free\n", total_mb, available_mb);
 }
 
 // Drivers that the Vulkan loader would look at.
@@ -210,12 +224,12 @@ GpuReport try_gpu_apart(const std::string& model, const SegmenterOptions& option
 int judge_gpu(const GpuReport& gpu, const std::string& crashed, const Answers& cpu,
               bool need_gpu) {
   if (!crashed.empty()) {
-    std::printf("GPU       %s; use --accelerator cpu\n", crashed.c_str());
-    return 3;
+    std::printf("GPU       %s; use --device cpu\n", crashed.c_str());
+    return kWrong;
   }
   if (!gpu.error.empty()) {
     std::printf("GPU       not usable: %s\n", gpu.error.c_str());
-    return need_gpu ? 3 : 0;
+    return need_gpu ? kWrong : 0;
   }
   std::size_t equal = 0;
   const std::size_t count = std::min(cpu.ids.size(), gpu.answers.ids.size());
@@ -226,8 +240,8 @@ int judge_gpu(const GpuReport& gpu, const std::string& crashed, const Answers& c
   std::printf("GPU       %d frames, median %.1f ms; answers as the CPU on %.3f %% of pixels "
               "(limit %.1f %%): %s\n",
               kFrames, gpu.answers.median_ms, 100 * agreement, 100 * kAgreement,
-              right ? "right" : "WRONG, use --accelerator cpu");
-  return right ? 0 : 3;
+              right ? "right" : "WRONG, use --device cpu");
+  return right ? 0 : kWrong;
 }
 
 }  // namespace
@@ -239,17 +253,18 @@ int run_doctor(const std::string& model, const SegmenterOptions& options, bool n
   const auto litert = LiteRt::open(options.litert, false);
   if (!litert) {
     std::fprintf(stderr, "error: %s\n", litert.error().message.c_str());
-    return 2;
+    return kWrong;
   }
   std::printf("LiteRT    %s, %s\n", (*litert)->version().c_str(), (*litert)->path().c_str());
   std::string names;
   for (const std::string& name : gpu.accelerators) names += (names.empty() ? "" : ", ") + name;
   std::printf("loads     %s\n", names.empty() ? "no accelerator" : names.c_str());
   print_cpu();
+  print_memory();
   print_vulkan();
   if (model.empty()) {
     if (!crashed.empty()) std::printf("GPU       %s\n", crashed.c_str());
-    return crashed.empty() ? 0 : 3;
+    return crashed.empty() ? 0 : kWrong;
   }
   SegmenterOptions cpu = options;
   cpu.accelerator = Accelerator::kCpu;
@@ -262,7 +277,8 @@ int run_doctor(const std::string& model, const SegmenterOptions& options, bool n
   const Contract& contract = segmenter->contract();
   std::printf("model     %s, %s, made for %s, kseg %s\n", contract.model.c_str(),
               contract.precision.c_str(), contract.profile.c_str(), contract.kseg_version.c_str());
-  std::printf("CPU       %d frames, median %.1f ms\n", kFrames, answers->median_ms);
+  std::printf("CPU       %d frames, median %.1f ms, answers %08x\n", kFrames, answers->median_ms,
+              crc32(answers->ids.data(), answers->ids.size()));
   return judge_gpu(gpu, crashed, *answers, need_gpu);
 }
 

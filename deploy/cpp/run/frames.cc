@@ -55,4 +55,8 @@ Result<std::vector<fs::path>> list_images(const std::string& source,
   return paths;
 }
 
+std::string undecodable(const fs::path& path) {
+  return path.string() + ": cannot be decoded as an image; remove or replace it";
+}
+
 }  // namespace kseg

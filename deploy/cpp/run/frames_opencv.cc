@@ -1,13 +1,13 @@
-// Images, videos and cameras by OpenCV 4.5 or newer.
+// Images and videos by OpenCV 4.5 or newer.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
 
+#include "run/camera.h"
 #include "run/frames.h"
 
 namespace kseg {
@@ -31,19 +31,20 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<bool> next(Image& frame, std::string& name) override {
-    if (next_ == paths_.size()) return false;
-    const fs::path path = paths_[next_++];
+  Result<Got> next(Image& frame, std::string& name) override {
+    if (next_ == paths_.size()) return Got::kEnd;
+    const fs::path& path = paths_[next_++];
     name = path.stem().string();
     try {
       const cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
       if (!bgr.empty()) {
         take(bgr, frame);
-        return true;
+        return Got::kFrame;
       }
     } catch (const cv::Exception&) {  // A picture larger than OpenCV's limit.
     }
-    return Error{path.string() + ": cannot be decoded as an image; remove or replace it"};
+    name = undecodable(path);
+    return Got::kDamaged;
   }
 
  private:
@@ -53,11 +54,10 @@ class Images : public FrameSource {
 
 class Video : public FrameSource {
  public:
-  Video(const std::string& source, bool camera)
-      : name_(camera ? "camera" : fs::path(source).stem().string()) {
-    const bool number = source.find_first_not_of("0123456789") == std::string::npos;
+  explicit Video(const std::string& path) : path_(path) {
     try {
-      opened_ = number ? video_.open(std::atoi(source.c_str())) : video_.open(source);
+      opened_ = video_.open(path);
+      declared_ = video_.get(cv::CAP_PROP_FRAME_COUNT);
     } catch (const cv::Exception&) {
       opened_ = false;
     }
@@ -65,15 +65,20 @@ class Video : public FrameSource {
 
   bool opened() const { return opened_; }
 
-  Result<bool> next(Image& frame, std::string& name) override {
-    name = name_;
+  Result<Got> next(Image& frame, std::string& name) override {
+    name = path_.stem().string();
+    const int number = count_++;
     try {
-      if (!video_.read(bgr_)) return false;
-      take(bgr_, frame);
-      return true;
-    } catch (const cv::Exception& error) {
-      return Error{name_ + ": cannot be read on (" + error.err + ")"};
+      if (video_.read(bgr_)) {
+        take(bgr_, frame);
+        return Got::kFrame;
+      }
+    } catch (const cv::Exception&) {
     }
+    if (number >= declared_) return Got::kEnd;
+    // Declared by the header, and damaged: the next read begins behind it.
+    name = path_.string() + ": frame " + std::to_string(number) + " cannot be decoded";
+    return Got::kDamaged;
   }
 
   std::optional<double> rate() const override {
@@ -82,9 +87,11 @@ class Video : public FrameSource {
   }
 
  private:
-  std::string name_;
+  fs::path path_;
   cv::VideoCapture video_;
   cv::Mat bgr_;
+  double declared_ = 0;
+  int count_ = 0;
   bool opened_ = false;
 };
 
@@ -109,31 +116,32 @@ void draw_legend(const std::vector<ClassLabel>& classes, cv::Mat& rgb) {
 
 class Files : public Sink {
  public:
-  Files(fs::path folder, std::optional<double> rate, bool save_masks,
-        std::vector<ClassLabel> classes)
-      : folder_(std::move(folder)),
-        rate_(rate),
-        save_masks_(save_masks),
-        classes_(std::move(classes)) {}
+  Files(SinkOptions options, std::vector<ClassLabel> classes)
+      : options_(std::move(options)), classes_(std::move(classes)) {}
 
   Status put(const std::string& name, const Image& picture, const Image& class_map) override {
+    const fs::path& folder = options_.folder;
     char number[16];
     std::snprintf(number, sizeof number, "-%06d", count_++);
     try {
-      cv::Mat rgb = view(picture).clone();
-      draw_legend(classes_, rgb);
-      cv::cvtColor(rgb, bgr_, cv::COLOR_RGB2BGR);
-      Status done = rate_ ? append(name) : write(folder_ / (name + ".png"), bgr_);
-      if (!done || !save_masks_) return done;
-      const std::string mask = name + (rate_ ? number : "") + ".png";
-      return write(folder_ / "masks" / mask, view(class_map));
+      if (options_.overlays) {
+        cv::Mat rgb = view(picture).clone();
+        draw_legend(classes_, rgb);
+        cv::cvtColor(rgb, bgr_, cv::COLOR_RGB2BGR);
+        const Status done = options_.rate ? append(name) : write(folder / (name + ".png"), bgr_);
+        if (!done) return done;
+      }
+      if (!options_.save_masks) return Done{};
+      const std::string mask = name + (options_.rate ? number : "") + ".png";
+      return write(folder / "masks" / mask, view(class_map));
     } catch (const cv::Exception& error) {
-      return Error{(folder_ / name).string() + ": cannot be written (" + error.err + ")"};
+      return Error{(folder / name).string() + ": cannot be written (" + error.err + ")"};
     }
   }
 
   std::string text() const override {
-    return "overlays in " + (written_.empty() ? folder_ : written_).string();
+    if (!options_.overlays) return "masks in " + (options_.folder / "masks").string();
+    return "overlays in " + (written_.empty() ? options_.folder : written_).string();
   }
 
  private:
@@ -143,10 +151,12 @@ class Files : public Sink {
   }
 
   Status append(const std::string& name) {
-    if (written_.empty()) {
-      written_ = folder_ / (name + ".mp4");
+    if (bgr_.size() != size_) {  // A camera may come back with another size: a video has only one.
+      const std::string number = ++videos_ == 1 ? "" : "-" + std::to_string(videos_);
+      written_ = options_.folder / (name + number + ".mp4");
+      size_ = bgr_.size();
       const int codec = cv::VideoWriter::fourcc('m', 'p', '4', 'v');
-      if (!writer_.open(written_.string(), codec, *rate_, bgr_.size())) {
+      if (!writer_.open(written_.string(), codec, *options_.rate, size_)) {
         return Error{written_.string() + ": video cannot be written there; choose another --out"};
       }
     }
@@ -154,38 +164,33 @@ class Files : public Sink {
     return Done{};
   }
 
-  fs::path folder_, written_;
-  std::optional<double> rate_;
-  bool save_masks_;
+  SinkOptions options_;
   std::vector<ClassLabel> classes_;
-  int count_ = 0;
+  fs::path written_;
+  int count_ = 0, videos_ = 0;
   cv::Mat bgr_;
-  cv::VideoWriter writer_;
+  cv::Size size_;
+  cv::VideoWriter writer_;  // Its end is written when this is destroyed.
 };
 
 }  // namespace
 
-Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source) {
+Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, double reconnect_s) {
   auto paths = list_images(source, {".jpg", ".jpeg", ".png", ".bmp", ".webp"});
   if (!paths) return paths.error();
   if (!paths->empty()) return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
-  const bool digits =
-      !source.empty() && source.find_first_not_of("0123456789") == std::string::npos;
-  const bool camera = digits || source.rfind("/dev/", 0) == 0;
+  if (is_camera(source)) return open_camera(source, reconnect_s);
   std::error_code error;
-  if (!camera && !fs::is_regular_file(source, error)) {
+  if (!fs::is_regular_file(source, error)) {
     return Error{source + ": no such file, folder or camera"};
   }
-  auto video = std::make_unique<Video>(source, camera);
-  if (!video->opened()) {
-    return Error{source + ": cannot be opened as a " + (camera ? "camera" : "video")};
-  }
+  auto video = std::make_unique<Video>(source);
+  if (!video->opened()) return Error{source + ": cannot be opened as a video"};
   return std::unique_ptr<FrameSource>(std::move(video));
 }
 
-std::unique_ptr<Sink> open_sink(const fs::path& folder, std::optional<double> rate,
-                                bool save_masks, std::vector<ClassLabel> classes) {
-  return std::make_unique<Files>(folder, rate, save_masks, std::move(classes));
+std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel> classes) {
+  return std::make_unique<Files>(options, std::move(classes));
 }
 
 }  // namespace kseg

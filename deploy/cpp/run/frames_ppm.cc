@@ -9,20 +9,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Result<bool> read_ppm(const fs::path& path, Image& frame) {
-  const Error broken{path.string() + ": cannot be decoded as an image; remove or replace it"};
+bool read_ppm(const fs::path& path, Image& frame) {
   std::ifstream file(path, std::ios::binary);
   std::string magic;
   int width = 0, height = 0, largest = 0;
   if (!(file >> magic >> width >> height >> largest) || magic != "P6" || largest != 255) {
-    return broken;
+    return false;
   }
-  if (width < 1 || height < 1 || width > 32768 || height > 32768) return broken;
+  if (width < 1 || height < 1 || width > 32768 || height > 32768) return false;
   file.get();
   frame.resize({height, width}, 3);
   const auto size = static_cast<std::streamsize>(frame.data.size());
-  if (!file.read(reinterpret_cast<char*>(frame.data.data()), size)) return broken;
-  return true;
+  return static_cast<bool>(file.read(reinterpret_cast<char*>(frame.data.data()), size));
 }
 
 Status write_pnm(const fs::path& path, const char* magic, const Image& image) {
@@ -38,10 +36,12 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<bool> next(Image& frame, std::string& name) override {
-    if (next_ == paths_.size()) return false;
-    name = paths_[next_].stem().string();
-    return read_ppm(paths_[next_++], frame);
+  Result<Got> next(Image& frame, std::string& name) override {
+    if (next_ == paths_.size()) return Got::kEnd;
+    const fs::path& path = paths_[next_++];
+    const bool well = read_ppm(path, frame);
+    name = well ? path.stem().string() : undecodable(path);
+    return well ? Got::kFrame : Got::kDamaged;
   }
 
  private:
@@ -51,24 +51,32 @@ class Images : public FrameSource {
 
 class Files : public Sink {
  public:
-  Files(fs::path folder, bool save_masks) : folder_(std::move(folder)), save_masks_(save_masks) {}
+  explicit Files(SinkOptions options) : options_(std::move(options)) {}
 
   Status put(const std::string& name, const Image& picture, const Image& class_map) override {
-    const Status written = write_pnm(folder_ / (name + ".ppm"), "P6", picture);
-    if (!written || !save_masks_) return written;
-    return write_pnm(folder_ / "masks" / (name + ".pgm"), "P5", class_map);
+    const fs::path& folder = options_.folder;
+    if (options_.overlays) {
+      const Status written = write_pnm(folder / (name + ".ppm"), "P6", picture);
+      if (!written) return written;
+    }
+    if (!options_.save_masks) return Done{};
+    return write_pnm(folder / "masks" / (name + ".pgm"), "P5", class_map);
   }
 
-  std::string text() const override { return "overlays in " + folder_.string(); }
+  std::string text() const override {
+    return options_.overlays ? "overlays in " + options_.folder.string()
+                             : "masks in " + (options_.folder / "masks").string();
+  }
 
  private:
-  fs::path folder_;
-  bool save_masks_;
+  SinkOptions options_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source) {
+bool is_camera(const std::string&) { return false; }
+
+Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, double) {
   auto paths = list_images(source, {".ppm"});
   if (!paths) return paths.error();
   std::error_code error;
@@ -81,9 +89,8 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source) {
   return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
 }
 
-std::unique_ptr<Sink> open_sink(const fs::path& folder, std::optional<double>, bool save_masks,
-                                std::vector<ClassLabel>) {
-  return std::make_unique<Files>(folder, save_masks);
+std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel>) {
+  return std::make_unique<Files>(options);
 }
 
 }  // namespace kseg

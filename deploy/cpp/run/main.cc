@@ -4,99 +4,30 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
+#include <memory>
 
 #include "kseg/model.h"
+#include "run/arguments.h"
 #include "run/doctor.h"
 #include "run/frames.h"
+#include "run/notify.h"
 #include "run/overlay.h"
+#include "run/stop.h"
 
 namespace {
 
-constexpr const char* kUsage =
-    R"(usage: kseg_run MODEL INPUT [--out DIR] [--save-masks] [--frames N] [--repeat N]
-                [--accelerator cpu|gpu|auto] [--threads N] [--litert PATH]
-       kseg_run --doctor [MODEL] [--accelerator gpu] [--litert PATH]
+constexpr int kLostCode = 3;
+constexpr std::size_t kKeptLatencies = 1 << 16;  // A camera has no end: old ones give way to new.
+constexpr int kFailuresInARow = 25;  // Single frames may fail; after these it is the device.
 
-Runs a kseg .tflite on an image, a folder, a video or a camera (0, /dev/...).
-
-  --out DIR          default: overlays
-  --save-masks       write class ids as PNG too
-  --frames N         stop after this many frames
-  --repeat N         run a file or folder N times, write nothing, report memory
-  --accelerator A    cpu (default); gpu: all of it or an error; auto: gpu, else cpu, saying so
-  --threads N        CPU threads (default: LiteRT's)
-  --litert PATH      libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search)
-  --doctor           check LiteRT, CPU, GPU and, with MODEL, that both answer alike
-
-Exit codes: 0 done, 2 bad input or no such GPU, 3 the doctor found something wrong.
-)";
-
-struct Arguments {
-  std::vector<std::string> positional;
-  std::string out = "overlays", accelerator = "cpu", litert;
-  bool save_masks = false, doctor = false, help = false;
-  int threads = 0, frames = 0, repeat = 0;
-};
-
-kseg::Result<Arguments> parse_arguments(int argc, char** argv) {
-  Arguments arguments;
-  const auto number = [](const char* value, int& to) {
-    char* end = nullptr;
-    const long parsed = std::strtol(value, &end, 10);
-    to = static_cast<int>(parsed);
-    return *end == '\0' && end != value && parsed >= 1 && parsed <= 1000000000;
-  };
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    std::string* text = name == "--out"           ? &arguments.out
-                        : name == "--accelerator" ? &arguments.accelerator
-                        : name == "--litert"      ? &arguments.litert
-                                                  : nullptr;
-    int* count = name == "--threads"  ? &arguments.threads
-                 : name == "--frames" ? &arguments.frames
-                 : name == "--repeat" ? &arguments.repeat
-                                      : nullptr;
-    if ((text != nullptr || count != nullptr) && i + 1 == argc) {
-      return kseg::Error{"argument " + name + ": expected one argument"};
-    }
-    if (text != nullptr) {
-      *text = argv[++i];
-    } else if (count != nullptr) {
-      if (!number(argv[++i], *count)) {
-        return kseg::Error{name + " " + argv[i] + ": expected at least 1"};
-      }
-    } else if (name == "--save-masks") {
-      arguments.save_masks = true;
-    } else if (name == "--doctor") {
-      arguments.doctor = true;
-    } else if (name == "--help" || name == "-h") {
-      arguments.help = true;
-    } else if (name.size() > 1 && name[0] == '-') {
-      return kseg::Error{"unrecognized argument: " + name};
-    } else {
-      arguments.positional.push_back(name);
-    }
-  }
-  const std::size_t given = arguments.positional.size();
-  if (!arguments.help && (arguments.doctor ? given > 1 : given != 2)) {
-    return kseg::Error{"expected MODEL and INPUT; kseg_run --help shows how"};
-  }
-  const auto& accelerator = arguments.accelerator;
-  if (accelerator != "cpu" && accelerator != "gpu" && accelerator != "auto") {
-    return kseg::Error{"--accelerator " + accelerator + ": expected cpu, gpu or auto"};
-  }
-  return arguments;
-}
-
-kseg::Result<kseg::Segmenter> load(const Arguments& arguments, kseg::SegmenterOptions options) {
+kseg::Result<kseg::Segmenter> load(const kseg::Arguments& arguments,
+                                   kseg::SegmenterOptions options) {
   const std::string& path = arguments.positional[0];
-  if (arguments.accelerator != "cpu") {
+  if (arguments.device != "cpu") {
     options.accelerator = kseg::Accelerator::kGpu;
     auto segmenter = kseg::Segmenter::load(path, options);
-    if (segmenter || arguments.accelerator == "gpu") return segmenter;
+    if (segmenter || arguments.device == "gpu") return segmenter;
     std::fprintf(stderr, "no GPU: %s; running on the CPU\n", segmenter.error().message.c_str());
     options.accelerator = kseg::Accelerator::kCpu;
   }
@@ -120,28 +51,54 @@ double percentile(const std::vector<double>& sorted, double share) {
 }
 
 struct Tally {
-  int frames = 0;
+  int frames = 0;         // Segmented.
+  int failed = 0;         // Not decoded or not segmented.
+  std::string problem;    // Of the first that failed.
+  std::string lost;       // Why no frame comes any more, if that is so.
   std::vector<double> latencies_ms;
+
+  void add(double latency_ms) {
+    if (latencies_ms.size() < kKeptLatencies) latencies_ms.push_back(0);
+    latencies_ms[static_cast<std::size_t>(frames++) % kKeptLatencies] = latency_ms;
+  }
+
+  void fail(const std::string& why) {
+    if (failed++ == 0) problem = why;
+    std::fprintf(stderr, "%s; skipped\n", why.c_str());
+  }
 };
 
 // Segments what `frames` has left; `sink` may be null. At most `limit` frames in all, 0: no limit.
+// Fails when nothing can be written any more.
 kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg::Sink* sink,
                      int limit, Tally& tally) {
   kseg::Image frame, class_map;
   std::string name;
-  while (limit == 0 || tally.frames < limit) {
-    const auto more = frames.next(frame, name);
-    if (!more) return more.error();
-    if (!*more) break;
+  int failed_in_a_row = 0;
+  while ((limit == 0 || tally.frames < limit) && kseg::stop_signal() == 0) {
+    kseg::notify("WATCHDOG=1");
+    const auto got = frames.next(frame, name);
+    if (!got) {
+      tally.lost = got.error().message;
+      break;
+    }
+    if (*got == kseg::Got::kEnd) break;
+    if (*got == kseg::Got::kDamaged) {
+      tally.fail(name);
+      continue;
+    }
     const auto start = std::chrono::steady_clock::now();
-    const auto done =
-        segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map);
-    if (!done) return done;
+    const auto done = segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map);
+    if (!done) {
+      tally.fail(name + ": " + done.error().message);
+      if (++failed_in_a_row < kFailuresInARow) continue;
+      tally.lost = std::to_string(kFailuresInARow) + " frames in a row cannot be segmented (" +
+                   done.error().message + ")";
+      break;
+    }
+    failed_in_a_row = 0;
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    // A camera has no end: from here on, old times give way to new ones.
-    constexpr std::size_t kKept = 1 << 16;
-    if (tally.latencies_ms.size() < kKept) tally.latencies_ms.push_back(0);
-    tally.latencies_ms[static_cast<std::size_t>(tally.frames++) % kKept] = took.count();
+    tally.add(took.count());
     if (sink == nullptr) continue;
     kseg::blend(segmenter.contract().classes, class_map, frame);
     const auto put = sink->put(name, frame, class_map);
@@ -150,62 +107,98 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg
   return kseg::Done{};
 }
 
-kseg::Status repeat(kseg::Segmenter& segmenter, const Arguments& arguments, Tally& tally) {
-  for (int pass = 0; pass < arguments.repeat; ++pass) {
-    const auto frames = kseg::open_frames(arguments.positional[1]);
+kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments, Tally& tally) {
+  for (int pass = 0; pass < arguments.repeat && kseg::stop_signal() == 0; ++pass) {
+    const auto frames = kseg::open_frames(arguments.positional[1], arguments.reconnect_s);
     if (!frames) return frames.error();
     const auto done = segment(segmenter, **frames, nullptr, arguments.frames, tally);
     if (!done) return done;
+    if (!tally.lost.empty()) break;
     std::printf("pass %d, %d frames: %.1f MiB\n", pass + 1, tally.frames, resident_mib());
     std::fflush(stdout);
   }
   return kseg::Done{};
 }
 
-kseg::Result<int> run(const Arguments& arguments) {
+// Where pictures go; null when none are asked for.
+kseg::Result<std::unique_ptr<kseg::Sink>> make_sink(const kseg::Arguments& arguments,
+                                                    const kseg::FrameSource& frames,
+                                                    const kseg::Segmenter& segmenter) {
+  if (arguments.repeat > 0 || (arguments.no_overlays && !arguments.save_masks)) {
+    return std::unique_ptr<kseg::Sink>();
+  }
+  const auto folder =
+      kseg::prepare_folder(arguments.out, arguments.save_masks, arguments.positional[1]);
+  if (!folder) return folder.error();
+  return kseg::open_sink(
+      {arguments.out, frames.rate(), !arguments.no_overlays, arguments.save_masks},
+      segmenter.contract().classes);
+}
+
+void print_summary(Tally& tally, const kseg::Segmenter& segmenter, const kseg::FrameSource& frames,
+                   const std::string& written) {
+  std::printf("%d frames", tally.frames);
+  auto& times = tally.latencies_ms;
+  if (!times.empty()) {
+    std::sort(times.begin(), times.end());
+    std::printf(", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on the "
+                "%s",
+                times.front(), percentile(times, 0.5), percentile(times, 0.95),
+                name_of(segmenter.accelerator()));
+  }
+  std::printf("; %s\n", written.c_str());
+  const auto times_lost = frames.times_lost();
+  if (tally.failed > 0 || times_lost) {
+    std::printf("%d frames came: %d not decoded or not segmented; camera lost %d times\n",
+                tally.frames + tally.failed, tally.failed, times_lost.value_or(0));
+  }
+  if (kseg::stop_signal() != 0) {
+    std::printf("stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
+  }
+  std::fflush(stdout);
+}
+
+kseg::Result<int> run(const kseg::Arguments& arguments) {
   const kseg::SegmenterOptions options{kseg::Accelerator::kCpu, arguments.threads,
                                        arguments.litert};
   if (arguments.doctor) {
     const std::string model = arguments.positional.empty() ? "" : arguments.positional[0];
-    return kseg::run_doctor(model, options, arguments.accelerator == "gpu");
+    return kseg::run_doctor(model, options, arguments.device == "gpu");
   }
+  kseg::catch_stop_signals();
   const std::string& input = arguments.positional[1];
-  const auto frames = kseg::open_frames(input);
+  const auto frames = kseg::open_frames(input, arguments.reconnect_s);
   if (!frames) return frames.error();
   auto segmenter = load(arguments, options);
   if (!segmenter) return segmenter.error();
+  auto sink = make_sink(arguments, **frames, *segmenter);
+  if (!sink) return sink.error();
+  kseg::notify("READY=1");
   Tally tally;
-  std::string written = "nothing written";
-  if (arguments.repeat > 0) {
-    const auto done = repeat(*segmenter, arguments, tally);
-    if (!done) return done.error();
-  } else {
-    const auto folder = kseg::prepare_folder(arguments.out, arguments.save_masks, input);
-    if (!folder) return folder.error();
-    const auto sink = kseg::open_sink(arguments.out, (*frames)->rate(), arguments.save_masks,
-                                      segmenter->contract().classes);
-    const auto done = segment(*segmenter, **frames, sink.get(), arguments.frames, tally);
-    if (!done) return done.error();
-    written = sink->text();
+  const auto done =
+      arguments.repeat > 0
+          ? repeat(*segmenter, arguments, tally)
+          : segment(*segmenter, **frames, sink->get(), arguments.frames, tally);
+  kseg::notify("STOPPING=1");
+  const std::string written = *sink ? (*sink)->text() : "nothing written";
+  sink->reset();  // First of all: a video without its end cannot be read.
+  if (!done) return done.error();
+  if (tally.frames == 0 && tally.lost.empty() && kseg::stop_signal() == 0) {
+    const std::string nothing = input + ": opened, but not one frame can be read";
+    return kseg::Error{tally.failed > 0 ? tally.problem : nothing};
   }
-  if (tally.frames == 0) {
-    return kseg::Error{input + ": opened, but not one frame can be read"};
-  }
-  std::sort(tally.latencies_ms.begin(), tally.latencies_ms.end());
-  std::printf("%d frames, %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map "
-              "on the %s; %s\n",
-              tally.frames, tally.latencies_ms.front(), percentile(tally.latencies_ms, 0.5),
-              percentile(tally.latencies_ms, 0.95), name_of(segmenter->accelerator()),
-              written.c_str());
-  return 0;
+  print_summary(tally, *segmenter, **frames, written);
+  if (tally.lost.empty()) return 0;
+  std::fprintf(stderr, "error: %s\n", tally.lost.c_str());
+  return kLostCode;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto arguments = parse_arguments(argc, argv);
+  const auto arguments = kseg::parse_arguments(argc, argv);
   if (arguments && arguments->help) {
-    std::fputs(kUsage, stdout);
+    std::fputs(kseg::kUsage, stdout);
     return 0;
   }
   const auto done = arguments ? run(*arguments) : kseg::Result<int>(arguments.error());

@@ -1,0 +1,41 @@
+package kseg.app;
+
+import android.graphics.Rect;
+import androidx.camera.core.ImageAnalysis;
+import androidx.camera.core.ImageProxy;
+import java.util.function.Consumer;
+import kseg.core.Frames;
+import kseg.core.Image;
+import kseg.core.InputException;
+import kseg.core.Session;
+import kseg.core.Size;
+
+/** Hands CameraX's frames to the session, upright, and only the part that the preview shows. */
+final class FrameReader implements ImageAnalysis.Analyzer {
+    private final Session session;
+    private final Consumer<String> errors;
+    private final Image frame = new Image();
+
+    FrameReader(Session session, Consumer<String> errors) {
+        this.session = session;
+        this.errors = errors;
+    }
+
+    @Override
+    public void analyze(ImageProxy image) {
+        long start = System.nanoTime();
+        try (image) {
+            if (!session.ready()) return;
+            Rect window = image.getCropRect();
+            ImageProxy.PlaneProxy plane = image.getPlanes()[0];
+            Frames.upright(
+                    plane.getBuffer(), plane.getRowStride(), plane.getPixelStride(), window.top,
+                    window.left, new Size(window.height(), window.width()),
+                    image.getImageInfo().getRotationDegrees(), frame);
+        } catch (InputException error) {
+            errors.accept(error.getMessage());
+            return;
+        }
+        session.segment(frame, start); // The camera has its buffer back by now.
+    }
+}

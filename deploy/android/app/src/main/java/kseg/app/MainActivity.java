@@ -1,0 +1,169 @@
+package kseg.app;
+
+import android.Manifest;
+import android.content.pm.PackageManager;
+import android.net.Uri;
+import android.os.Bundle;
+import android.widget.Button;
+import android.widget.CompoundButton;
+import android.widget.Switch;
+import android.widget.TextView;
+import androidx.activity.ComponentActivity;
+import androidx.activity.result.ActivityResultLauncher;
+import androidx.activity.result.contract.ActivityResultContracts;
+import androidx.camera.view.PreviewView;
+import java.util.Locale;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import kseg.core.Contract;
+import kseg.core.InputException;
+import kseg.core.Session;
+import kseg.core.Size;
+
+/** One screen: the road, its classes over it, the model, the CPU or GPU, and what a frame takes. */
+public final class MainActivity extends ComponentActivity implements Session.Listener {
+    private static final long SHOW_EVERY_NS = 500_000_000;
+
+    // All that touches a model or a frame runs here, so that nothing of it is locked; frames that
+    // come while a model loads or a frame is at work are dropped by CameraX.
+    private final ExecutorService thread = Executors.newSingleThreadExecutor();
+    private final Session session = new Session(LiteRtGraph::compile, this);
+    private final ActivityResultLauncher<String[]> picker =
+            registerForActivityResult(new ActivityResultContracts.OpenDocument(), this::onPicked);
+    private final ActivityResultLauncher<String> permission =
+            registerForActivityResult(
+                    new ActivityResultContracts.RequestPermission(), this::onPermission);
+    private Settings settings;
+    private RoadCamera camera;
+    private OverlayView overlay;
+    private Switch gpu;
+    private TextView model, latency, message;
+    private long shown; // When the latency was; of the session's thread.
+    private String notice = ""; // Shown while nothing newer is to be said.
+
+    @Override
+    protected void onCreate(Bundle saved) {
+        super.onCreate(saved);
+        setContentView(R.layout.main);
+        overlay = findViewById(R.id.overlay);
+        gpu = findViewById(R.id.gpu);
+        model = findViewById(R.id.model);
+        latency = findViewById(R.id.latency);
+        message = findViewById(R.id.message);
+        Button pick = findViewById(R.id.pick);
+        PreviewView preview = findViewById(R.id.preview);
+        settings = new Settings(this);
+        FrameReader reader = new FrameReader(session, this::onError);
+        camera = new RoadCamera(this, preview, thread, reader, this::onError);
+        // .tflite has no type of its own: any file may be picked, and is then looked at.
+        pick.setOnClickListener(view -> picker.launch(new String[] {"*/*"}));
+        message.setText(R.string.pick_a_model);
+        if (settings.tryingGpu()) {
+            notice = getString(R.string.gpu_ended_app);
+            settings.setGpu(false);
+            settings.setTryingGpu(false);
+        }
+        setSwitch(settings.gpu());
+        if (!settings.modelName().isEmpty()) load();
+        if (checkSelfPermission(Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED) {
+            camera.start();
+        } else {
+            permission.launch(Manifest.permission.CAMERA);
+        }
+    }
+
+    @Override
+    protected void onDestroy() {
+        camera.stop();
+        thread.execute(session::close);
+        thread.shutdown(); // What was handed over before still runs.
+        super.onDestroy();
+    }
+
+    private void onPermission(boolean granted) {
+        if (granted) {
+            camera.start();
+        } else {
+            message.setText(R.string.no_permission);
+        }
+    }
+
+    private void onPicked(Uri document) {
+        if (document == null) return; // The user went back.
+        message.setText(R.string.loading);
+        thread.execute(() -> {
+            String name = Documents.nameOf(getContentResolver(), document);
+            try {
+                Documents.copyModel(getContentResolver(), document, name, settings.model());
+            } catch (InputException error) {
+                onError(error.getMessage());
+                return;
+            }
+            settings.setModelName(name);
+            session.load(settings.model(), name, settings.gpu());
+        });
+    }
+
+    private void onSwitched(CompoundButton button, boolean checked) {
+        settings.setGpu(checked);
+        if (!settings.modelName().isEmpty()) load();
+    }
+
+    private void load() {
+        message.setText(R.string.loading);
+        boolean wantGpu = settings.gpu();
+        String name = settings.modelName();
+        thread.execute(() -> session.load(settings.model(), name, wantGpu));
+    }
+
+    /** Moves the switch without hearing of it. */
+    private void setSwitch(boolean on) {
+        gpu.setOnCheckedChangeListener(null);
+        gpu.setChecked(on);
+        gpu.setOnCheckedChangeListener(this::onSwitched);
+    }
+
+    @Override
+    public void onModel(String name, Contract contract, boolean onGpu, String note) {
+        String text = String.format(
+                Locale.ROOT, "%s: %s, %s, %d x %d, made for %s", name, contract.model,
+                contract.precision, contract.inputSize.height, contract.inputSize.width,
+                contract.profile);
+        overlay.show(null, null);
+        runOnUiThread(() -> {
+            settings.setGpu(onGpu);
+            setSwitch(onGpu);
+            model.setText(text);
+            latency.setText("");
+            message.setText(note.isEmpty() ? notice : note);
+            notice = "";
+        });
+    }
+
+    @Override
+    public void onFrame(int[] argb, Size size) {
+        overlay.show(argb, size);
+    }
+
+    @Override
+    public void onLatency(double milliseconds, double agreement) {
+        if (System.nanoTime() - shown < SHOW_EVERY_NS) return;
+        shown = System.nanoTime();
+        String check = Double.isNaN(agreement)
+                ? ""
+                : String.format(Locale.ROOT, ", first frame as the CPU: %.2f %%", 100 * agreement);
+        String text = String.format(Locale.ROOT, "%.1f ms%s", milliseconds, check);
+        runOnUiThread(() -> latency.setText(text));
+    }
+
+    @Override
+    public void onError(String line) {
+        overlay.show(null, null);
+        runOnUiThread(() -> message.setText(line));
+    }
+
+    @Override
+    public void onTryingGpu(boolean trying) {
+        settings.setTryingGpu(trying);
+    }
+}

@@ -1,0 +1,19 @@
+package kseg.core;
+
+/** What a tensor's elements are. */
+public enum DataType {
+    UINT8("uint8"),
+    INT32("int32"),
+    FLOAT32("float32");
+
+    final String label;
+
+    DataType(String label) {
+        this.label = label;
+    }
+
+    /** The type of a number of TFLite's schema.fbs; null for those that no kseg model has. */
+    static DataType ofSchema(int number) {
+        return number == 0 ? FLOAT32 : number == 2 ? INT32 : number == 3 ? UINT8 : null;
+    }
+}

@@ -1,0 +1,19 @@
+package kseg.core;
+
+/** One graph on one accelerator, as a runtime offers it: write the input, run, read the output. */
+public interface Graph extends AutoCloseable {
+    void writeUint8(byte[] input) throws InputException;
+
+    void writeFloat32(float[] input) throws InputException;
+
+    void run() throws InputException;
+
+    byte[] readUint8() throws InputException;
+
+    int[] readInt32() throws InputException;
+
+    float[] readFloat32() throws InputException;
+
+    @Override
+    void close();
+}

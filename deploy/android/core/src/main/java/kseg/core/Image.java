@@ -1,0 +1,35 @@
+package kseg.core;
+
+import java.util.Arrays;
+
+/** Pixels without gaps between rows: RGB (3 channels) or class ids (1), each an unsigned byte. */
+public final class Image {
+    private Size size = new Size(0, 0);
+    private int channels;
+    private byte[] data = new byte[0];
+
+    public Size size() {
+        return size;
+    }
+
+    /** Height x width x channels bytes, row by row; valid until the next resize. */
+    public byte[] data() {
+        return data;
+    }
+
+    int rowBytes() {
+        return size.width * channels;
+    }
+
+    /** Takes another shape. What the pixels hold is then undefined. */
+    public void resize(Size to, int toChannels) {
+        int bytes = Math.multiplyExact(Math.multiplyExact(to.height, to.width), toChannels);
+        if (data.length != bytes) data = new byte[bytes];
+        size = to;
+        channels = toChannels;
+    }
+
+    void fill(int value) {
+        Arrays.fill(data, (byte) value);
+    }
+}

@@ -1,0 +1,26 @@
+package kseg.core;
+
+import java.util.Arrays;
+
+/** The latest frames' times; old ones give way. */
+public final class Latency {
+    private final double[] times;
+    private long count;
+
+    public Latency(int kept) {
+        times = new double[kept];
+    }
+
+    public void add(double milliseconds) {
+        times[(int) (count++ % times.length)] = milliseconds;
+    }
+
+    /** Median of the kept times, as numpy.median; NaN before the first. */
+    public double median() {
+        int size = (int) Math.min(count, times.length);
+        if (size == 0) return Double.NaN;
+        double[] sorted = Arrays.copyOf(times, size);
+        Arrays.sort(sorted);
+        return (sorted[(size - 1) / 2] + sorted[size / 2]) / 2;
+    }
+}

@@ -1,0 +1,113 @@
+package kseg.core;
+
+/** The model in the car: a frame in, class ids out. For one thread at a time. */
+public final class Segmenter implements AutoCloseable {
+    static final int MAX_FRAME_SIDE = 32768;
+    private static final long MAX_SCALED_PIXELS = 1L << 26;
+
+    private final Model model;
+    private final Graph graph;
+    private final Geometry geometry = new Geometry();
+    private final Image fitted = new Image();
+    private final float[] floats; // When the input is float32.
+
+    /** Takes the graph over: it is closed with the segmenter. */
+    public Segmenter(Model model, Graph graph) {
+        this.model = model;
+        this.graph = graph;
+        Size size = model.contract.inputSize;
+        boolean isFloat = model.contract.inputType == DataType.FLOAT32;
+        floats = new float[isFloat ? 3 * size.height * size.width : 0];
+    }
+
+    public Contract contract() {
+        return model.contract;
+    }
+
+    /** RGB frame of any size -> class ids of the frame's size. */
+    public void run(Image frame, Image classMap) throws InputException {
+        Image ids = new Image();
+        runFitted(fit(frame), ids);
+        unfit(ids, frame.size(), classMap);
+    }
+
+    /** RGB frame of any size -> RGB of the input's size, valid until the next call. */
+    Image fit(Image frame) throws InputException {
+        Contract contract = model.contract;
+        Size size = frame.size();
+        if (size.height < 1 || size.width < 1 || size.height > MAX_FRAME_SIDE
+                || size.width > MAX_FRAME_SIDE) {
+            throw new InputException(
+                    "a frame of size " + size + ": expected RGB of 1 to " + MAX_FRAME_SIDE
+                            + " pixels a side");
+        }
+        Size scaled = Geometry.placement(size, contract.inputSize, contract.fit).size;
+        if ((long) scaled.height * scaled.width > MAX_SCALED_PIXELS) {
+            throw new InputException(
+                    "a frame of size " + size + " is too narrow to crop to " + contract.inputSize);
+        }
+        geometry.fitFrame(frame, contract.inputSize, contract.fit, contract.padValue, fitted);
+        return fitted;
+    }
+
+    /** A fitted frame -> class ids of the input's size. */
+    void runFitted(Image input, Image ids) throws InputException {
+        if (model.contract.inputType == DataType.FLOAT32) {
+            byte[] from = input.data();
+            for (int i = 0; i < floats.length; i++) floats[i] = from[i] & 0xFF;
+            graph.writeFloat32(floats);
+        } else {
+            graph.writeUint8(input.data());
+        }
+        graph.run();
+        ids.resize(model.contract.inputSize, 1);
+        if (model.contract.answersLogits) {
+            takeLogits(graph.readFloat32(), ids.data());
+        } else if (model.contract.outputType == DataType.INT32) {
+            takeInt32(graph.readInt32(), ids.data());
+        } else {
+            byte[] answer = graph.readUint8();
+            expectCount(answer.length);
+            System.arraycopy(answer, 0, ids.data(), 0, answer.length);
+        }
+    }
+
+    /** Class ids of the input's size -> ids of the frame's size. */
+    void unfit(Image ids, Size frame, Image classMap) {
+        geometry.unfitClassMap(ids, frame, model.contract.fit, classMap);
+    }
+
+    private void expectCount(int count) throws InputException {
+        if (count != model.output.count()) {
+            throw new InputException(
+                    "the model answers " + count + " values instead of " + model.output.count());
+        }
+    }
+
+    private void takeInt32(int[] answer, byte[] ids) throws InputException {
+        expectCount(answer.length);
+        for (int i = 0; i < ids.length; i++) {
+            int id = answer[i];
+            if (id < 0 || id > 255) throw new InputException("the model answers class " + id);
+            ids[i] = (byte) id;
+        }
+    }
+
+    /** The first of the largest; channels beyond the classes are ignored. */
+    private void takeLogits(float[] logits, byte[] ids) throws InputException {
+        expectCount(logits.length);
+        int channels = model.output.shape[3], classes = model.contract.classes.size();
+        for (int i = 0, at = 0; i < ids.length; i++, at += channels) {
+            int best = 0;
+            for (int c = 1; c < classes; c++) {
+                if (logits[at + c] > logits[at + best]) best = c;
+            }
+            ids[i] = (byte) best;
+        }
+    }
+
+    @Override
+    public void close() {
+        graph.close();
+    }
+}

@@ -1,0 +1,23 @@
+// kseg_run's command line.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kseg/result.h"
+
+namespace kseg {
+
+struct Arguments {
+  std::vector<std::string> positional;
+  std::string out = "overlays", device = "cpu", litert;
+  bool save_masks = false, no_overlays = false, doctor = false, help = false;
+  int threads = 0, frames = 0, repeat = 0;
+  double reconnect_s = 60;
+};
+
+Result<Arguments> parse_arguments(int argc, char** argv);
+
+extern const char* const kUsage;
+
+}  // namespace kseg

@@ -1,0 +1,5 @@
+import sys
+
+from kseg_run.command import main
+
+sys.exit(main())

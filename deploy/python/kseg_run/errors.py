@@ -1,0 +1,13 @@
+"""What can go wrong, each in one line that says what to do."""
+
+
+class InputError(ValueError):
+    """Bad input: a model, a file, a flag or a device that cannot be used. Exit code 2."""
+
+
+class FrameError(InputError):
+    """One frame that cannot be segmented; the next one may."""
+
+
+class LostError(RuntimeError):
+    """What worked at first, a camera or a GPU, and is gone. Exit code 3."""

@@ -1,0 +1,137 @@
+"""python -m kseg.report: runs on one HTML page, measured and held against each other."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kseg.errors import InputError, run
+
+EXAMPLES = """examples:
+  python -m kseg.report runs/demo
+  python -m kseg.report runs/deeplab runs/segformer --out deeplab-or-segformer.html
+  python -m kseg.report runs/a runs/b --split test --data /mnt/camvid-240x320 --frames 200
+  python -m kseg.report runs/bdd100k --scenes bdd100k/labels/det_20/det_val.json
+
+Writes one file that opens from disk and needs nothing else: RUN/report.html, for several runs
+report.html here. The best weights of each run go once over the split; counts and answers of each
+frame are kept in RUN/report-SPLIT.jsonl, so that an interrupted command goes on where it was and
+the next one needs no model. Exports (RUN/*.tflite.report.json) and timings (RUN/benchmark*.json,
+and what --benchmark names) are shown where there are any.
+
+Scenes are known of CamVid, Cityscapes and KITTI by the frames' names, and by --scenes.
+"""
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m kseg.report",
+        description="Shows runs on one page: scores, curves, confusion, calibration, frames.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, of the same classes")
+    parser.add_argument("--split", default="val", help="train, val or test (default: val)")
+    parser.add_argument("--data", metavar="DIR", help="another place of the data set, for all runs")
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="at most so many, evenly spread (default: all)"
+    )
+    parser.add_argument(
+        "--frames-shown", type=int, default=12, metavar="N", help="with pictures (default: 12)"
+    )
+    parser.add_argument(
+        "--scenes", metavar="FILE", help="JSON of frames' attributes, as BDD100K's det_val.json"
+    )
+    parser.add_argument(
+        "--benchmark",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="JSON that kseg.benchmark --json wrote",
+    )
+    parser.add_argument("--out", metavar="FILE", help="the page (default: see below)")
+    return report(parser.parse_args(argv))
+
+
+def report(args):
+    """Runs the command. Returns its exit code."""
+    out = _out(args)
+    from kseg import checkpoints
+    from kseg.report import facts, groups, page
+    from kseg.report.runs import open_runs
+
+    runs = open_runs(args.runs, args.split, args.data)
+    attributes = groups.read(args.scenes) if args.scenes else {}
+    benchmarks = facts.benchmarks(runs, args.benchmark)  # Fails before the long work.
+    exports = facts.exports(runs)
+    measured, shown = _measure(runs, args)
+    scenes = groups.scenes(measured[0].keys, runs[0].whole.request.get("source"), attributes)
+    html = page.page(
+        runs, measured, shown, split=args.split, scenes=scenes, tables=(exports, benchmarks)
+    )
+    checkpoints.write(out, html)
+    print(f"page in {out}")
+    return 0
+
+
+def _out(args):
+    """Returns the page's path. Raises InputError before any work is done."""
+    if args.frames is not None and args.frames < 1:
+        raise InputError(f"--frames {args.frames}: expected at least 1")
+    if args.frames_shown < 0:
+        raise InputError(f"--frames-shown {args.frames_shown}: expected at least 0")
+    if args.out is None:
+        return Path(args.runs[0], "report.html") if len(args.runs) == 1 else Path("report.html")
+    out = Path(args.out)
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise InputError(f"{out}: expected a file name in an existing folder; choose another --out")
+    return out
+
+
+def _measure(runs, args):
+    """Returns a Measured for each run, and the frames to show: (kind, number, Answers)."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from kseg.report import choice, measure, pictures
+
+    examples = runs[0].whole.splits[args.split].examples
+    every = -(-examples // min(args.frames or examples, examples))
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        measured = []
+        for run in runs:
+            task = progress.add_task(f"measuring {run.name}", total=-(-examples // every))
+            measured.append(
+                measure.measure(
+                    measure.Predictor(run.path),
+                    run.config,
+                    run.labels,
+                    args.split,
+                    every,
+                    lambda count, task=task: progress.advance(task, count),
+                )
+            )
+        _same_frames(runs, measured)
+        scores = np.array([m.by_frame(runs[0].labels) for m in measured])
+        chosen = choice.choose(scores, measured[0].keys, args.frames_shown)
+        numbers = [number for _, number in chosen]
+        task = progress.add_task("drawing frames", total=len(runs))
+        answers = []
+        for run, m in zip(runs, measured, strict=True):
+            answers.append(pictures.answers(m, run.config, args.split, every, numbers))
+            progress.advance(task)
+    return measured, [(kind, n, [answer[n] for answer in answers]) for kind, n in chosen]
+
+
+def _same_frames(runs, measured):
+    for one, m in zip(runs, measured, strict=True):
+        if m.keys != measured[0].keys:
+            raise InputError(
+                f"{one.path}: its data set {one.config.data} has other frames than "
+                f"{runs[0].config.data} of {runs[0].path}; name one for all by --data"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

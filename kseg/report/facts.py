@@ -1,0 +1,121 @@
+"""What the report repeats from elsewhere: the data set, exports, timings and configs, as HTML."""
+
+import dataclasses
+import json
+from html import escape
+from pathlib import Path
+
+from kseg.edge import report_page
+from kseg.errors import InputError
+from kseg.page import bar, row, table
+from kseg.report.sections import class_head, even, head, heads
+
+
+def data_set(whole):
+    """The table of splits: frames, each class's share, ignored pixels."""
+    splits = whole.splits
+    rows = [row("frames", *(f"{split.examples:,}" for split in splits.values()))]
+    shares = [split.shares for split in splits.values()]
+    for i in range(len(whole.labels.classes)):
+        rows.append(row(class_head(whole.labels, i), *(bar(share[i]) for share in shares)))
+    ignored = [s.ignored / ((s.ignored + sum(s.pixels)) or 1) for s in splits.values()]
+    rows.append(row("ignored, of all pixels", *(bar(share) for share in ignored)))
+    rows.append(row("shards", *(f"{len(split.shards):,}" for split in splits.values())))
+    size = "frames of several sizes" if not whole.size else "{}x{}".format(*whole.size)
+    request = ", ".join(
+        f"{key} {_word(value)}" for key, value in whole.request.items() if value not in (None, "")
+    )
+    return (
+        f"<p>{escape(whole.dataset)}, {size} (height x width). Shares are of the labelled pixels."
+        f"</p>{even(table(('split', *map(escape, splits)), rows, 'Splits of the data set'))}"
+        f'<p class="soft">Built from: {escape(request)}</p>'
+    )
+
+
+def _word(value):
+    """A value in words, of a long hash its beginning."""
+    text = "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text[:12] + "..." if len(text) >= 40 and text.isalnum() else text
+
+
+def exports(runs):
+    """The tables of the files that kseg.export made of the runs; "" where there are none."""
+    parts = []
+    for i, run in enumerate(runs):
+        reports = [_json(path) for path in sorted(run.path.glob("*.tflite.report.json"))]
+        if reports:
+            page = run.path / "export_report.html"
+            more = f'<p class="soft">More: {escape(str(page))}</p>' if page.is_file() else ""
+            try:
+                files = report_page.files(reports)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{run.path}: a .tflite.report.json is not what kseg.export writes ({error!r})"
+                ) from error
+            parts.append(f"<h3>{head(run, i)}</h3>{files}{more}")
+    return "".join(parts)
+
+
+def benchmarks(runs, paths):
+    """A table for each JSON of kseg.benchmark: those named, and RUN/benchmark*.json."""
+    found = [Path(path) for path in paths]
+    found += [path for run in runs for path in sorted(run.path.glob("benchmark*.json"))]
+    return "".join(_benchmark(path, _json(path)) for path in dict.fromkeys(found))
+
+
+def _benchmark(path, report):
+    try:
+        machine, rows = report["machine"], []
+        for model in report["models"]:
+            name = escape(model["name"].rsplit("/", 1)[-1])
+            if "failed" in model:
+                rows.append(row(name, f"not run: {escape(model['failed'])}", *[""] * 6))
+                continue
+            times = [_ms(model["model"][f"{key}_ms"]) for key in ("min", "median", "p90", "p99")]
+            whole = model.get("whole_frame", {}).get("median_ms")
+            memory = f"{model['peak_mb']:.0f} MB" if "peak_mb" in model else "-"
+            rows.append(row(name, escape(model["runtime"]), *times, _ms(whole), memory))
+        threads = report["threads"]
+        told = (
+            f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}, "
+            f"{threads} thread{'s' * (threads > 1)}, {machine['system']}"
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not what kseg.benchmark --json writes ({error!r})") from error
+    columns = ("file", "runtime", "min", "median", "p90", "p99", "whole frame", "peak memory")
+    return f"<p>{escape(told)}</p>{table(columns, rows, f'Timings in {path.name}')}"
+
+
+def _ms(value):
+    return "-" if value is None else f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms"
+
+
+def _json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def configs(runs):
+    """What the runs were trained with: first what differs, the rest folded."""
+    values = [json.loads(run.config.to_json()) for run in runs]
+    differing, same = [], []
+    for spec in dataclasses.fields(runs[0].config):
+        found = [value[spec.name] for value in values]
+        differs = any(value != found[0] for value in found)
+        name = f"{'<b>&ne;</b> ' if differs else ''}{spec.name}"
+        (differing if differs else same).append(row(name, *(escape(_word(v)) for v in found)))
+    parts = []
+    if differing:
+        parts.append(_wrapped(table(("differs", *heads(runs)), differing, "Settings that differ")))
+    elif len(runs) > 1:
+        parts.append("<p>The runs differ in none of their settings.</p>")
+    summary = "The same in all runs" if len(runs) > 1 else "All settings"
+    rest = _wrapped(table(("setting", *heads(runs)), same, "Settings"))
+    return f"{''.join(parts)}<details><summary>{summary}</summary>{rest}</details>"
+
+
+def _wrapped(html):
+    """A table whose cells are words."""
+    return f'<div class="words">{html}</div>'

@@ -1,0 +1,477 @@
+"""deploy/android: its core, held to deploy/python/run.py, and its app, type-checked."""
+
+import dataclasses
+import json
+import re
+import shutil
+import struct
+import subprocess
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from kseg import contract
+from tests.conftest import ROOT
+
+ANDROID = ROOT / "deploy" / "android"
+GOLDEN = ROOT / "tests" / "golden"
+DOCUMENT = json.loads((GOLDEN / "golden.json").read_text())
+CASES = [pytest.param(case, id=case["input"]) for case in DOCUMENT["cases"]]
+MODEL = GOLDEN / DOCUMENT["model"]
+FITS = ("letterbox", "stretch", "crop")
+
+if not shutil.which("javac"):
+    pytest.skip("no Java compiler (apt-get install default-jdk-headless)", allow_module_level=True)
+
+
+def compile_java(out, *folders, classes=()):
+    """Compiles every .java below `folders` with all warnings as errors. Returns `out`."""
+    sources = [str(p) for folder in folders for p in sorted(folder.rglob("*.java"))]
+    path = ["-cp", ":".join(map(str, classes))] if classes else []
+    command = ["javac", "-Xlint:all", "-Werror", "--release", "11", "-d", str(out), *path]
+    done = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory):
+    """The core's classes, and the programs by which it is asked."""
+    source = ANDROID / "core" / "src"
+    return compile_java(tmp_path_factory.mktemp("core"), source / "main", source / "check")
+
+
+def java(core, program, *argv):
+    return ["java", "-XX:+UseSerialGC", "-cp", str(core), f"kseg.core.{program}", *map(str, argv)]
+
+
+class Pipe:
+    """A program of the core that is asked again and again."""
+
+    def __init__(self, core, program, *argv):
+        self.process = subprocess.Popen(
+            java(core, program, *argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.stdin.close()
+        stderr = self.process.stderr.read().decode()
+        assert self.process.wait() == 0, stderr
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def ask(self, numbers, *arrays):
+        """Writes int32 numbers and arrays."""
+        self.process.stdin.write(struct.pack(f"<{len(numbers)}i", *numbers))
+        for array in arrays:
+            self.process.stdin.write(np.ascontiguousarray(array).tobytes())
+        self.process.stdin.flush()
+
+    def read(self, shape, dtype=np.uint8):
+        bytes_ = self.process.stdout.read(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return np.frombuffer(bytes_, dtype).reshape(shape)
+
+
+def read(name):
+    image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+
+
+def with_contract(path, tflite=None, **changes):
+    """Writes the golden model, or another, under a changed contract."""
+    tflite = tflite or MODEL.read_bytes()
+    changed = contract.embed(tflite, dataclasses.replace(contract.read(MODEL), **changes))
+    path.write_bytes(contract.seal(changed))
+    return path
+
+
+def fit_there_and_back(pipe, frame, class_map, fit, pad_value):
+    input_size = class_map.shape
+    numbers = (*frame.shape[:2], *input_size, FITS.index(fit), pad_value)
+    pipe.ask(numbers, frame, class_map)
+    return pipe.read((*input_size, 3)), pipe.read(frame.shape[:2])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fitting_gives_the_golden_input_to_the_bit(core, case):
+    frame, expected = read(case["frame"]), read(case["input"])
+    whole = contract.read(MODEL)
+    with Pipe(core, "FitPipe") as pipe:
+        empty = np.zeros(whole.input_size, np.uint8)
+        fitted, _ = fit_there_and_back(pipe, frame, empty, case["fit"], whole.pad_value)
+    assert np.array_equal(fitted, expected)
+
+
+def sizes(count):
+    """Pairs of sizes: usual ones, whole factors (98: to OpenCV, 1 / (1 / 98) is not), and any."""
+    rng = np.random.default_rng(2)
+    usual = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
+    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
+    usual += [((60, 80), (10, 20)), ((1280, 720), (144, 256))]
+    for _ in range(count):
+        pair = rng.integers(8, 160, 4).tolist()
+        usual.append((tuple(pair[:2]), tuple(pair[2:])))
+    return usual
+
+
+def noise(rng, frame_size, input_size):
+    """Noise; for whole factors, noise whose means over the input's pixels all end in .5."""
+    factors = np.array(frame_size) / input_size
+    if (factors % 1).any() or factors[1] % 2:
+        return rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
+    means = rng.integers(0, 255, (*input_size, 3), dtype=np.uint8)
+    frame = means.repeat(int(factors[0]), axis=0).repeat(int(factors[1]), axis=1)
+    frame[:, 1::2] += 1
+    return frame
+
+
+def test_fitting_is_opencvs_to_the_bit(core, runner):
+    rng = np.random.default_rng(0)
+    with Pipe(core, "FitPipe") as pipe:
+        for frame_size, input_size in sizes(150):
+            frame = noise(rng, frame_size, input_size)
+            class_map = rng.integers(0, 20, input_size, dtype=np.uint8)
+            for fit in FITS:
+                fitted, ids = fit_there_and_back(pipe, frame, class_map, fit, 7)
+                where = (frame_size, input_size, fit)
+                assert np.array_equal(fitted, runner.fit_frame(frame, input_size, fit, 7)), where
+                assert np.array_equal(ids, runner.unfit_class_map(class_map, frame_size, fit)), (
+                    where
+                )
+
+
+def segment(pipe, frame, run_graph, input_shape, input_dtype):
+    """Has a frame segmented. `run_graph` is the runtime. Returns class map and colours (ARGB)."""
+    pipe.ask(frame.shape[:2], frame)
+    pipe.ask((), run_graph(pipe.read(input_shape, input_dtype)))
+    return pipe.read(frame.shape[:2]), pipe.read(frame.shape[:2], np.uint32)
+
+
+class LiteRt:
+    """The golden graph in LiteRT."""
+
+    def __init__(self, path):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(model_path=str(path), num_threads=1)
+        self.interpreter.allocate_tensors()
+
+    def __call__(self, image):
+        taken, answered = (
+            self.interpreter.get_input_details()[0]["index"],
+            self.interpreter.get_output_details()[0]["index"],
+        )
+        self.interpreter.set_tensor(taken, image)
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(answered)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
+    path = with_contract(tmp_path / "model.tflite", fit=case["fit"])
+    frame, golden = read(case["frame"]), read(case["class_map"])
+    height, width = contract.read(path).input_size
+    with Pipe(core, "SegmentPipe", path) as pipe:
+        class_map, colors = segment(pipe, frame, LiteRt(path), (1, height, width, 3), np.uint8)
+    assert np.array_equal(class_map, runner.Runner(path, 1)(frame))
+    assert (class_map != golden).mean() <= DOCUMENT["tolerance"]
+    assert np.array_equal(colors, expected_colors(class_map))
+
+
+def expected_colors(class_map):
+    """Half opaque; black classes and what was not seen are clear."""
+    table = np.zeros(256, np.uint32)
+    for label in contract.read(MODEL).labels["classes"]:
+        red, green, blue = label["color"]
+        if any(label["color"]):
+            table[label["id"]] = 0x80000000 | red << 16 | green << 8 | blue
+    return table[class_map]
+
+
+def graph(input_type, output_shape, output_type):
+    """A .tflite that takes (1, 24, 40, 3) and has no operators: here, the test is the runtime."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    ends = []
+    for shape, dtype in (((1, 24, 40, 3), input_type), (output_shape, output_type)):
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type = list(shape), getattr(schema.TensorType, dtype.upper())
+        ends.append(tensor)
+    only = schema.SubGraphT()
+    only.tensors, only.inputs, only.outputs = ends, [0], [1]
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.buffers = 3, [only], [schema.BufferT()]
+    return contract.pack(model, 1024)
+
+
+def test_logits_with_channels_beyond_the_classes_are_understood(core, tmp_path):
+    rng = np.random.default_rng(3)
+    tflite = graph("float32", (1, 24, 40, 4), "float32")
+    path = with_contract(
+        tmp_path / "logits.tflite",
+        tflite,
+        input_size=(24, 40),
+        input_dtype="float32",
+        output_kind="logits",
+        output_dtype="float32",
+    )
+    frame = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    logits = rng.integers(-3, 3, (1, 24, 40, 4)).astype(np.float32)  # With many ties.
+    logits[..., 3] = 1e9  # No class: must not win.
+
+    def run_graph(image):
+        assert np.array_equal(image[0], frame.astype(np.float32))
+        return logits
+
+    with Pipe(core, "SegmentPipe", path) as pipe:
+        class_map, _ = segment(pipe, frame, run_graph, (1, 24, 40, 3), np.float32)
+    assert np.array_equal(class_map, logits[0, ..., :3].argmax(axis=-1))
+
+
+def test_int32_class_maps_are_understood(core, tmp_path):
+    rng = np.random.default_rng(4)
+    tflite = graph("uint8", (1, 24, 40), "int32")
+    path = with_contract(
+        tmp_path / "int32.tflite", tflite, input_size=(24, 40), output_dtype="int32"
+    )
+    frame = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    ids = rng.integers(0, 255, (1, 24, 40), dtype=np.int32)
+    with Pipe(core, "SegmentPipe", path) as pipe:
+        class_map, _ = segment(pipe, frame, lambda image: ids, (1, 24, 40, 3), np.uint8)
+    assert np.array_equal(class_map, ids[0])
+
+
+def verdicts(core, paths):
+    """What the core says of each file, one line each."""
+    lines = "".join(f"{path}\n" for path in paths)
+    done = subprocess.run(
+        java(core, "OpenFiles"), input=lines, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert len(said) == len(paths)
+    return said
+
+
+def test_errors_are_the_python_runners(core, runner, capsys, tmp_path):
+    good = MODEL.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    for name, data in {
+        "text": b"hello, it's\ttext\xff",
+        "empty": b"",
+        "without": good.replace(b"kseg_contract", b"some_contract"),
+        "cut": good[:-1],
+        "flipped": bytes(flipped),
+    }.items():
+        (tmp_path / f"{name}.tflite").write_bytes(data)
+    with_contract(tmp_path / "newer.tflite", contract_version=2)
+    expected = {
+        "missing": "cannot be read (No such file or directory)",
+        "text": "not a .tflite file",
+        "empty": "not a .tflite file",
+        "without": "no kseg contract inside",
+        "cut": "cut off",
+        "flipped": "checksum",
+        "newer": "version 2 is newer",
+    }
+    paths = [tmp_path / f"{name}.tflite" for name in expected]
+    for path, words, said in zip(paths, expected.values(), verdicts(core, paths), strict=True):
+        assert runner.main([str(path), str(GOLDEN / "half.png")]) == 2
+        assert [said] == capsys.readouterr().err.splitlines() and words in said
+
+
+def test_errors_of_its_own(core, tmp_path):
+    classes = contract.read(MODEL).labels["classes"]
+    changes = [
+        ({"input_size": (72, 129)}, "graph differ ((1, 72, 128, 3) uint8 to (1, 72, 128) uint8)"),
+        ({"input_size": (72, 128.5)}, "damaged (input_size)"),
+        ({"fit": "squeeze"}, "damaged (fit)"),
+        ({"pad_value": 256}, "damaged (pad_value)"),
+        ({"channel_order": "BGR"}, "damaged (channel_order)"),
+        ({"value_range": (0, 1)}, "damaged (value_range)"),
+        ({"labels": {"classes": [*classes, classes[0]]}}, "damaged (labels)"),
+        ({"labels": {"classes": []}}, "damaged (labels)"),
+        ({"output_kind": "boxes"}, "answers boxes (uint8) from uint8"),
+        ({"output_dtype": "int32"}, "its contract and its graph differ"),
+        ({"contract_version": "1"}, "damaged (contract_version)"),
+    ]
+    paths = [
+        with_contract(tmp_path / f"{i}.tflite", **change) for i, (change, _) in enumerate(changes)
+    ]
+    for said, (_, words) in zip(verdicts(core, paths), changes, strict=True):
+        assert said.startswith("error: ") and words in said
+    strange = with_contract(
+        tmp_path / "int8.tflite", graph("int8", (1, 24, 40), "uint8"), input_size=(24, 40)
+    )
+    assert "its graph is not one that kseg.export writes" in verdicts(core, [strange])[0]
+
+
+class Raw:
+    """Stands for a contract where its JSON text is what matters."""
+
+    def __init__(self, text):
+        self.to_json = lambda: text
+
+
+def test_json_is_read_strictly(core, tmp_path):
+    good, text = MODEL.read_bytes(), contract.read(MODEL).to_json()
+    changes = [
+        ("[" * 100_000, "nested too deeply"),
+        (text.replace('"fit"', '"a": ' + "[" * 17 + "]" * 17 + ', "fit"'), "nested too deeply"),
+        (text.replace('"fit"', '"pad_value": 9, "fit"'), "a key comes twice"),
+        (text.replace('"pad_value": 0', '"pad_value": 00'), "a bad number"),
+        (text.replace('"pad_value": 0', '"pad_value": 1e999'), "a number out of range"),
+        (text.replace('"pad_value": 0', '"pad_value": NaN'), "expected a value"),
+        (text.replace('"letterbox"', '"letter\nbox"'), "a control character"),
+        (text.replace('"letterbox"', '"letter\\ud83d"'), "half a surrogate pair"),
+        (text.replace('"fit"', '"a": [' + "0," * 5000 + '0], "fit"'), "too many items"),
+        (text + " {}", "something follows"),
+        (text[:-1], "expected ',' or '}'"),
+        ("", "expected a value"),
+        (" " * 2_000_000, "longer than a contract can be"),
+    ]
+    paths = [tmp_path / f"{i}.tflite" for i in range(len(changes))]
+    for path, (changed, _) in zip(paths, changes, strict=True):
+        path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+    for said, (_, words) in zip(verdicts(core, paths), changes, strict=True):
+        assert f"its kseg contract is damaged ({words}" in said
+    path = tmp_path / "cafe.tflite"
+    changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97 é"')
+    path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+    assert verdicts(core, [path]) == ["good: café 🚗 é, (72, 128)"]
+
+
+def test_camera_frames_are_cut_and_turned_upright(core):
+    rng = np.random.default_rng(5)
+    with Pipe(core, "UprightPipe") as pipe:
+        for height, width, gap, window in (
+            (7, 5, 0, (0, 0, 7, 5)),
+            (7, 5, 12, (0, 0, 7, 5)),
+            (9, 12, 4, (2, 3, 5, 8)),
+            (9, 12, 0, (8, 11, 1, 1)),
+        ):
+            rgba = rng.integers(0, 256, (height, width, 4), dtype=np.uint8)
+            rows = np.zeros((height, 4 * width + gap), np.uint8)
+            rows[:, : 4 * width] = rgba.reshape(height, -1)
+            # The last row has no gap behind it, as on Android.
+            data = rows.ravel()[: rows.size - gap]
+            top, left, h, w = window
+            cut = rgba[top : top + h, left : left + w, :3]
+            for quarter in range(4):
+                pipe.ask((data.size, 4 * width + gap, 4, *window, 90 * quarter), data)
+                upright = np.rot90(cut, -quarter)  # Clockwise.
+                assert np.array_equal(pipe.read(upright.shape), upright)
+
+
+def test_a_window_outside_the_camera_frame_is_refused(core):
+    data = np.zeros(4 * 6 * 5, np.uint8)
+    for window, degrees in (((0, 0, 6, 6), 0), ((-1, 0, 2, 2), 90), ((0, 0, 6, 5), 45)):
+        pipe = Pipe(core, "UprightPipe")
+        pipe.ask((data.size, 20, 4, *window, degrees), data)
+        with pytest.raises(AssertionError, match="InputException: a camera frame with window"):
+            pipe.__exit__()
+
+
+def test_claims_of_the_core_hold(core):
+    """The median latency, and that a GPU is tried against the CPU on the first frame."""
+    done = subprocess.run(java(core, "Claims", MODEL), capture_output=True, text=True, check=False)
+    assert done.stdout == "claims hold\n", done.stderr
+
+
+@pytest.mark.slow
+def test_no_damage_goes_unnoticed_or_ends_otherwise_than_in_one_line(core):
+    command = java(core, "FuzzFile", MODEL, 2000)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "2000 rounds, 0 unnoticed\n" and done.returncode == 0, done.stderr
+
+
+APP = ANDROID / "app" / "src" / "main"
+NAME = "{http://schemas.android.com/apk/res/android}name"
+REQUIRED = "{http://schemas.android.com/apk/res/android}required"
+CONFIG_CHANGES = "{http://schemas.android.com/apk/res/android}configChanges"
+
+
+def write_signatures(folder):
+    """Cuts signatures.txt into .java files."""
+    for block in ("\n" + (ANDROID / "signatures.txt").read_text()).split("\n=== ")[1:]:
+        name, text = block.split("\n", 1)
+        package, simple = name.rsplit(".", 1)
+        path = folder / package.replace(".", "/") / f"{simple}.java"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"package {package};\n{text}")
+
+
+def write_resource_class(folder):
+    """R.java, as Android's build makes it: what layouts and values name."""
+    names = {"layout": [], "id": [], "string": []}
+    for path in sorted((APP / "res" / "layout").glob("*.xml")):
+        names["layout"].append(path.stem)
+        ids = (e.get(NAME.replace("name", "id")) for e in ElementTree.parse(path).iter())
+        names["id"] += [i.removeprefix("@+id/") for i in ids if i]
+    for element in ElementTree.parse(APP / "res" / "values" / "strings.xml").iter("string"):
+        names["string"].append(element.get("name"))
+    kinds = (
+        f"public static final class {kind} {{"
+        + "".join(f"public static final int {n} = {i};" for i, n in enumerate(of_kind))
+        + "}"
+        for kind, of_kind in names.items()
+    )
+    (folder / "kseg" / "app").mkdir(parents=True)
+    (folder / "kseg" / "app" / "R.java").write_text(
+        "package kseg.app; public final class R {" + "".join(kinds) + "}"
+    )
+
+
+def test_the_app_compiles_against_the_signatures(core, tmp_path):
+    write_signatures(tmp_path / "signatures")
+    write_resource_class(tmp_path / "resources")
+    stubs = [str(p) for p in (tmp_path / "signatures").rglob("*.java")]
+    command = ["javac", "-nowarn", "--release", "11", "-d", str(tmp_path / "stubs"), *stubs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sources = APP / "java", tmp_path / "resources"
+    compile_java(tmp_path / "app", *sources, classes=(core, tmp_path / "stubs"))
+
+
+def test_the_layouts_views_are_the_apps_and_of_the_type_it_expects(tmp_path):
+    layout = ElementTree.parse(APP / "res" / "layout" / "main.xml")
+    types = {}
+    for element in layout.iter():
+        identity = element.get(NAME.replace("name", "id"))
+        if identity:
+            types[identity.removeprefix("@+id/")] = element.tag.rsplit(".", 1)[-1]
+    code = (APP / "java" / "kseg" / "app" / "MainActivity.java").read_text()
+    asked = re.findall(r"(\w+) = findViewById\(R\.id\.(\w+)\);", code)
+    assert sorted(name for _, name in asked) == sorted(types)
+    for variable, name in asked:
+        declared = re.search(rf"(\w+) (?:\w+, )*{variable}(?:, \w+)*(?: =|;)", code)
+        assert declared.group(1) == types[name], name
+    strings = (APP / "res" / "values" / "strings.xml").read_text()
+    for path in [*APP.rglob("*.java"), *APP.rglob("*.xml")]:
+        for name in re.findall(r"(?:R\.string\.|@string/)(\w+)", path.read_text()):
+            assert f'<string name="{name}">' in strings
+
+
+def test_the_manifest_names_the_gpus_libraries(tmp_path):
+    manifest = ElementTree.parse(APP / "AndroidManifest.xml")
+    libraries = {e.get(NAME): e.get(REQUIRED) for e in manifest.iter("uses-native-library")}
+    assert libraries["libOpenCL.so"] == "false" and set(libraries.values()) == {"false"}
+    assert "android.permission.CAMERA" in {e.get(NAME) for e in manifest.iter("uses-permission")}
+    activity = manifest.find("application/activity")
+    assert (APP / "java" / "kseg" / "app" / f"{activity.get(NAME)[1:]}.java").is_file()
+    assert {"orientation", "screenSize"} <= set(activity.get(CONFIG_CHANGES).split("|"))
+
+
+def test_the_core_knows_nothing_of_android():
+    for path in (ANDROID / "core").rglob("*.java"):
+        for package in re.findall(r"^import (?:static )?([\w.]+);", path.read_text(), re.M):
+            assert package.startswith("java."), f"{path.name} imports {package}"

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from kseg import cache
+from kseg.errors import InputError
+
+SIZE = (3, 5)
+
+
+def frames(count):
+    return [(np.full((*SIZE, 3), i, np.uint8), np.full(SIZE, i, np.uint8)) for i in range(count)]
+
+
+@pytest.mark.parametrize("where", ["memory", "folder"])
+def test_frames_that_do_not_fit_are_refused_with_the_numbers(where, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_available_memory", lambda: 10**9)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("", (), {"free": 10**9}))
+    place = "memory" if where == "memory" else str(tmp_path / "cache")
+    with pytest.raises(InputError, match=r"need 6\.0 GB of .* free 1\.0 GB"):
+        cache.keep(place, lambda: [], 10**8, SIZE, "a")
+
+
+def test_other_frames_do_not_take_the_place_of_these(tmp_path):
+    images, masks = cache.keep(tmp_path, lambda: frames(4), 4, SIZE, "a")
+    assert images[:, 0, 0, 0].tolist() == masks[:, 0, 0].tolist() == [0, 1, 2, 3]
+    other, _ = cache.keep(tmp_path, lambda: frames(2), 2, SIZE, "b")
+    assert len(other) == 2 and len(cache.keep(tmp_path, None, 4, SIZE, "a")[0]) == 4
+
+
+def test_an_interrupted_cache_is_not_taken_for_a_whole_one(tmp_path):
+    def broken():
+        yield frames(1)[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.keep(tmp_path, broken, 2, SIZE, "a")
+    assert not list(tmp_path.iterdir())
+    assert cache.keep(tmp_path, lambda: frames(2), 2, SIZE, "a")[0][1].min() == 1

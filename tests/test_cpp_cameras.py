@@ -1,0 +1,184 @@
+"""kseg_run with OpenCV: videos, cameras that go away, signals, a model file pulled from under it.
+
+The camera is a video in /dev/shm: by its path a camera to kseg_run, which ends and can be removed.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.test_cpp import GOLDEN, LITERT, SOURCE, assert_equal_to_python, build, run
+
+pytestmark = pytest.mark.slow
+MODEL = GOLDEN / "model.tflite"
+FRAMES = 60
+
+
+@pytest.fixture(scope="session")
+def with_opencv(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("configured")
+    configure = ["cmake", "-S", str(SOURCE), "-B", str(folder)]
+    done = subprocess.run(configure, capture_output=True, text=True, check=False)
+    if 'configuration file provided by "OpenCV"' in done.stderr:
+        pytest.skip("no OpenCV for C++ (apt-get install libopencv-dev)")
+    return build(tmp_path_factory)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """An .avi of FRAMES frames, each compressed by itself."""
+    return write_video(tmp_path / "drive.avi", (64, 97))
+
+
+@pytest.fixture
+def camera(video):
+    """A path under /dev that gives the video's frames."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        pytest.skip("no /dev/shm to play a camera in")
+    path = folder / f"kseg-{uuid.uuid4()}.avi"
+    path.write_bytes(video.read_bytes())
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def write_video(path, size):
+    rng = np.random.default_rng(0)
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), codec, 25, size[::-1])
+    for _ in range(FRAMES):
+        writer.write(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    writer.release()
+    return path
+
+
+def start(folder, *argv):
+    return subprocess.Popen(
+        [str(folder / "kseg_run"), *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KSEG_LITERT": LITERT},
+    )
+
+
+def wait_for(process, words):
+    """Reads stderr until a line has these words."""
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"ended without '{words}'")
+
+
+def wait_until_open(process, path):
+    """Waits until a process holds a file."""
+    while process.poll() is None:
+        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+            if os.path.lexists(entry) and os.readlink(entry) == str(path):
+                return
+        time.sleep(0.01)
+    raise AssertionError(process.stderr.read())
+
+
+def rest(process):
+    """Returns what else it prints, on stdout and stderr, until it ends."""
+    err = process.stderr.read()
+    out = process.stdout.read()
+    process.wait()
+    return out, err
+
+
+def count_frames(path):
+    reader, count = cv2.VideoCapture(str(path)), 0
+    while reader.read()[0]:
+        count += 1
+    return count
+
+
+def test_class_maps_are_the_python_runners(with_opencv, runner, tmp_path):
+    assert_equal_to_python(with_opencv, runner, tmp_path, "png")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_leaves_a_whole_video(with_opencv, camera, tmp_path, name):
+    with start(with_opencv, MODEL, camera, "--out", tmp_path / "o") as running:
+        wait_for(running, "camera back")
+        running.send_signal(getattr(signal, name))
+        out, _ = rest(running)
+    assert running.returncode == 0 and f"stopped by {name}" in out
+    told = int(re.match(r"(\d+) frames, ", out)[1])
+    assert told >= FRAMES and count_frames(tmp_path / "o" / "camera.mp4") == told
+
+
+def test_a_camera_comes_back_and_at_last_does_not(with_opencv, camera, video):
+    with start(with_opencv, MODEL, camera, "--no-overlays", "--reconnect", "2") as running:
+        wait_until_open(running, camera)
+        camera.unlink()
+        wait_for(running, "camera lost; trying again for 2 s")
+        camera.write_bytes(video.read_bytes())
+        wait_for(running, "camera back after")
+        camera.unlink()
+        out, err = rest(running)
+    assert running.returncode == 3
+    assert err.splitlines()[-1] == f"error: {camera}: no frame for 2 s"
+    assert re.search(r"frames came: 0 not decoded .* camera lost [2-9]\d* times", out)
+
+
+def test_a_signal_ends_the_wait_for_a_camera(with_opencv, camera):
+    with start(with_opencv, MODEL, camera, "--no-overlays", "--reconnect", "600") as running:
+        wait_until_open(running, camera)
+        camera.unlink()
+        wait_for(running, "camera lost")
+        running.terminate()
+        out, _ = rest(running)
+    assert running.returncode == 0 and "stopped by SIGTERM" in out
+
+
+def test_another_frame_size_goes_into_another_video(with_opencv, camera, tmp_path):
+    argv = (MODEL, camera, "--out", tmp_path, "--frames", 3 * FRAMES)
+    with start(with_opencv, *argv) as running:
+        wait_until_open(running, camera)
+        camera.unlink()
+        wait_for(running, "camera lost")
+        write_video(tmp_path / "other.avi", (48, 64))
+        camera.write_bytes((tmp_path / "other.avi").read_bytes())
+        rest(running)
+    assert running.returncode == 0
+    assert count_frames(tmp_path / "camera.mp4") == FRAMES
+    assert count_frames(tmp_path / "camera-2.mp4") == 2 * FRAMES
+
+
+def test_a_model_file_cut_off_or_exchanged_under_it_is_not_missed(with_opencv, camera, tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(MODEL.read_bytes())
+    with start(with_opencv, model, camera, "--no-overlays") as running:
+        wait_for(running, "camera back")
+        os.truncate(model, 0)
+        wait_for(running, "camera back")
+        model.write_bytes(b"another" * 10_000)
+        wait_for(running, "camera back")
+        running.terminate()
+        rest(running)
+    assert running.returncode == 0
+
+
+def test_a_damaged_part_of_a_video_is_skipped_and_counted(with_opencv, video, tmp_path):
+    data = bytearray(video.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + len(data) // 20] = bytes(len(data) // 20)
+    video.write_bytes(data)
+    done = run(with_opencv, MODEL, video, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    well, came, failed = map(
+        int, re.search(r"(\d+) frames, .*\n(\d+) frames came: (\d+) not", done.stdout).groups()
+    )
+    assert came == FRAMES and 0 < failed < FRAMES // 2 and well == came - failed
+    assert count_frames(tmp_path / "o" / "drive.mp4") == well

@@ -1,0 +1,294 @@
+"""kseg-run as a command: what it writes, what it survives, and how it ends."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from kseg_run import camera, command, drawing, outputs
+from kseg_run.measure import Measure, longest_run
+from kseg_run.smoothing import Smoothing
+
+from tests.conftest import ROOT, scene
+from tests.test_runner_camera import Capture
+
+GOLDEN = ROOT / "tests" / "golden"
+MODEL = GOLDEN / "model.tflite"
+COMMAND = [sys.executable, str(ROOT / "deploy" / "python" / "run.py")]
+CLASSES = [
+    {"id": 0, "name": "direct", "color": [219, 94, 86], "drivable": True},
+    {"id": 1, "name": "alternative", "color": [86, 211, 219], "drivable": True},
+    {"id": 2, "name": "background", "color": [0, 0, 0], "drivable": False},
+]
+
+
+def write_video(path, count, size=(48, 64)):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, size[::-1])
+    frames = [scene(np.random.default_rng(seed), size)[0] for seed in range(5)]
+    for number in range(count):
+        writer.write(frames[number % 5])
+    writer.release()
+    return path
+
+
+def count_frames(path):
+    video, count = cv2.VideoCapture(str(path)), 0
+    while video.read()[0]:
+        count += 1
+    return count
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run_in_process(*argv):
+    return command.main([*map(str, argv)])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_whole_video_and_the_summary(number, tmp_path):
+    drive, out = write_video(tmp_path / "drive.avi", 3000), tmp_path / "out"
+    # Standard output is a pipe: until it is read here, the runner cannot reach the video's end.
+    with subprocess.Popen(
+        [*COMMAND, MODEL, drive, "--out", out, "--json", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        # Not communicate(): it does not know what readline() has read ahead.
+        stdout, stderr = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 0, stderr
+    answered = 1 + len(stdout.splitlines())
+    assert 1 <= answered < 3000 and count_frames(out / "drive.mp4") == answered
+    assert f"{answered} frames, " in stderr and "from frame to class map" in stderr
+
+
+def test_signals_are_the_callers_again_afterwards(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    argv = [MODEL, GOLDEN / "half.png", "--out", tmp_path]
+    assert run_in_process(*argv) == 0 and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_undecodable_image_is_skipped_and_counted(tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("a", "c"):
+        shutil.copy(GOLDEN / "half.png", folder / f"{name}.png")
+    (folder / "b.png").write_bytes(b"torn")
+    numbers = tmp_path / "numbers.jsonl"
+    assert run_in_process(MODEL, folder, "--out", tmp_path / "out", "--json", numbers) == 0
+    told = capsys.readouterr()
+    assert told.err.count("skipped: ") == 1 and "b.png: cannot be decoded as an image" in told.err
+    assert "2 frames" in told.out and "1 not decoded or not segmented" in told.out
+    assert [(line["frame"], line["name"]) for line in read_lines(numbers)] == [(0, "a"), (2, "c")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_input_without_one_good_frame_is_an_error(tmp_path, capsys):
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(b"torn")
+    assert run_in_process(MODEL, torn, "--out", tmp_path / "out") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: {torn}: cannot be decoded as an image; remove or replace it"
+
+
+def test_damaged_frames_within_a_video_are_skipped_and_counted(tmp_path, capsys):
+    data = bytearray(write_video(tmp_path / "whole.avi", 12).read_bytes())
+    start = -1
+    for number in range(6):  # The fifth and sixth JPEG lose all they hold.
+        start = data.index(b"\xff\xd8\xff", start + 1)
+        if number >= 4:
+            data[start : start + 400] = bytes(400)
+    (tmp_path / "torn.avi").write_bytes(data)
+    assert run_in_process(MODEL, tmp_path / "torn.avi", "--out", tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert "10 frames, " in told and "12 frames came" in told and "2 not decoded" in told
+    assert count_frames(tmp_path / "out" / "torn.mp4") == 10
+
+
+def test_a_video_cut_off_counts_what_is_missing(tmp_path, capsys):
+    whole = write_video(tmp_path / "whole.avi", 40)
+    (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert run_in_process(MODEL, tmp_path / "cut.avi", "--out", tmp_path / "out") == 0
+    words = capsys.readouterr().out.split()
+    answered, came = int(words[0]), int(words[words.index("came:") - 2])
+    assert 0 < answered < 40 and came == 40
+
+
+def test_a_camera_that_goes_away_and_comes_back_is_one_run(monkeypatch, tmp_path, capsys):
+    endless = [Capture([10] * 3), Capture([]), Capture(iter(lambda: 20, None))]
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: endless.pop(0))
+    monkeypatch.setattr(camera, "RETRY_S", 0)
+    out, numbers = tmp_path / "out", tmp_path / "numbers.jsonl"
+    assert run_in_process(MODEL, "0", "--out", out, "--frames", 5, "--json", numbers) == 0
+    told = capsys.readouterr()
+    assert "0: camera lost" in told.err and "0: camera back after" in told.err
+    assert "5 frames, " in told.out and "camera lost 1 times" in told.out
+    monkeypatch.undo()
+    assert count_frames(out / "camera.mp4") == 5
+    lines = read_lines(numbers)
+    assert len(lines) == 5 and all(line["time_s"] >= 0 for line in lines)
+
+
+def test_a_camera_that_stays_away_ends_with_code_3_and_keeps_what_was_written(
+    monkeypatch, tmp_path, capsys
+):
+    captures = iter([Capture([10])])
+    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: next(captures, Capture([])))
+    assert run_in_process(MODEL, "0", "--out", tmp_path, "--reconnect", 0) == 3
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "error: 0: no frame for 0 s"
+    assert "1 frames, " in told.out and "camera lost 1 times" in told.out
+    monkeypatch.undo()
+    assert count_frames(tmp_path / "camera.mp4") == 1
+
+
+def test_a_camera_that_comes_back_with_another_size_begins_another_video(monkeypatch, tmp_path):
+    from kseg_run.frames import Frame
+    from kseg_run.outputs import Files
+    from kseg_run.stages import Answer
+
+    files = Files(tmp_path, 10, tmp_path / "none", {"labels": {"classes": CLASSES}})
+    for size in ((48, 64), (48, 64), (32, 64)):
+        image = np.zeros((*size, 3), np.uint8)
+        files.put(Answer(Frame(0, "camera", image), image[..., 0], 1.0, 0.0))
+    files.close()
+    counts = [count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4")]
+    assert counts == [2, 1] and "camera.mp4, " in str(files)
+
+
+def test_json_lines_tell_what_a_hand_drawn_class_map_holds():
+    class_map = np.full((10, 12), 2, np.uint8)
+    class_map[4:, 2:9] = 0  # Our lane: 6 rows of 7.
+    class_map[6:, 9:] = 1  # Beside it from row 6 on: 4 rows of 3.
+    class_map[8, :] = 2  # A car across all lanes.
+    class_map[0] = 255  # Not seen.
+    told = Measure(CLASSES, [0.5, 0.65, 0.8, 0.99, 0.0])(class_map)
+    drivable = 7 * 6 + 3 * 4 - (7 + 3)
+    assert told["drivable_share"] == pytest.approx(drivable / (120 - 12), abs=1e-6)
+    # The lane's middle is column 5, the frame's 5.5.
+    lane = {"centre_offset_px": -0.5, "width_px": 7}
+    none = {"centre_offset_px": None, "width_px": 0, "free_px": 0}
+    assert told["rows"] == [
+        {"row": 0.5, "row_px": 5, **lane, "free_px": 2},
+        {"row": 0.65, "row_px": 6, **lane, "free_px": 3},
+        {"row": 0.8, "row_px": 8, **none},
+        {"row": 0.99, "row_px": 9, **lane, "free_px": 1},
+        {"row": 0.0, "row_px": 0, **none},
+    ]
+
+
+def test_free_rows_end_at_the_top_and_nothing_seen_has_no_share():
+    whole = Measure(CLASSES, [0.75])(np.zeros((8, 5), np.uint8))
+    assert whole["rows"][0]["free_px"] == 7 and whole["drivable_share"] == 1
+    unseen = Measure(CLASSES, [0.75])(np.full((8, 5), 255, np.uint8))
+    assert unseen["drivable_share"] is None
+    none = Measure(CLASSES, [])(np.full((8, 5), 2, np.uint8))
+    assert none == {"drivable_share": 0, "rows": []}
+
+
+def test_the_ego_lane_is_direct_or_what_is_named_or_all_that_is_drivable():
+    class_map = np.array([[0, 0, 1, 1, 1, 2]], np.uint8)
+
+    def width(classes, ego=None):
+        return Measure(classes, [0], ego)(class_map)["rows"][0]["width_px"]
+
+    renamed = [{**CLASSES[0], "name": "road"}, *CLASSES[1:]]
+    assert (width(CLASSES), width(CLASSES, "alternative"), width(renamed)) == (2, 3, 5)
+
+
+def test_longest_run():
+    assert longest_run(np.array([0, 9, 0, 9, 9, 0, 9, 9], np.uint8)) == (3, 2)
+    assert longest_run(np.array([7], np.uint8)) == (0, 1)
+    assert longest_run(np.zeros(3, np.uint8)) == (0, 0)
+
+
+def test_bad_flags_are_one_line(tmp_path, capsys):
+    frame = GOLDEN / "half.png"
+    for flags, words in (
+        (["--smooth", 1], "--smooth 1: expected 0 (off) to below 1"),
+        (["--rows", 0.5, 1], "--rows 1: expected a share of the frame's height"),
+        (["--ego", "road"], "--ego road: no class of this model (direct, alternative, background)"),
+        (["--json", tmp_path], "--json"),
+        (["--reconnect", -1], "--reconnect -1: expected seconds"),
+    ):
+        assert run_in_process(MODEL, frame, "--out", tmp_path / "out", *flags) == 2
+        errors = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+        assert len(errors) == 1 and words in errors[0]
+
+
+def test_headless_it_draws_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("kseg_run.outputs.draw", None)
+    out, numbers = tmp_path / "out", tmp_path / "numbers.jsonl"
+    argv = [MODEL, GOLDEN / "half.png", "--out", out, "--no-overlays", "--json", numbers]
+    assert run_in_process(*argv) == 0 and len(read_lines(numbers)) == 1 and not out.exists()
+    assert run_in_process(*argv, "--save-masks") == 0
+    assert [path.name for path in out.rglob("*.png")] == ["half.png"]
+
+
+def test_the_window_tells_latencies_and_q_ends(monkeypatch, tmp_path, capsys):
+    written, shown = [], []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(drawing, "write", lambda picture, text, *rest: written.append(text))
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if len(shown) == 3 else -1)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    assert run_in_process(MODEL, write_video(tmp_path / "drive.avi", 8), "--show") == 0
+    assert len(shown) == 3 and "3 frames" in capsys.readouterr().out
+    status = [text for text in written if "ms (50 / 95 / 99 %)" in text]
+    assert len(status) == 3 and status[0].startswith("CPU ") and "0 dropped" in status[0]
+
+
+def test_a_window_without_a_screen_is_one_line(monkeypatch, capsys):
+    for name in outputs.SCREENS:
+        monkeypatch.delenv(name, raising=False)
+    assert run_in_process(MODEL, GOLDEN / "half.png", "--show") == 2
+    assert "error: --show: no screen here" in capsys.readouterr().err
+
+
+def test_smoothing_is_off_unless_asked_for(monkeypatch, tmp_path):
+    made = []
+
+    class Spy(Smoothing):
+        def __init__(self, *args):
+            made.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(command, "Smoothing", Spy)
+    argv = [MODEL, GOLDEN / "half.png", "--out", tmp_path]
+    assert run_in_process(*argv) == 0 and made == []
+    assert run_in_process(*argv, "--smooth", 0.6) == 0 and made == [(0.6, [0, 1, 2])]
+
+
+@pytest.mark.parametrize("class_ids", [[0, 7], [7, 0]])
+@pytest.mark.parametrize(("weight", "frames"), [(0.4, 1), (0.5, 1), (0.6, 2), (0.8, 4)])
+def test_smoothing_waits_until_a_class_was_seen_for_long_enough(weight, frames, class_ids):
+    smoothing, road = Smoothing(weight, class_ids), np.zeros((2, 3), np.uint8)
+    car = np.repeat(np.array([[7], [0]], np.uint8), 3, axis=1)
+    for _ in range(40):
+        assert np.array_equal(smoothing(road), road)
+    for _ in range(frames - 1):
+        assert np.array_equal(smoothing(car), road)
+    assert np.array_equal(smoothing(car), car)
+    smoothing.reset()
+    assert np.array_equal(smoothing(road), road)
+
+
+def test_both_ways_in_tell_the_same_help(monkeypatch):
+    told = [
+        subprocess.run(
+            [*argv, "--help"], capture_output=True, text=True, check=True, cwd=cwd
+        ).stdout
+        for argv, cwd in (
+            (COMMAND, None),
+            ([sys.executable, "-m", "kseg_run"], ROOT / "deploy" / "python"),
+        )
+    ]
+    assert told[0] == told[1] and "Exit codes: 0" in told[0] and "csi:0" in told[0]
