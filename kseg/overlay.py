@@ -31,7 +31,7 @@ def overlay(image, class_map, labels):
 def draw_legend(image, labels):
     """Draws names and colours of the classes into the top left corner, in place."""
     scale = max(0.35, image.shape[0] / 700)
-    line, thick = int(32 * scale), max(1, round(scale * 1.5))
+    line = int(32 * scale)
     for row, c in enumerate(labels.classes):
         top = int(10 * scale) + row * line
         cv2.rectangle(image, (line // 3, top), (line // 3 + line, top + line * 3 // 4), c.color, -1)
@@ -39,11 +39,18 @@ def draw_legend(image, labels):
             image, (line // 3, top), (line // 3 + line, top + line * 3 // 4), (255, 255, 255), 1
         )
         origin = (line * 5 // 3, top + line * 5 // 8)
-        for color, width in (((0, 0, 0), thick + 2), ((255, 255, 255), thick)):
-            cv2.putText(
-                image, c.name, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA
-            )
+        put_text(image, c.name, origin, scale)
     return image
+
+
+def put_text(image, text, origin, scale):
+    """Writes white text with a black edge, baseline at origin (x, y), in place."""
+    thick = max(1, round(scale * 1.5))
+    font, (x, y) = cv2.FONT_HERSHEY_SIMPLEX, origin
+    # Not one thicker text below: in OpenCV 5 thicker letters are also wider.
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        cv2.putText(image, text, (x + dx, y + dy), font, scale, (0, 0, 0), thick, cv2.LINE_AA)
+    cv2.putText(image, text, origin, font, scale, (255, 255, 255), thick, cv2.LINE_AA)
 
 
 def side_by_side(image, truth, predicted, labels):

@@ -24,13 +24,16 @@ FLOORS = [
         "schedules",
         "optimizers",
         "page",
+        "flicker",
+        "video",
     },
     {"data", "checkpoints", "averages"},
     {"compiled", "progress", "bar", "tensorboard", "devices", "edge"},
-    {"dry_run", "comparison"},
+    {"dry_run", "comparison", "segment"},
+    {"panels"},
     {
         *("train", "evaluate", "predict", "export", "lint", "benchmark", "import_weights"),
-        *("compare", "report", "doctor"),
+        *("compare", "report", "doctor", "attention"),
     },
 ]
 WITHOUT_TENSORFLOW = {
@@ -84,6 +87,7 @@ def test_deploy_imports_nothing_of_ours():
         "kseg.train",
         "kseg.evaluate",
         "kseg.predict",
+        "kseg.attention",
         "kseg.export",
         "kseg.import_weights",
         "kseg.lint",

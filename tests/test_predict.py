@@ -1,8 +1,14 @@
+import itertools
+import json
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
-from kseg import predict
+from kseg import panels, predict, segment, video
+from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
+from kseg.segment import SURE, Answer
 from tests.conftest import assert_one_line, command, scene
 
 
@@ -75,3 +81,172 @@ def test_unreadable_inputs_get_one_line_and_leave_no_output(run_folder, tmp_path
         assert command(predict.main, argv) == 2
         assert_one_line(capsys, name, words)
         assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_a_batch_answers_as_its_frames_do_one_by_one(run_folder):
+    from kseg import checkpoints
+
+    model, config, labels = checkpoints.load(run_folder)
+    answers = segment.segmenter(model, config, labels, "run", confidence=True)
+    rng = np.random.default_rng(1)
+    frames = [np.ascontiguousarray(scene(rng, size)[0]) for size in ((90, 200), (150, 100))]
+    for together, alone in zip(answers(frames), [answers([f])[0] for f in frames], strict=True):
+        assert np.mean(together.class_map == alone.class_map) > 0.999
+        assert together.class_map.shape == together.confidence.shape == alone.class_map.shape
+        # The largest of three shares is a third at least.
+        assert together.confidence.min() >= SURE // 3 and together.confidence.max() <= SURE
+
+
+def test_confidence_is_the_largest_softmax_share():
+    import keras
+
+    logits = np.log([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]).astype(np.float32)
+    image = keras.Input((1, 2, 3))
+    model = keras.Model(image, image * 0 + logits[None])
+    config = SimpleNamespace(size=(1, 2), fit="stretch")
+    answers = segment.segmenter(model, config, BDD100K_DRIVABLE, "run", confidence=True)
+    (answer,) = answers([np.zeros((1, 2, 3), np.uint8)])
+    assert answer.class_map.tolist() == [[0, 2]]
+    assert answer.confidence.tolist() == [[127, 203]]  # 254 halves, and 4 fifths of 254.
+
+
+def answer(name="one", labels=BDD100K_DRIVABLE, size=(90, 160), confidence=None):
+    return Answer(name, labels, np.zeros(size, np.uint8), confidence)
+
+
+def test_panels_stand_side_by_side_with_confidence_below():
+    frame = np.full((90, 160, 3), 120, np.uint8)
+    sure = np.full((90, 160), SURE, np.uint8)
+    assert panels.picture(frame, [answer()]).shape == (90, 160, 3)
+    two = [answer(confidence=sure), answer("two", confidence=sure)]
+    assert panels.picture(frame, two).shape == (180, 320, 3)
+    assert panels.picture(frame, two, width=80).shape == (90, 160, 3)
+
+
+def test_each_label_set_has_its_legend_and_each_run_its_name():
+    frame = np.full((240, 320, 3), 120, np.uint8)
+
+    def changed(*answers):
+        plain = np.concatenate(
+            [panels.overlay.overlay(frame, a.class_map, a.labels) for a in answers], axis=1
+        )
+        return (panels.picture(frame, answers) != plain).any(-1)
+
+    size = (240, 320)
+    alone = changed(answer(size=size))
+    assert alone[:60, :160].any() and not alone[100:].any()
+    alike = changed(answer(size=size), answer("two", size=size))
+    assert not alike[:200, 320:].any() and alike[200:, 320:].any() and alike[200:, :320].any()
+    other = changed(answer(size=size), answer("two", CAMVID_11, size))
+    assert other[:200, 320:].any()
+
+
+def test_the_surer_the_lighter():
+    frame = np.full((300, 400, 3), 120, np.uint8)
+    confidence = np.full((300, 400), IGNORE_ID, np.uint8)
+    confidence[100:200], confidence[200:] = round(SURE / 3), SURE
+    rows = panels.confidence_map(frame, confidence, 3)[:, 350].mean(-1)
+    assert rows[90] == 120 and rows[150] < 60 and rows[250] > 120
+
+
+def test_runs_are_compared_with_flicker_confidence_and_gif(
+    run_folder, frames, tmp_path, capsys, monkeypatch
+):
+    from PIL import Image
+
+    def load(run, name, *, confidence):
+        sure = np.full((96, 160), SURE, np.uint8) if confidence else None
+        return lambda batch: [
+            Answer(name, BDD100K_DRIVABLE, (f[..., 0] > 100).astype(np.uint8), sure) for f in batch
+        ]
+
+    monkeypatch.setattr(segment, "load", load)  # Whatever is light: that flickers.
+
+    other = tmp_path / "other"
+    other.symlink_to(run_folder)
+    out = tmp_path / "out"
+    argv = [run_folder, frames / "drive.mp4", "--compare", other, "--out", out, "--save-masks"]
+    argv += ["--confidence", "--gif", "--gif-width", 64, "--flicker", "--start", 0.1]
+    assert command(predict.main, [*argv, "--seconds", 0.4]) == 0
+    names = ["drive.flicker.json", "drive.gif", "drive.mp4", "masks"]
+    assert sorted(p.name for p in out.iterdir()) == names
+    clip = cv2.VideoCapture(str(out / "drive.mp4"))
+    assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == 4 and clip.read()[1].shape == (192, 320, 3)
+    with Image.open(out / "drive.gif") as gif:
+        assert gif.size == (128, 76) and gif.info["loop"] == 0
+    told = json.loads((out / "drive.flicker.json").read_text())
+    run, beside = told["runs"]["run"], told["runs"]["other"]
+    assert run == beside and len(run["frames"]) == 3 and told["frames_per_second"] == 10
+    masks = [
+        cv2.imread(str(out / "masks" / "run" / f"drive-{i:06d}.png"), cv2.IMREAD_UNCHANGED)
+        for i in range(4)
+    ]
+    shares = [np.mean(a != b) for a, b in itertools.pairwise(masks)]
+    assert run["flicker"] == pytest.approx(np.mean(shares), abs=1e-5) and np.mean(shares) > 0
+    words = capsys.readouterr().out
+    assert f"run: {run['flicker']:.2%} of pixels" in words and "4 frames" in words
+
+
+def test_a_gif_keeps_time_colour_and_what_stands_still(tmp_path):
+    from PIL import Image
+
+    pictures = [np.full((40, 60, 3), (200, 30, 30), np.uint8) for _ in range(30)]
+    for number, picture in enumerate(pictures):
+        picture[10:20, number : number + 10] = (20, 60, 220)
+    path = tmp_path / "moving.gif"
+    video.write_gif(path, pictures, 12)
+    with Image.open(path) as gif:
+        times, seen = [], []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            times.append(gif.info["duration"])
+            seen.append(np.asarray(gif.convert("RGB")))
+    assert sum(times) == 2500 and set(times) == {80, 90} and len(seen) == 30
+    assert np.abs(np.stack(seen).astype(int) - pictures).max() <= 4
+    # Thirty whole pictures of noise-free colour would still be more than what changes.
+    assert path.stat().st_size < 6000
+
+
+def test_a_gif_takes_no_more_pictures_than_it_needs(tmp_path):
+    with video.Gif(tmp_path / "fast.gif", 30) as gif:
+        for number in range(30):
+            gif.add(np.full((8, 8, 3), 8 * number, np.uint8))
+    from PIL import Image
+
+    with Image.open(tmp_path / "fast.gif") as read:
+        assert read.n_frames == 10 and read.info["duration"] == 100
+    assert [p.name for p in tmp_path.iterdir()] == ["fast.gif"]
+
+
+def test_flags_that_cannot_be_get_one_line(run_folder, frames, tmp_path, capsys):
+    drive, folder = frames / "drive.mp4", frames / "frames"
+    for argv, words in (
+        ([run_folder, folder, "--gif"], ("--gif", "videos")),
+        ([run_folder, folder, "--flicker"], ("--flicker", "videos")),
+        ([run_folder, drive, "--start", 9], ("drive.mp4", "0.6 s long")),
+        ([run_folder, drive, "--start", -1], ("--start -1",)),
+        ([run_folder, drive, "--seconds", 0], ("--seconds 0",)),
+        ([run_folder, drive, "--gif-width", 0], ("--gif-width 0",)),
+        ([run_folder, drive, "--compare", run_folder], ("named twice",)),
+        ([run_folder, drive, "--compare", tmp_path / "none"], ("none", "no config.json")),
+    ):
+        assert command(predict.main, [*argv, "--out", tmp_path / "out"]) == 2
+        assert_one_line(capsys, *words)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_gif_never_replaces_its_input_and_a_broken_clip_leaves_nothing(
+    run_folder, frames, tmp_path, capsys, monkeypatch
+):
+    (frames / "drive.gif").write_bytes(b"")
+    video.write_gif(frames / "drive.gif", [np.zeros((32, 48, 3), np.uint8)] * 2, 10)
+    before = (frames / "drive.gif").read_bytes()
+    argv = [run_folder, frames / "drive.gif", "--gif", "--out"]
+    assert command(predict.main, [*argv, frames]) == 2
+    assert_one_line(capsys, "drive.gif", "would be replaced")
+    assert (frames / "drive.gif").read_bytes() == before
+    monkeypatch.setattr(video, "GIF_PICTURES", 3)
+    argv = [run_folder, frames / "drive.mp4", "--gif", "--out", tmp_path / "out"]
+    assert command(predict.main, argv) == 2
+    assert_one_line(capsys, "drive.gif", "more than 3", "--seconds")
+    assert list((tmp_path / "out").iterdir()) == []
