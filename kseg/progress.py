@@ -13,6 +13,7 @@ import io
 import json
 import math
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,15 +36,18 @@ class SaveProgress(keras.callbacks.Callback):
     never). `state` is where the run starts: its first epoch begins at state["step"] with the
     metrics and the seconds as they were, so that its line in the history covers the whole epoch.
     An epoch's seconds are those since the end of the one before: steps, validation and all that
-    is written. writes: of several hosts only one does; the others compute along.
+    is written. writes: of several hosts one; what the others save is thrown away.
     """
 
     def __init__(self, run, state, steps, *, save_steps=0, patience=0, writes=True):
         super().__init__()
-        self.run, self.start, self.steps = Path(run), state, steps
-        self.save_steps, self.patience, self.writes = save_steps, patience, writes
+        self.start, self.steps = state, steps
+        self.save_steps, self.patience = save_steps, patience
         self.best = state["best"]
         self.rows = read_history(run)[: state["epochs_done"]]
+        # All hosts save: under JAX to save is to compute, which hosts do together or not at all.
+        self._elsewhere = None if writes else tempfile.TemporaryDirectory()
+        self.run = Path(run) if writes else Path(self._elsewhere.name)
 
     def on_train_begin(self, logs=None):
         self.since = time.monotonic() - self.start["seconds"]
@@ -70,16 +74,13 @@ class SaveProgress(keras.callbacks.Callback):
             self.best = score
             with averaged(self.model):
                 kept = checkpoints.inference_model(self.model)
-                if self.writes:
-                    checkpoints.save_weights(kept, self.run / checkpoints.BEST)
+                checkpoints.save_weights(kept, self.run / checkpoints.BEST)
         rate = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch, "learning_rate": rate, "seconds": round(self._seconds(), 3)}
         self.rows.append(row | dict(sorted(logs.items())))
-        if self.writes:
-            _write_history(self.run, self.rows)
+        _write_history(self.run, self.rows)
         self.since = time.monotonic()
-        if self.writes:
-            self._checkpoint(epoch + 1, 0)
+        self._checkpoint(epoch + 1, 0)
         self.model.stop_training = is_over(self.rows, self.patience)
 
     def _seconds(self):

@@ -166,7 +166,7 @@ def run_command(line):
     words = shlex.split(line, comments=True)
     if not words:
         return
-    before = sys.argv
+    before = sys.argv, list(sys.path)
     try:
         if words[1] == "-m":
             sys.argv = words[2:]
@@ -176,12 +176,13 @@ def run_command(line):
                 runpy.run_module(words[2], run_name="__main__", alter_sys=True)
         else:
             sys.argv = words[1:]
+            sys.path.insert(0, str(Path(words[1]).parent))  # As `python FILE` has it.
             runpy.run_path(words[1], run_name="__main__")
     except SystemExit as end:
         if end.code:
             print(f"exit code {end.code}")
     finally:
-        sys.argv = before
+        sys.argv, sys.path[:] = before
 
 
 def _is_output(text, matches, i):
