@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import numpy as np
 import pytest
 
 from tests import bdd100k_files
+
+# A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that; tests of
+# interruption would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SIZE = (64, 97)  # Neither square nor a multiple of 32.
