@@ -99,7 +99,7 @@ class Threshold:
 @pytest.mark.parametrize("logits", [False, True])
 def test_a_whole_frame_is_what_the_runner_in_the_car_sees(tflite_path, runner, logits):
     frame = scene(np.random.default_rng(0), (90, 260))[0]
-    told = runner.read_contract(tflite_path.read_bytes(), tflite_path)
+    told = runner.Runner(tflite_path).contract
     image = runner.fit_frame(frame, told["input_size"], told["fit"], told["pad_value"])
     light = (image[..., 0] > 128).astype(np.uint8)
     class_map = runner.unfit_class_map(light, frame.shape[:2], told["fit"])

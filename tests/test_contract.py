@@ -64,7 +64,7 @@ def test_files_that_are_no_model_of_ours_get_one_line(tmp_path, tflite_path, run
                 contract.read(path)
         else:
             with pytest.raises(runner.InputError, match=words) as error:
-                runner.read_contract(runner.read_file(path), path)
+                runner.Runner(path)
         assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 

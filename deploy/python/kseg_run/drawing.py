@@ -25,10 +25,11 @@ def draw(frame, class_map, contract):
 
 def write(picture, text, origin, scale, thick):
     """White text on a black rim, readable on any road. origin (x, y): its lower left corner."""
-    for color, width in (((0, 0, 0), thick + 2), ((255, 255, 255), thick)):
-        cv2.putText(
-            picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA
-        )
+    font, (x, y) = cv2.FONT_HERSHEY_SIMPLEX, origin
+    # Not one thicker text below: in OpenCV 5 thicker letters are also wider.
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        cv2.putText(picture, text, (x + dx, y + dy), font, scale, (0, 0, 0), thick, cv2.LINE_AA)
+    cv2.putText(picture, text, origin, font, scale, (255, 255, 255), thick, cv2.LINE_AA)
 
 
 def write_status(picture, text):
