@@ -106,8 +106,8 @@ def test_resuming_at_the_wrong_data_would_be_seen(run_folder, config, tmp_path, 
     run, training_dataset = tmp_path / "run", data.training_dataset
     train_until(monkeypatch, config, run, 1, step=4, save_steps=2)
 
-    def from_the_start_of_the_epoch(config, first_epoch, first_step):
-        return training_dataset(config, first_epoch=first_epoch)
+    def from_the_start_of_the_epoch(config, first_epoch, first_step, keep, share):
+        return training_dataset(config, first_epoch=first_epoch, keep=keep, share=share)
 
     monkeypatch.setattr(data, "training_dataset", from_the_start_of_the_epoch)
     assert train.train(config, run) == 0
