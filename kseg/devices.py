@@ -24,7 +24,8 @@ def join(hosts, host, *, wait_s=WAIT_S):
     """Makes this process number `host` of those at `hosts`, a list of "NAME:PORT"; JAX only.
 
     The first listens at its port, the others need none. Returns (host, their number). Raises
-    InputError when the flags make no sense and when the others do not come within wait_s seconds.
+    InputError when the flags make no sense and when the first does not come within wait_s seconds;
+    when another does not, JAX ends the first itself, with lines of its own.
     """
     if keras.backend.backend() != "jax":
         raise InputError(
