@@ -133,13 +133,31 @@ def write_tflite(out):
     from kseg.models.simplify import simplify
 
     keras.utils.set_random_seed(0)
-    straight = models.build("segformer_b0", SIZE, CLASSES)
+    model = models.build("segformer_b0", SIZE, CLASSES)
+    straight = with_the_papers_head(model)
     coarse = keras.Model(straight.input, straight.get_layer("logits_conv").output)
-    for path, model in zip(paths["logits"], (simplify(coarse), coarse), strict=True):
-        path.write_bytes(logits_tflite(model))
-    for path, model in zip(paths["class_map"], (simplify(straight), straight), strict=True):
-        path.write_bytes(convert.to_tflite(model, "fp32"))
+    simple = simplify(model)
+    simple_coarse = keras.Model(simple.input, simple.get_layer("logits_conv").output)
+    for path, form in zip(paths["logits"], (simple_coarse, coarse), strict=True):
+        path.write_bytes(logits_tflite(form))
+    for path, form in zip(paths["class_map"], (simple, straight), strict=True):
+        path.write_bytes(convert.to_tflite(form, "fp32"))
     return paths
+
+
+def with_the_papers_head(model):
+    """A SegFormer whose head is the paper's layers one by one, as other ports have it."""
+    import keras
+
+    def call(layer, x, **options):
+        if layer.name != "head":
+            return layer(x, **options)
+        size = x[-1].shape[1:3]
+        pairs = zip(layer.projections, x, strict=True)
+        resized = [keras.layers.Resizing(*size)(project(y)) for project, y in pairs]
+        return layer.fusion(keras.layers.Concatenate()(resized))
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def logits_tflite(model):

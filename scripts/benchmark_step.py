@@ -65,6 +65,7 @@ def compiled_step(model, images, masks):
     model.compile(
         keras.optimizers.Adam(1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[],  # keras-hub's default is an accuracy that takes class ids for one-hot codes.
         jit_compile=False,
     )
 

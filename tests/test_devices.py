@@ -73,17 +73,29 @@ def history(run):
     return [float(row[name]) for row in rows for name in ("loss", "val_loss")]
 
 
+@pytest.fixture(scope="module")
+def two_steps(config):
+    """One epoch of two steps: what sums over devices round otherwise, batch norm enlarges a
+    hundredfold a step, so that later losses tell nothing. Twice the learning rate changes the loss
+    by 0.13 %, two devices by 0.01 %."""
+    return dataclasses.replace(
+        config,
+        epochs=1,
+        batch_size=12,
+        loss="cross_entropy",
+        optimizer="sgd",
+        schedule="constant",
+        learning_rate=0.02,
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 0.1), ("jax", 0.01)])
-def test_two_devices_have_the_loss_curve_of_one(config, tmp_path, backend, tolerance):
-    # Under TensorFlow batch norm sees each device's half of the batch alone; under JAX rounding
-    # alone differs, and grows from step to step.
+@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 0.02), ("jax", 5e-4)])
+def test_two_devices_have_the_losses_of_one(two_steps, tmp_path, backend, tolerance):
+    # Under TensorFlow batch norm sees each device's half of the batch alone.
     if backend == "jax":
         pytest.importorskip("jax", reason="the extra `jax` is not installed")
-    config = dataclasses.replace(
-        config, epochs=2, loss="cross_entropy", optimizer="sgd", learning_rate=0.05
-    )
-    one, two = (losses(tmp_path / str(count), config, count, backend) for count in (1, 2))
+    one, two = (losses(tmp_path / str(count), two_steps, count, backend) for count in (1, 2))
     assert two == pytest.approx(one, rel=tolerance)
 
 
@@ -132,20 +144,16 @@ def train_on_two_hosts(config, folder):
 
 
 @pytest.mark.slow
-def test_two_hosts_have_the_loss_curve_of_one_and_resume(config, tmp_path):
+def test_two_hosts_have_the_losses_of_one_and_resume(two_steps, tmp_path):
     pytest.importorskip("jax", reason="the extra `jax` is not installed")
-    config = dataclasses.replace(
-        config, epochs=2, loss="cross_entropy", optimizer="sgd", learning_rate=0.05
-    )
-    one = losses(tmp_path / "one", config, 1, "jax")
+    one = losses(tmp_path / "one", two_steps, 1, "jax")
     (tmp_path / "two").mkdir()
-    two = train_on_two_hosts(config, tmp_path / "two")
-    # Seen: 0.1 to 1.7 %. Batch norm of the pooled branch has four values a channel, and enlarges
-    # what sums over hosts round otherwise.
-    assert two == pytest.approx(one, rel=0.03)
+    two = train_on_two_hosts(dataclasses.replace(two_steps, epochs=2), tmp_path / "two")
+    assert two[:2] == pytest.approx(one, rel=5e-4)
     state = json.loads((tmp_path / "two/run/last/previous.json").read_text())
     (tmp_path / "two/run/last/state.json").write_text(json.dumps(state))
-    assert train_on_two_hosts(config, tmp_path / "two") == pytest.approx(two, rel=1e-3)
+    again = train_on_two_hosts(dataclasses.replace(two_steps, epochs=2), tmp_path / "two")
+    assert again == pytest.approx(two, rel=1e-3)
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from kseg import config as configs
 from kseg import models
 from kseg.errors import InputError
 from kseg.models import blocks, cost
 from kseg.models.encoders import mit, mobilenet_v2
+from kseg.models.segformer import ProjectAndFuse
 from tests.conftest import randomize
 
 DEEPLAB, SEGFORMER = "deeplab_v3_plus_mobilenet_v2", "segformer_b0"
@@ -181,7 +183,7 @@ def test_encoder_weights_that_are_not_there_are_refused(name):
         ("pspnet_resnet50", "pyramid6_conv", "conv1_bn"),
         (DEEPLAB, "aspp_project_conv", "block_3_expand"),
         ("deeplab_v3_plus_resnet50", "aspp_project_conv", "conv2_block1_0_conv"),
-        (SEGFORMER, "head_fuse_conv", "stage2_block1_ffn_expand"),
+        (SEGFORMER, "head", "stage2_block1_ffn_expand"),
     ],
 )
 def test_frozen_encoder_leaves_the_head_to_train(name, head, encoder):
@@ -194,6 +196,47 @@ def test_frozen_encoder_leaves_the_head_to_train(name, head, encoder):
         n.startswith(("head", "up", "pyramid", "aspp", "detail", "decoder", "logits"))
         for n in trained
     )
+
+
+def test_segformers_head_has_the_values_and_gradients_of_the_papers_steps():
+    shapes = {32: (3, 5, 7), 16: (5, 9, 6), 8: (9, 17, 5), 4: (17, 33, 4)}
+    features = [keras.random.normal((2, *shape), seed=stride) for stride, shape in shapes.items()]
+    head = ProjectAndFuse(8, list(shapes))
+    head(features)
+    for number, weight in enumerate(head.weights):
+        weight.assign(keras.random.normal(weight.shape, seed=number))
+
+    def paper(features):
+        projected = [p(x) for p, x in zip(head.projections, features, strict=True)]
+        resized = [ops.image.resize(x, shapes[4][:2]) for x in projected]
+        return head.fusion(ops.concatenate(resized, axis=-1))
+
+    (ours, our_gradients), (expected, gradients) = (
+        value_and_gradients(lambda f=f: f(features), head.weights) for f in (head, paper)
+    )
+    assert np.allclose(ours, expected, rtol=1e-4, atol=1e-4)
+    for got, wanted in zip(our_gradients, gradients, strict=True):
+        assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def value_and_gradients(function, weights):
+    """Of the mean square of what the function returns; TensorFlow or JAX."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def loss(values):
+            with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
+                return ops.mean(ops.square(function()))
+
+        gradients = jax.grad(loss)([w.value for w in weights])
+        return np.asarray(function()), [np.asarray(g) for g in gradients]
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        value = function()
+        loss = ops.mean(ops.square(value))
+    gradients = tape.gradient(loss, [w.value for w in weights])
+    return value.numpy(), [g.numpy() for g in gradients]
 
 
 def test_attention_by_hand():

@@ -5,12 +5,14 @@ import math
 from keras import layers
 
 from kseg.models.encoders.mit import DotProductAttention
+from kseg.models.segformer import ProjectAndFuse
 
 
 def multiply_adds(model):
     """Returns the multiply-adds of convolutions and attention for one frame (FLOPs are twice that).
 
-    Norms, activations and resizing are left out, as papers do.
+    Norms, activations and resizing are left out, as papers do. SegFormer's head counts as the two
+    steps of its paper, of which training does less (ProjectAndFuse).
     """
     return sum(_of_layer(layer) for layer in model.layers)
 
@@ -23,4 +25,6 @@ def _of_layer(layer):
         query, key, _ = layer.input
         heads, queries, channels = query.shape[1:]
         return 2 * heads * queries * key.shape[2] * channels  # q k^T and its product with v.
+    if isinstance(layer, ProjectAndFuse):
+        return layer.multiply_adds()
     return 0

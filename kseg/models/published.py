@@ -133,9 +133,9 @@ def _hugging_face_layers(depths):
             for part, theirs, _ in _PARTS:
                 yield f"encoder.block.{stage}.{block}.{theirs}", f"{ours}_block{block + 1}_{part}"
         yield f"encoder.layer_norm.{stage}", f"{ours}_norm"
-        yield f"decode_head.linear_c.{stage}.proj", f"head_project{4 * 2**stage}"
-    yield "decode_head.linear_fuse", "head_fuse_conv"
-    yield "decode_head.batch_norm", "head_fuse_bn"
+        yield f"decode_head.linear_c.{stage}.proj", f"head/project{4 * 2**stage}"
+    yield "decode_head.linear_fuse", "head/fuse"
+    yield "decode_head.batch_norm", "head_bn"
     yield "decode_head.classifier", "logits_conv"
 
 
@@ -183,9 +183,9 @@ def head_from_keras_hub(segmenter):
     """Returns {head weight path: array} of a keras_hub.models.SegFormerImageSegmenter."""
     values = {}
     for stage, project in enumerate(segmenter.backbone.mlp_blocks):
-        values |= _layer_weights(f"head_project{4 * 2**stage}", project)
+        values |= _layer_weights(f"head/project{4 * 2**stage}", project)
     conv, bn, _ = segmenter.backbone.linear_fuse.layers
-    values |= _layer_weights("head_fuse_conv", conv) | _layer_weights("head_fuse_bn", bn)
+    values |= _layer_weights("head/fuse", conv) | _layer_weights("head_bn", bn)
     return values | _layer_weights("logits_conv", segmenter.output_segmentation_head)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kseg.models.blocks import broadcast
+from kseg.models.blocks import broadcast, resize
 
 
 def simplify(model):
@@ -17,44 +17,41 @@ def simplify(model):
     converter, which folds it.
     """
     names = {layer.name for layer in model.layers}
-    if "head_concat" in names:
-        return _replace(model, _projections_times_fusion(model))
+    if "head" in names:
+        return _replace(model, _head_as_convolutions(model))
     if "aspp_image_broadcast" in names:
         return _replace(model, _image_pooling_as_bias(model))
     return model
 
 
-def _projections_times_fusion(model):
-    """SegFormer's head: each stage's projection times its part of the fusion, at its own size.
-
-    Only resizing and concatenation lie between them, and bilinear resizing commutes with a 1x1
-    convolution: it mixes pixels with weights that sum to one, the convolution mixes channels.
-    """
-    fusion, bias = _folded(model, "head_fuse")
-    kernels, start = {}, 0
-    for stride in (32, 16, 8, 4):  # The order in which all_mlp_head concatenates.
-        kernel, own_bias = _weights(model, f"head_project{stride}")
-        part = fusion[start : start + len(own_bias)]
-        kernels[stride] = kernel[0, 0] @ part
+def _head_as_convolutions(model):
+    """SegFormer's head: what ProjectAndFuse multiplies at every call, multiplied once."""
+    head = model.get_layer("head")
+    (kernel,) = _weights(head.fusion)
+    fusion, bias = _folded(kernel, model.get_layer("head_bn"))
+    kernels = []
+    parts = np.split(fusion, len(head.projections))
+    for projection, part in zip(head.projections, parts, strict=True):
+        own_kernel, own_bias = _weights(projection)
+        kernels.append(own_kernel[0, 0] @ part)
         bias = bias + own_bias @ part
-        start += len(own_bias)
-    replacements = {
-        f"head_project{stride}": _pointwise(
+
+    def join(features):
+        size, x = features[-1].shape[1:3], []
+        for feature, stride, kernel in zip(features, head.strides, kernels, strict=True):
             # One bias for all; on the coarsest map it is added to the fewest pixels.
-            kernel,
-            bias if stride == 32 else None,
-            f"head_fused{stride}",
-        )
-        for stride, kernel in kernels.items()
-    }
-    replacements["head_concat"] = layers.Add(name="head_sum")
-    return replacements | dict.fromkeys(("head_fuse_conv", "head_fuse_bn"), _nothing)
+            convolve = _pointwise(kernel, None if x else bias, f"head_fused{stride}")
+            x.append(resize(convolve(feature), size, name=f"head_resize{stride}"))
+        return layers.Add(name="head_sum")(x)
+
+    return {"head": join, "head_bn": _nothing}
 
 
 def _image_pooling_as_bias(model):
     """DeepLab's ASPP: the image-pooling branch is one vector, so its part of the projection is a
     1x1 convolution of one pixel, added to every pixel like a bias."""
-    kernel, bias = _folded(model, "aspp_project")
+    (kernel,) = _weights(model.get_layer("aspp_project_conv"))
+    kernel, bias = _folded(kernel, model.get_layer("aspp_project_bn"))
     pooled_channels = model.get_layer("aspp_image_broadcast").output.shape[-1]
     project = _pointwise(kernel[:-pooled_channels], None, "aspp_fused")
     project_pooled = _pointwise(kernel[-pooled_channels:], bias, "aspp_image_fused")
@@ -86,16 +83,16 @@ def _nothing(x):
     return x
 
 
-def _folded(model, name):
-    """Kernel (C in, C out) and bias (C out,) of a 1x1 conv_bn_relu before its ReLU, float64."""
-    (kernel,) = _weights(model, f"{name}_conv")
-    gamma, beta, mean, variance = _weights(model, f"{name}_bn")
-    scale = gamma / np.sqrt(variance + model.get_layer(f"{name}_bn").epsilon)
+def _folded(kernel, norm):
+    """A 1x1 convolution's kernel (1, 1, C in, C out) with the batch norm behind it: kernel
+    (C in, C out) and bias (C out,), float64."""
+    gamma, beta, mean, variance = _weights(norm)
+    scale = gamma / np.sqrt(variance + norm.epsilon)
     return kernel[0, 0] * scale, beta - mean * scale
 
 
-def _weights(model, name):
-    return [w.astype(np.float64) for w in model.get_layer(name).get_weights()]
+def _weights(layer):
+    return [w.astype(np.float64) for w in layer.get_weights()]
 
 
 def _pointwise(kernel, bias, name):
