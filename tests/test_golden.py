@@ -1,30 +1,46 @@
 """The golden set, by which runners of every language are held to one answer, held to Python's."""
 
-import json
-
-import cv2
-import numpy as np
 import pytest
 
 from kseg import contract, preprocess
-from tests.conftest import ROOT
+from kseg.edge import gate
+from kseg.edge.profiles import PROFILES
+from tests.golden_files import (
+    CASES,
+    DOCUMENT,
+    EACH_CASE,
+    EACH_FORM,
+    FORMS,
+    GOLDEN,
+    MODEL,
+    assert_class_map,
+    read,
+    tensor,
+)
 
-GOLDEN = ROOT / "tests" / "golden"
-DOCUMENT = json.loads((GOLDEN / "golden.json").read_text())
-CASES = [pytest.param(case, id=case["input"]) for case in DOCUMENT["cases"]]
-
-
-def read(name):
-    image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+EXPORTED = [form for form in FORMS if form["model"].startswith("model")]
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return contract.read(GOLDEN / DOCUMENT["model"])
+    return contract.read(MODEL)
 
 
-@pytest.mark.parametrize("case", CASES)
+class Witness:
+    """Stands between a runner and LiteRT's interpreter, and keeps what is handed over."""
+
+    def __init__(self, interpreter):
+        self.interpreter, self.tensors = interpreter, []
+
+    def set_tensor(self, index, value):
+        self.tensors.append(value.copy())
+        self.interpreter.set_tensor(index, value)
+
+    def __getattr__(self, name):
+        return getattr(self.interpreter, name)
+
+
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_fitting_gives_the_input_to_the_bit(runner, whole, case):
     frame, size = read(case["frame"]), whole.input_size
     for fitted in (
@@ -34,26 +50,89 @@ def test_fitting_gives_the_input_to_the_bit(runner, whole, case):
         assert np.array_equal(fitted, read(case["input"]))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_the_python_runner_gives_the_class_map(runner, case):
-    model = runner.Runner(GOLDEN / DOCUMENT["model"], 1)
+    model = runner.Runner(MODEL, 1)
     model.contract["fit"] = case["fit"]
-    expected = read(case["class_map"])
-    class_map = model(read(case["frame"]))
-    assert class_map.shape == expected.shape
-    assert (class_map != expected).mean() <= DOCUMENT["tolerance"]
+    assert_class_map(model(read(case["frame"])), case, DOCUMENT["tolerance"])
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_the_python_runner_hands_over_the_tensor_and_gives_the_class_map(runner, form):
+    model = runner.Runner(GOLDEN / form["model"], 1)
+    witness = model._cpu._interpreter = Witness(model._cpu._interpreter)
+    for case in form["cases"]:
+        assert model.contract["fit"] == case["fit"]
+        assert_class_map(model(read(case["frame"])), case, form["tolerance"])
+        handed, expected = witness.tensors.pop(), tensor(form, case)
+        assert handed.dtype == expected.dtype and np.array_equal(handed, expected)
+
+
+def test_every_form_that_export_writes_is_here(whole):
+    forms = {(f["profile"], f["input_dtype"], f["output_kind"], f["precision"]) for f in EXPORTED}
+    forms |= {(whole.profile, whole.input_dtype, whole.output_kind, whole.precision)}
+    _, takes, gives, precisions = (set(column) for column in zip(*forms, strict=True))
+    assert takes == {profile.image_dtype for profile in PROFILES.values()}
+    assert gives == {"class_map", "logits"}
+    assert precisions == set(gate.LIMITS)
+    # gpu-gl differs from gpu-classic in what its GPU runs, not in the form of its files.
+    for profile in PROFILES.values():
+        profile_forms = {(profile.image_dtype, profile.outputs[0].replace("-", "_"))}
+        twin = profile.name.replace("gpu-gl", "gpu-classic")
+        assert profile_forms <= {f[1:3] for f in forms if f[0] == twin}, profile.name
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_contracts_say_what_golden_json_says(form):
+    told = contract.read(GOLDEN / form["model"])
+    for key in ("profile", "precision", "input_dtype", "output_kind"):
+        assert getattr(told, key) == form[key]
+
+
+@pytest.mark.parametrize("form", EXPORTED, ids=lambda form: form["model"])
+def test_every_form_answers_as_the_first(form):
+    expected = {case["input"]: read(case["class_map"]) for case in CASES}
+    for case in form["cases"]:
+        agreement = (read(case["class_map"]) == expected[case["input"]]).mean()
+        assert agreement >= gate.LIMITS[form["precision"]].agreement
+
+
+def test_int8_files_take_bytes_as_they_are():
+    from ai_edge_litert.interpreter import Interpreter
+
+    files = [form["model"] for form in EXPORTED if form["precision"] == "int8"]
+    assert len(files) == 2
+    for file in files:
+        (image,) = Interpreter(model_path=str(GOLDEN / file)).get_input_details()
+        assert image["dtype"] == np.uint8 and image["quantization"] == (1.0, 0)
+
+
+def test_a_tensor_shows_its_channels_and_equals_among_logits_are_met():
+    for form in FORMS:
+        for case in form["cases"]:
+            image = read(case["input"])
+            if form["model"].startswith("tensor"):
+                rows = np.split(image, 3)
+                expected = np.concatenate([rows[i][..., i] for i in range(3)])
+                assert np.array_equal(read(case["class_map"]), expected)
+            if form["model"] == "logits-padded.tflite":
+                assert (np.sort(image)[..., 1] == np.sort(image)[..., 2]).mean() > 0.1
 
 
 def test_every_class_and_every_kind_of_resize_is_met(whole):
-    maps = [read(case["class_map"]) for case in DOCUMENT["cases"]]
+    maps = [read(case["class_map"]) for case in CASES]
     for class_map in maps:
         assert {0, 1, 2} <= set(np.unique(class_map))
     assert 255 in maps[-1]  # What crop cut away.
-    frames = {case["frame"]: read(case["frame"]).shape[:2] for case in DOCUMENT["cases"]}
+    frames = {case["frame"]: read(case["frame"]).shape[:2] for case in CASES}
     scales = [preprocess.placement(f, whole.input_size, "letterbox") for f in frames.values()]
     shrinks = [f[0] / s.height for f, s in zip(frames.values(), scales, strict=True)]
     assert [s % 1 == 0 for s in shrinks] == [False, False, True] and min(shrinks) < 1
 
 
-def test_it_is_small():
-    assert sum(p.stat().st_size for p in GOLDEN.iterdir()) < 300_000
+def test_nothing_lies_there_that_no_case_names_and_it_is_small():
+    named = {"golden.json", MODEL.name, *(form["model"] for form in FORMS)}
+    for case in [*CASES, *(case for form in FORMS for case in form["cases"])]:
+        named |= {case["frame"], case["input"], case["class_map"]}
+    assert {p.name for p in GOLDEN.iterdir()} == named
+    assert sum(p.stat().st_size for p in GOLDEN.iterdir()) < 700_000
