@@ -170,12 +170,11 @@ def form(file):
     """Writes the answers of one of the other files. Returns its entry."""
     from kseg import contract
 
-    told = contract.read(GOLDEN / file)
-    cases, tag = [f"{name}-{fit}" for name, fit in CASES[:2]], Path(file).stem
-    if file.startswith("tensor"):  # Of fitted frames, so that nothing is resized on the way back.
-        frames, tag = [f"{case}-input.png" for case in cases], "tensor"
-    else:
-        frames = [f"{name}.png" for name, _ in CASES[:2]]
+    told, probe = contract.read(GOLDEN / file), file in PROBES
+    names = [f"{name}-{fit}" for name, fit in CASES[:2]]
+    # Of fitted frames: a test can tell by hand what a probe must answer.
+    frames = [f"{n}-{fit}-input.png" if probe else f"{n}.png" for n, fit in CASES[:2]]
+    tag = f"-{file.split('-')[0] if probe else Path(file).stem}"
     path = GOLDEN / file
     return {
         "model": file,
@@ -183,8 +182,8 @@ def form(file):
         "precision": told.precision,
         "input_dtype": told.input_dtype,
         "output_kind": told.output_kind,
-        "tolerance": 0 if file in PROBES else TOLERANCES[told.precision],
-        "cases": [answer(path, *both, f"-{tag}") for both in zip(cases, frames, strict=True)],
+        "tolerance": 0 if probe else TOLERANCES[told.precision],
+        "cases": [answer(path, *both, tag) for both in zip(names, frames, strict=True)],
     }
 
 

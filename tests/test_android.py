@@ -1,25 +1,29 @@
 """deploy/android: its core, held to deploy/python/run.py, and its app, type-checked."""
 
 import dataclasses
-import json
 import re
 import shutil
 import struct
 import subprocess
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 import pytest
 
 from kseg import contract
 from tests.conftest import ROOT
+from tests.golden_files import (
+    DOCUMENT,
+    EACH_CASE,
+    EACH_FORM,
+    GOLDEN,
+    MODEL,
+    assert_class_map,
+    read,
+    tensor,
+)
 
 ANDROID = ROOT / "deploy" / "android"
-GOLDEN = ROOT / "tests" / "golden"
-DOCUMENT = json.loads((GOLDEN / "golden.json").read_text())
-CASES = [pytest.param(case, id=case["input"]) for case in DOCUMENT["cases"]]
-MODEL = GOLDEN / DOCUMENT["model"]
 FITS = ("letterbox", "stretch", "crop")
 
 if not shutil.which("javac"):
@@ -80,11 +84,6 @@ class Pipe:
         return np.frombuffer(bytes_, dtype).reshape(shape)
 
 
-def read(name):
-    image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
-
-
 def with_contract(path, tflite=None, **changes):
     """Writes the golden model, or another, under a changed contract."""
     tflite = tflite or MODEL.read_bytes()
@@ -100,7 +99,7 @@ def fit_there_and_back(pipe, frame, class_map, fit, pad_value):
     return pipe.read((*input_size, 3)), pipe.read(frame.shape[:2])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_fitting_gives_the_golden_input_to_the_bit(core, case):
     frame, expected = read(case["frame"]), read(case["input"])
     whole = contract.read(MODEL)
@@ -156,7 +155,7 @@ def segment(pipe, frame, run_graph, input_shape, input_dtype):
 
 
 class LiteRt:
-    """The golden graph in LiteRT."""
+    """A golden graph in LiteRT; `handed` is what it was given last."""
 
     def __init__(self, path):
         from ai_edge_litert.interpreter import Interpreter
@@ -165,6 +164,7 @@ class LiteRt:
         self.interpreter.allocate_tensors()
 
     def __call__(self, image):
+        self.handed = image
         taken, answered = (
             self.interpreter.get_input_details()[0]["index"],
             self.interpreter.get_output_details()[0]["index"],
@@ -174,16 +174,29 @@ class LiteRt:
         return self.interpreter.get_tensor(answered)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
     path = with_contract(tmp_path / "model.tflite", fit=case["fit"])
-    frame, golden = read(case["frame"]), read(case["class_map"])
+    frame = read(case["frame"])
     height, width = contract.read(path).input_size
     with Pipe(core, "SegmentPipe", path) as pipe:
         class_map, colors = segment(pipe, frame, LiteRt(path), (1, height, width, 3), np.uint8)
     assert np.array_equal(class_map, runner.Runner(path, 1)(frame))
-    assert (class_map != golden).mean() <= DOCUMENT["tolerance"]
+    assert_class_map(class_map, case, DOCUMENT["tolerance"])
     assert np.array_equal(colors, expected_colors(class_map))
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(core, runner, form):
+    path = GOLDEN / form["model"]
+    graph, model = LiteRt(path), runner.Runner(path, 1)
+    with Pipe(core, "SegmentPipe", path) as pipe:
+        for case in form["cases"]:
+            frame, expected = read(case["frame"]), tensor(form, case)
+            class_map, _ = segment(pipe, frame, graph, expected.shape, expected.dtype)
+            assert np.array_equal(graph.handed, expected)
+            assert np.array_equal(class_map, model(frame))
+            assert_class_map(class_map, case, form["tolerance"])
 
 
 def expected_colors(class_map):

@@ -1,7 +1,6 @@
 """deploy/cpp, built here and held to deploy/python/run.py: equal fits, class maps and errors."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -17,10 +16,9 @@ import pytest
 from kseg import contract
 from kseg.edge import selftest
 from tests.conftest import ROOT
+from tests.golden_files import CASES, EACH_CASE, EACH_FORM, GOLDEN, assert_class_map, read
 
 SOURCE = ROOT / "deploy" / "cpp"
-GOLDEN = ROOT / "tests" / "golden"
-CASES = json.loads((GOLDEN / "golden.json").read_text())["cases"]
 FITS = ("letterbox", "stretch", "crop")
 LITERT = str(Path(find_spec("ai_edge_litert").origin).parent)
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
@@ -112,13 +110,43 @@ def assert_equal_to_python(folder, runner, tmp_path, suffix="ppm"):
     seen = 0
     for case, class_map in golden_class_maps(folder, tmp_path, suffix):
         model = runner.Runner(tmp_path / f"{case['fit']}.tflite", 1)
-        assert np.array_equal(class_map, model(read_rgb(GOLDEN / case["frame"]))), case
+        assert np.array_equal(class_map, model(read(case["frame"]))), case
         seen += 1
     assert seen == len(CASES)
 
 
 def test_class_maps_are_the_python_runners(plain, runner, tmp_path):
     assert_equal_to_python(plain, runner, tmp_path)
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp_path):
+    """What is handed to the graph cannot be seen here: the tensor-*.tflite answer it."""
+    (tmp_path / "frames").mkdir()
+    for case in form["cases"]:
+        path = (tmp_path / "frames" / case["frame"]).with_suffix(".ppm")
+        cv2.imwrite(str(path), cv2.imread(str(GOLDEN / case["frame"])))
+    flags = ("--out", tmp_path / "out", "--save-masks", "--no-overlays", "--threads", 1)
+    done = run(plain, GOLDEN / form["model"], tmp_path / "frames", *flags)
+    assert done.returncode == 0, done.stderr
+    model = runner.Runner(GOLDEN / form["model"], 1)
+    for case in form["cases"]:
+        mask = (tmp_path / "out" / "masks" / case["frame"]).with_suffix(".pgm")
+        class_map = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+        assert_class_map(class_map, case, form["tolerance"])
+        assert np.array_equal(class_map, model(read(case["frame"])))
+
+
+@pytest.mark.parametrize("case", EACH_CASE)
+def test_fitting_gives_the_golden_input_to_the_bit(plain, case):
+    frame, expected = read(case["frame"]), read(case["input"])
+    size = expected.shape[:2]
+    header = struct.pack("6i", *frame.shape[:2], *size, FITS.index(case["fit"]), 0)
+    question = header + frame.tobytes() + bytes(size[0] * size[1])
+    done = subprocess.run(
+        [str(plain / "fit_pipe")], input=question, capture_output=True, check=True
+    )
+    assert done.stdout[: expected.size] == expected.tobytes()
 
 
 def compare_fits(folder, runner, pairs):
