@@ -8,16 +8,21 @@ model, tolerance, cases   the fp32 file for CPUs, met with every kind of resize 
 forms                     what else a runner meets, each with a file, a tolerance and cases of its
                           own: the precisions and profiles of kseg.export, all of one training run,
                           and graphs without weights that show what a runner does around a graph
-damaged                   how to damage `model`, and the sentence that refuses it
+damaged                   the file of what must be refused; written by hand, not by this script
 
 In a case `input` is the fitted frame, to the bit; what the graph is handed are its values as
-`input_dtype`, unchanged (0 to 255), and of shape (1, height, width, 3). `class_map` may differ in
+`input_dtype`, unchanged (0 to 255), in the shape (1, height, width, 3). `class_map` may differ in
 the share `tolerance` of the pixels, because machines add floats up in different orders; between two
 runners on one machine none may.
 
-The graphs without weights: tensor-DTYPE.tflite answers what it is handed, of the upper third of the
-rows red, then green, then blue; logits-padded.tflite answers red, green, blue and 1e9, of which the
-last is no class: most pixels have equals among the others.
+The graphs without weights: tensor-DTYPE.tflite answers what it is handed: red in the upper third of
+the rows, green in the middle, blue below. logits-padded.tflite answers red, green, blue and 1e9, of
+which the last is no class.
+
+damaged.json: what becomes of `model`, and of a refusal, "FILE: " and `error`, in which * stands for
+words of each language's own. `bytes` take its place; it ends at `keep`; `append` comes behind it;
+the lowest bit of byte `flip` is turned; or `replace`, [old, new] of one length, is done everywhere
+and the file sealed anew. `keep` and `flip` below 0 count from the end.
 """
 
 import dataclasses
@@ -62,6 +67,7 @@ FORMS = [
 TOLERANCES = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01, "int8-dynamic": 0.01}
 # Nothing is added up in the graphs without weights.
 PROBES = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
+DAMAGED = "damaged.json"
 LIMIT_BYTES = 700_000
 
 
@@ -69,8 +75,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         exported = train_model(folder)
-        shutil.rmtree(GOLDEN, ignore_errors=True)
-        GOLDEN.mkdir()
+        for path in GOLDEN.iterdir():
+            if path.name != DAMAGED:
+                path.unlink()
         shutil.copy(exported / "model-fp32.tflite", GOLDEN / "model.tflite")
         for name in FORMS:
             shutil.copy(exported / name, GOLDEN / name)
@@ -162,6 +169,7 @@ def write_document(folder):
         "tolerance": TOLERANCES[whole.precision],
         "cases": cases,
         "forms": [form(name) for name in (*FORMS, *PROBES)],
+        "damaged": DAMAGED,
     }
     (GOLDEN / "golden.json").write_text(json.dumps(document, indent=1) + "\n")
 

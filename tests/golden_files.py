@@ -1,11 +1,14 @@
 """tests/golden as the tests of every runner read it; scripts/make_golden.py says what it holds."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from kseg import contract
 
 GOLDEN = Path(__file__).parent / "golden"
 DOCUMENT = json.loads((GOLDEN / "golden.json").read_text())
@@ -13,6 +16,7 @@ MODEL = GOLDEN / DOCUMENT["model"]
 CASES = DOCUMENT["cases"]
 FORMS = DOCUMENT["forms"]
 EACH_CASE = [pytest.param(case, id=case["input"]) for case in CASES]
+DAMAGED = json.loads((GOLDEN / DOCUMENT["damaged"]).read_text())
 EACH_FORM = [pytest.param(form, id=form["model"]) for form in FORMS]
 
 
@@ -32,3 +36,34 @@ def assert_class_map(class_map, case, tolerance):
     expected = read(case["class_map"])
     assert class_map.shape == expected.shape and class_map.dtype == np.uint8
     assert (class_map != expected).mean() <= tolerance
+
+
+def write_damaged(folder):
+    """Writes the files that every runner must refuse. Returns [(path, pattern), ...].
+
+    pattern is what the whole refusal must match, but for a leading "error: ".
+    """
+    good, found = MODEL.read_bytes(), []
+    for number, damage in enumerate(DAMAGED):
+        path = folder / f"{number}.tflite"
+        path.write_bytes(damaged(good, damage))
+        words = re.escape(damage["error"]).replace(r"\*", ".*")
+        found.append((path, f"{re.escape(str(path))}: {words}"))
+    return found
+
+
+def damaged(good, damage):
+    """Returns a .tflite (bytes) as one entry of DAMAGED changes it."""
+    if "bytes" in damage:
+        return damage["bytes"].encode()
+    if "keep" in damage:
+        return good[: damage["keep"]]
+    if "append" in damage:
+        return good + damage["append"].encode()
+    if "flip" in damage:
+        flipped = bytearray(good)
+        flipped[damage["flip"]] ^= 1
+        return bytes(flipped)
+    old, new = (text.encode() for text in damage["replace"])
+    assert old in good and len(old) == len(new), damage
+    return contract.seal(good[:-8].replace(old, new))

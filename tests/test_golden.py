@@ -1,5 +1,7 @@
 """The golden set, by which runners of every language are held to one answer, held to Python's."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from tests.golden_files import (
     assert_class_map,
     read,
     tensor,
+    write_damaged,
 )
 
 EXPORTED = [form for form in FORMS if form["model"].startswith("model")]
@@ -121,6 +124,13 @@ def test_probes_answer_what_they_are_handed():
                 assert (largest[..., 0] == largest[..., 1]).mean() > 0.02
 
 
+def test_the_python_runner_refuses_what_is_damaged(runner, tmp_path):
+    for path, pattern in write_damaged(tmp_path):
+        with pytest.raises(runner.InputError) as error:
+            runner.Runner(path)
+        assert re.fullmatch(pattern, str(error.value))
+
+
 def test_every_class_and_every_kind_of_resize_is_met(whole):
     maps = [read(case["class_map"]) for case in CASES]
     for class_map in maps:
@@ -133,7 +143,7 @@ def test_every_class_and_every_kind_of_resize_is_met(whole):
 
 
 def test_nothing_lies_there_that_no_case_names_and_it_is_small():
-    named = {"golden.json", MODEL.name, *(form["model"] for form in FORMS)}
+    named = {"golden.json", DOCUMENT["damaged"], MODEL.name, *(form["model"] for form in FORMS)}
     for case in [*CASES, *(case for form in FORMS for case in form["cases"])]:
         named |= {case["frame"], case["input"], case["class_map"]}
     assert {p.name for p in GOLDEN.iterdir()} == named
