@@ -21,6 +21,7 @@ from tests.golden_files import (
     CASES,
     EACH_CASE,
     EACH_FORM,
+    FORMS,
     GOLDEN,
     assert_class_map,
     read,
@@ -470,6 +471,10 @@ def test_a_gpu_that_answers_wrongly_is_found_out(plain, other_graphs, software_g
 def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     assert_equal_to_python(sanitized, runner, tmp_path)
     compare_fits(sanitized, runner, sizes(40))
+    for form in FORMS:
+        folder = tmp_path / form["model"]
+        folder.mkdir()
+        test_every_form_is_answered_as_by_the_python_runner(sanitized, runner, form, folder)
     fuzz = subprocess.run(
         [str(sanitized / "fuzz_contract"), str(GOLDEN / "model.tflite"), "2000"],
         capture_output=True,
