@@ -7,7 +7,8 @@ Runners of any language are held to golden.json:
 model, tolerance, cases   the fp32 file for CPUs, met with every kind of resize and every fit
 forms                     what else a runner meets, each with a file, a tolerance and cases of its
                           own: the precisions and profiles of kseg.export, all of one training run,
-                          and graphs without weights that show what a runner does around a graph
+                          and graphs without weights that show what a runner does around a graph;
+                          with `replace` it is the file with [old, new] exchanged and sealed anew
 damaged                   the file of what must be refused; written by hand, not by this script
 
 In a case `input` is the fitted frame, to the bit; what the graph is handed are its values as
@@ -60,10 +61,12 @@ FORMS = [
     "model-fp16.tflite",
     "model-int8.tflite",
     "model-int8-dynamic.tflite",
-    "model-gpu-fp16.tflite",
     "model-gpu-classic-fp16.tflite",
     "model-logits-int8.tflite",
 ]
+# Profiles cpu and gpu share their graphs; a second copy would be a tenth of the golden set.
+GPU_TWIN = ("model-fp16.tflite", "model-gpu-fp16.tflite")
+GPU_REPLACE = ['"profile": "cpu"', '"profile": "gpu"']
 TOLERANCES = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01, "int8-dynamic": 0.01}
 # Nothing is added up in the graphs without weights.
 PROBES = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
@@ -81,6 +84,7 @@ def main():
         shutil.copy(exported / "model-fp32.tflite", GOLDEN / "model.tflite")
         for name in FORMS:
             shutil.copy(exported / name, GOLDEN / name)
+        check_gpu_twin(*(exported / name for name in GPU_TWIN))
         write_probes()
         cut_frames(folder / "demo" / "images" / "100k" / "val")
         write_document(folder)
@@ -119,6 +123,16 @@ def train_model(folder):
     if not ok:
         sys.exit("no model")
     return run
+
+
+def check_gpu_twin(on_cpu, on_gpu):
+    """Ends unless both files are the same but for their contracts."""
+    from kseg import contract
+
+    told = contract.read(on_gpu)
+    first, second = (contract.embed(path.read_bytes(), told) for path in (on_cpu, on_gpu))
+    if first != second:
+        sys.exit(f"{on_cpu.name} and {on_gpu.name} differ in more than their contracts")
 
 
 def write_probes():
@@ -168,7 +182,7 @@ def write_document(folder):
         "model": "model.tflite",
         "tolerance": TOLERANCES[whole.precision],
         "cases": cases,
-        "forms": [form(name) for name in (*FORMS, *PROBES)],
+        "forms": [*map(form, FORMS), gpu_form(), *map(form, PROBES)],
         "damaged": DAMAGED,
     }
     (GOLDEN / "golden.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -193,6 +207,12 @@ def form(file):
         "tolerance": 0 if probe else TOLERANCES[told.precision],
         "cases": [answer(path, *both, tag) for both in zip(names, frames, strict=True)],
     }
+
+
+def gpu_form():
+    """The entry of the file that is not there: a CPU's answers are the same."""
+    entry = form(GPU_TWIN[0])
+    return {**entry, "profile": "gpu", "replace": GPU_REPLACE}
 
 
 def answer(path, name, frame, tag=""):

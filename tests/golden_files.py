@@ -17,13 +17,20 @@ CASES = DOCUMENT["cases"]
 FORMS = DOCUMENT["forms"]
 EACH_CASE = [pytest.param(case, id=case["input"]) for case in CASES]
 DAMAGED = json.loads((GOLDEN / DOCUMENT["damaged"]).read_text())
-EACH_FORM = [pytest.param(form, id=form["model"]) for form in FORMS]
+EACH_FORM = [pytest.param(form, id=f"{form['model']}-{form['profile']}") for form in FORMS]
 
 
 def read(name):
     """A frame or an input (h, w, 3) uint8 RGB, or a class map (h, w) uint8."""
     image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+
+
+def write_form(form, folder):
+    """Writes the file of one of FORMS as `model.tflite`. Returns its path."""
+    path, tflite = folder / "model.tflite", (GOLDEN / form["model"]).read_bytes()
+    path.write_bytes(replaced(tflite, *form["replace"]) if "replace" in form else tflite)
+    return path
 
 
 def tensor(form, case):
@@ -64,6 +71,10 @@ def damaged(good, damage):
         flipped = bytearray(good)
         flipped[damage["flip"]] ^= 1
         return bytes(flipped)
-    old, new = (text.encode() for text in damage["replace"])
-    assert old in good and len(old) == len(new), damage
-    return contract.seal(good[:-8].replace(old, new))
+    return replaced(good, *damage["replace"])
+
+
+def replaced(tflite, old, new):
+    """Returns a .tflite (bytes) with a text exchanged for one of its length, sealed anew."""
+    assert old.encode() in tflite and len(old) == len(new), old
+    return contract.seal(tflite[:-8].replace(old.encode(), new.encode()))

@@ -22,6 +22,7 @@ from tests.golden_files import (
     read,
     tensor,
     write_damaged,
+    write_form,
 )
 
 ANDROID = ROOT / "deploy" / "android"
@@ -188,8 +189,10 @@ def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
 
 
 @pytest.mark.parametrize("form", EACH_FORM)
-def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(core, runner, form):
-    path = GOLDEN / form["model"]
+def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(
+    core, runner, form, tmp_path
+):
+    path = write_form(form, tmp_path)
     graph, model = LiteRt(path), runner.Runner(path, 1)
     with Pipe(core, "SegmentPipe", path) as pipe:
         for case in form["cases"]:

@@ -26,6 +26,7 @@ from tests.golden_files import (
     assert_class_map,
     read,
     write_damaged,
+    write_form,
 )
 
 SOURCE = ROOT / "deploy" / "cpp"
@@ -134,12 +135,13 @@ def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp
     """What is handed to the graph cannot be seen here: the tensor-*.tflite answer it."""
     (tmp_path / "frames").mkdir()
     for case in form["cases"]:
-        path = (tmp_path / "frames" / case["frame"]).with_suffix(".ppm")
-        cv2.imwrite(str(path), cv2.imread(str(GOLDEN / case["frame"])))
+        frame = (tmp_path / "frames" / case["frame"]).with_suffix(".ppm")
+        cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / case["frame"])))
     flags = ("--out", tmp_path / "out", "--save-masks", "--no-overlays", "--threads", 1)
-    done = run(plain, GOLDEN / form["model"], tmp_path / "frames", *flags)
+    path = write_form(form, tmp_path)
+    done = run(plain, path, tmp_path / "frames", *flags)
     assert done.returncode == 0, done.stderr
-    model = runner.Runner(GOLDEN / form["model"], 1)
+    model = runner.Runner(path, 1)
     for case in form["cases"]:
         mask = (tmp_path / "out" / "masks" / case["frame"]).with_suffix(".pgm")
         class_map = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
@@ -208,8 +210,10 @@ def test_fitting_is_opencvs_to_the_bit(plain, runner):
 
 
 def test_damaged_files_are_refused_as_by_every_runner(plain, tmp_path):
+    frame = tmp_path / "half.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
     for path, pattern in write_damaged(tmp_path):
-        done = run(plain, path, GOLDEN / "half.png", "--out", tmp_path / "out")
+        done = run(plain, path, frame, "--out", tmp_path / "out")
         (line,) = error_lines(done)
         assert done.returncode == 2 and re.fullmatch(f"error: {pattern}", line)
 
@@ -472,7 +476,7 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     assert_equal_to_python(sanitized, runner, tmp_path)
     compare_fits(sanitized, runner, sizes(40))
     for form in FORMS:
-        folder = tmp_path / form["model"]
+        folder = tmp_path / f"{form['model']}-{form['profile']}"
         folder.mkdir()
         test_every_form_is_answered_as_by_the_python_runner(sanitized, runner, form, folder)
     fuzz = subprocess.run(
