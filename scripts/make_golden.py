@@ -1,6 +1,6 @@
 """Makes tests/golden: tiny .tflite files of every form, frames, and what every runner must answer.
 
-    python scripts/make_golden.py     minutes; frames come out the same each time, weights do not
+    python scripts/make_golden.py     minutes; frames come out the same each time, weights need not
 
 Runners of any language are held to golden.json:
 
@@ -67,6 +67,7 @@ FORMS = [
 # Profiles cpu and gpu share their graphs; a second copy would be a tenth of the golden set.
 GPU_TWIN = ("model-fp16.tflite", "model-gpu-fp16.tflite")
 GPU_REPLACE = ['"profile": "cpu"', '"profile": "gpu"']
+# int8 rounds, so that a float on the edge can move a whole step.
 TOLERANCES = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01, "int8-dynamic": 0.01}
 # Nothing is added up in the graphs without weights.
 PROBES = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
