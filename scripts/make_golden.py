@@ -20,10 +20,10 @@ The graphs without weights: tensor-DTYPE.tflite answers what it is handed: red i
 the rows, green in the middle, blue below. logits-padded.tflite answers red, green, blue and 1e9, of
 which the last is no class.
 
-damaged.json: what becomes of `model`, and of a refusal, "FILE: " and `error`, in which * stands for
-words of each language's own. `bytes` take its place; it ends at `keep`; `append` comes behind it;
-the lowest bit of byte `flip` is turned; or `replace`, [old, new] of one length, is done everywhere
-and the file sealed anew. `keep` and `flip` below 0 count from the end.
+damaged.json: what is done to `model`, and the refusal: "FILE: " and `error`, in which * stands for
+words of each language's own. `bytes` take its place; it ends at byte `keep`; `append` comes behind
+it; the lowest bit of byte `flip` is turned; or `replace`, [old, new] of one length, is done
+everywhere and the file sealed anew. `keep` and `flip` below 0 count from the end.
 """
 
 import dataclasses
