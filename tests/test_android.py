@@ -1,25 +1,31 @@
 """deploy/android: its core, held to deploy/python/run.py, and its app, type-checked."""
 
 import dataclasses
-import json
 import re
 import shutil
 import struct
 import subprocess
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 import pytest
 
 from kseg import contract
 from tests.conftest import ROOT
+from tests.golden_files import (
+    DOCUMENT,
+    EACH_CASE,
+    EACH_FORM,
+    GOLDEN,
+    MODEL,
+    assert_class_map,
+    read,
+    tensor,
+    write_damaged,
+    write_form,
+)
 
 ANDROID = ROOT / "deploy" / "android"
-GOLDEN = ROOT / "tests" / "golden"
-DOCUMENT = json.loads((GOLDEN / "golden.json").read_text())
-CASES = [pytest.param(case, id=case["input"]) for case in DOCUMENT["cases"]]
-MODEL = GOLDEN / DOCUMENT["model"]
 FITS = ("letterbox", "stretch", "crop")
 
 if not shutil.which("javac"):
@@ -80,11 +86,6 @@ class Pipe:
         return np.frombuffer(bytes_, dtype).reshape(shape)
 
 
-def read(name):
-    image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
-
-
 def with_contract(path, tflite=None, **changes):
     """Writes the golden model, or another, under a changed contract."""
     tflite = tflite or MODEL.read_bytes()
@@ -100,7 +101,7 @@ def fit_there_and_back(pipe, frame, class_map, fit, pad_value):
     return pipe.read((*input_size, 3)), pipe.read(frame.shape[:2])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_fitting_gives_the_golden_input_to_the_bit(core, case):
     frame, expected = read(case["frame"]), read(case["input"])
     whole = contract.read(MODEL)
@@ -156,7 +157,7 @@ def segment(pipe, frame, run_graph, input_shape, input_dtype):
 
 
 class LiteRt:
-    """The golden graph in LiteRT."""
+    """A golden graph in LiteRT; `handed` is what it was given last."""
 
     def __init__(self, path):
         from ai_edge_litert.interpreter import Interpreter
@@ -165,6 +166,7 @@ class LiteRt:
         self.interpreter.allocate_tensors()
 
     def __call__(self, image):
+        self.handed = image
         taken, answered = (
             self.interpreter.get_input_details()[0]["index"],
             self.interpreter.get_output_details()[0]["index"],
@@ -174,16 +176,31 @@ class LiteRt:
         return self.interpreter.get_tensor(answered)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
     path = with_contract(tmp_path / "model.tflite", fit=case["fit"])
-    frame, golden = read(case["frame"]), read(case["class_map"])
+    frame = read(case["frame"])
     height, width = contract.read(path).input_size
     with Pipe(core, "SegmentPipe", path) as pipe:
         class_map, colors = segment(pipe, frame, LiteRt(path), (1, height, width, 3), np.uint8)
     assert np.array_equal(class_map, runner.Runner(path, 1)(frame))
-    assert (class_map != golden).mean() <= DOCUMENT["tolerance"]
+    assert_class_map(class_map, case, DOCUMENT["tolerance"])
     assert np.array_equal(colors, expected_colors(class_map))
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(
+    core, runner, form, tmp_path
+):
+    path = write_form(form, tmp_path)
+    graph, model = LiteRt(path), runner.Runner(path, 1)
+    with Pipe(core, "SegmentPipe", path) as pipe:
+        for case in form["cases"]:
+            frame, expected = read(case["frame"]), tensor(form, case)
+            class_map, _ = segment(pipe, frame, graph, expected.shape, expected.dtype)
+            assert np.array_equal(graph.handed, expected)
+            assert np.array_equal(class_map, model(frame))
+            assert_class_map(class_map, case, form["tolerance"])
 
 
 def expected_colors(class_map):
@@ -261,54 +278,23 @@ def verdicts(core, paths):
     return said
 
 
+def test_damaged_files_are_refused_as_by_every_runner(core, tmp_path):
+    paths, patterns = zip(*write_damaged(tmp_path), strict=True)
+    for pattern, said in zip(patterns, verdicts(core, paths), strict=True):
+        assert re.fullmatch(f"error: {pattern}", said)
+
+
 def test_errors_are_the_python_runners(core, runner, capsys, tmp_path):
-    good = MODEL.read_bytes()
-    flipped = bytearray(good)
-    flipped[len(good) // 2] ^= 1
-    for name, data in {
-        "text": b"hello, it's\ttext\xff",
-        "empty": b"",
-        "without": good.replace(b"kseg_contract", b"some_contract"),
-        "cut": good[:-1],
-        "flipped": bytes(flipped),
-    }.items():
-        (tmp_path / f"{name}.tflite").write_bytes(data)
-    with_contract(tmp_path / "newer.tflite", contract_version=2)
-    expected = {
-        "missing": "cannot be read (No such file or directory)",
-        "text": "not a .tflite file",
-        "empty": "not a .tflite file",
-        "without": "no kseg contract inside",
-        "cut": "cut off",
-        "flipped": "checksum",
-        "newer": "version 2 is newer",
-    }
-    paths = [tmp_path / f"{name}.tflite" for name in expected]
-    for path, words, said in zip(paths, expected.values(), verdicts(core, paths), strict=True):
+    strange, missing = tmp_path / "strange.tflite", tmp_path / "missing.tflite"
+    strange.write_bytes(b"a\ttab\\\xff\n")
+    expected = ("cannot be read (No such file or directory)", r"b'a\ttab\\\xff\n'")
+    paths = (missing, strange)
+    for path, words, said in zip(paths, expected, verdicts(core, paths), strict=True):
         assert runner.main([str(path), str(GOLDEN / "half.png")]) == 2
         assert [said] == capsys.readouterr().err.splitlines() and words in said
 
 
-def test_errors_of_its_own(core, tmp_path):
-    classes = contract.read(MODEL).labels["classes"]
-    changes = [
-        ({"input_size": (72, 129)}, "graph differ ((1, 72, 128, 3) uint8 to (1, 72, 128) uint8)"),
-        ({"input_size": (72, 128.5)}, "damaged (input_size)"),
-        ({"fit": "squeeze"}, "damaged (fit)"),
-        ({"pad_value": 256}, "damaged (pad_value)"),
-        ({"channel_order": "BGR"}, "damaged (channel_order)"),
-        ({"value_range": (0, 1)}, "damaged (value_range)"),
-        ({"labels": {"classes": [*classes, classes[0]]}}, "damaged (labels)"),
-        ({"labels": {"classes": []}}, "damaged (labels)"),
-        ({"output_kind": "boxes"}, "answers boxes (uint8) from uint8"),
-        ({"output_dtype": "int32"}, "its contract and its graph differ"),
-        ({"contract_version": "1"}, "damaged (contract_version)"),
-    ]
-    paths = [
-        with_contract(tmp_path / f"{i}.tflite", **change) for i, (change, _) in enumerate(changes)
-    ]
-    for said, (_, words) in zip(verdicts(core, paths), changes, strict=True):
-        assert said.startswith("error: ") and words in said
+def test_an_int8_tensor_is_not_one_that_export_writes(core, tmp_path):
     strange = with_contract(
         tmp_path / "int8.tflite", graph("int8", (1, 24, 40), "uint8"), input_size=(24, 40)
     )

@@ -192,33 +192,12 @@ def with_contract(path, **changes):
 
 
 def test_contracts_are_read_as_strictly_as_by_the_cpp_runner(tmp_path):
+    """What tests/golden/damaged.json leaves out."""
     classes = contract.read(GOLDEN / "model.tflite").labels["classes"]
     nameless = {key: value for key, value in classes[0].items() if key != "name"}
-    for change, words in (
-        ({"input_size": (72, 129)}, "differ ((1, 72, 128, 3) uint8 to (1, 72, 128) uint8)"),
-        ({"input_size": (72, 128.5)}, "damaged (input_size)"),
-        ({"input_size": (72, 9000)}, "damaged (input_size)"),
-        ({"input_size": (72, True)}, "damaged (input_size)"),
-        ({"fit": "squeeze"}, "damaged (fit)"),
-        ({"pad_value": 256}, "damaged (pad_value)"),
-        ({"channel_order": "BGR"}, "damaged (channel_order)"),
-        ({"value_range": (0, 1)}, "damaged (value_range)"),
-        ({"labels": {"classes": [*classes, classes[0]]}}, "damaged (labels)"),
-        ({"labels": {"classes": []}}, "damaged (labels)"),
-        ({"labels": []}, "damaged (labels)"),
-        ({"labels": {"classes": [{**classes[0], "color": [0, 0]}]}}, "damaged (labels)"),
-        ({"labels": {"classes": [{**classes[0], "drivable": 1}]}}, "damaged (labels)"),
-        ({"output_kind": "boxes"}, "answers boxes (uint8) from uint8; this runner needs class_map"),
-        ({"output_kind": "logits"}, "answers logits (uint8) from uint8"),
-        ({"output_stride": 4}, "of stride 1 from uint8 or float32"),
-        ({"output_dtype": "int32"}, "its contract and its graph differ"),
-        ({"input_dtype": "float32"}, "its contract and its graph differ"),
-        ({"contract_version": "1"}, "damaged (contract_version)"),
-        ({"contract_version": 2}, "version 2 is newer than this runner reads (1)"),
-    ):
-        with pytest.raises(InputError) as error:
-            model.Runner(with_contract(tmp_path / "changed.tflite", **change))
-        assert words in str(error.value) and "\n" not in str(error.value), change
+    for labels in ({"classes": []}, [], {"classes": [{**classes[0], "color": [0, 0]}]}):
+        with pytest.raises(InputError, match=r"damaged \(labels\)"):
+            model.Runner(with_contract(tmp_path / "changed.tflite", labels=labels))
     path = with_contract(tmp_path / "nameless.tflite", labels={"classes": [nameless, *classes[1:]]})
     assert model.Runner(path).contract["labels"]["classes"][0]["name"] == ""
 
