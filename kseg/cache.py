@@ -13,15 +13,22 @@ import numpy as np
 
 from kseg.errors import InputError
 
+_SMALL = 0.1  # Of the memory that is free: what "auto" takes without being asked.
+
 
 def keep(where, frames, count, size, identity):
-    """Returns (images (N, H, W, 3) uint8, masks (N, H, W) uint8), in the order on disk.
+    """Returns (images (N, H, W, 3) uint8, masks (N, H, W) uint8), in the order on disk, or None.
 
-    where: "memory", or a folder; frames: a function that returns an iterable of (image, mask), only
-    called when there is something to decode; count: N; size: (H, W); identity: text that tells
-    these frames from others that the folder may hold. Raises InputError when they do not fit.
+    where: "none"; "memory"; "auto", which is "memory" for what takes a tenth of it at most, else
+    "none"; or a folder. frames: a function that returns an iterable of (image, mask), only called
+    when there is something to decode; count: N; size: (H, W); identity: text that tells these
+    frames from others that the folder may hold. Raises InputError when they do not fit.
     """
     need = count * size[0] * size[1] * 4
+    if where == "auto":
+        where = "memory" if need <= _SMALL * _available_memory() else "none"
+    if where == "none":
+        return None
     if where == "memory":
         _check_room("--cache memory", need, _available_memory(), "main memory's")
         arrays = tuple(np.empty(shape, np.uint8) for shape in _shapes(count, size))

@@ -53,14 +53,14 @@ def training_dataset(
 
     Epochs follow each other, each of examples // batch_size whole batches, shuffled and augmented
     by (seed, epoch): starting at batch first_step of first_epoch gives what an uninterrupted run
-    would see from there on. keep: "none", or "memory" or a folder for the decoded frames of all
-    epochs (kseg.cache), with the same result. share (k, n): the k-th of n equal parts of each
-    batch, each with the pictures that it has in the whole. Raises InputError as open_split does.
+    would see from there on. keep: where decoded frames stay for all epochs, as kseg.cache.keep
+    has it, with the same result. share (k, n): the k-th of n equal parts of each batch, each with
+    the pictures that it has in the whole. Raises InputError as open_split does.
     """
     whole, paths = open_split(config, split)
     steps = steps_per_epoch(config, whole, split)
     counts = [shard.examples for shard in whole.splits[split].shards]
-    frames = None if keep == "none" else _kept_frames(config, whole, paths, split, keep)
+    frames = _kept_frames(config, whole, paths, split, keep)
     part, parts = share
     held = config.batch_size // parts
 

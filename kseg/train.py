@@ -71,10 +71,11 @@ def main(argv=None):
     )
     parser.add_argument(
         "--cache",
-        metavar="memory|FOLDER",
-        default="none",
+        metavar="auto|none|memory|FOLDER",
+        default="auto",
         help="decode each training frame once and keep it in memory, or in FOLDER for later runs "
-        "too; the result is the same (default: none)",
+        "too; the result is the same (default: auto, in memory where a tenth of what is free "
+        "holds them)",
     )
     presets.add_flags(parser)
     args = parser.parse_args(argv)
@@ -99,7 +100,7 @@ def main(argv=None):
     )
 
 
-def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), host=0, cache="none"):
+def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), host=0, cache="auto"):
     """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code.
 
     save_steps: a checkpoint also every so many steps; pictures: write RUN/tensorboard/; devices:

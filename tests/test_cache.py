@@ -20,6 +20,14 @@ def test_frames_that_do_not_fit_are_refused_with_the_numbers(where, tmp_path, mo
         cache.keep(place, lambda: [], 10**8, SIZE, "a")
 
 
+def test_auto_keeps_what_a_tenth_of_the_free_memory_holds(monkeypatch):
+    need = 4 * 3 * 5 * 4
+    monkeypatch.setattr(cache, "_available_memory", lambda: 10 * need)
+    images, _ = cache.keep("auto", lambda: frames(4), 4, SIZE, "a")
+    assert len(images) == 4
+    assert cache.keep("auto", None, 5, SIZE, "a") is None
+
+
 def test_other_frames_do_not_take_the_place_of_these(tmp_path):
     images, masks = cache.keep(tmp_path, lambda: frames(4), 4, SIZE, "a")
     assert images[:, 0, 0, 0].tolist() == masks[:, 0, 0].tolist() == [0, 1, 2, 3]
