@@ -1,5 +1,6 @@
 """TFRecord shards -> tf.data. The order of training examples is a function of seed and epoch."""
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -61,6 +62,7 @@ def training_dataset(
     steps = steps_per_epoch(config, whole, split)
     counts = [shard.examples for shard in whole.splits[split].shards]
     frames = _kept_frames(config, whole, paths, split, keep)
+    cv2.setNumThreads(1)  # Batches are varied side by side; OpenCV's own threads cost more.
     part, parts = share
     held = config.batch_size // parts
 
@@ -220,15 +222,17 @@ def _varied(config, places):
     masks = np.empty(images.shape[:3], np.uint8)
     for i, (epoch, index, image, mask) in enumerate(places):
         rng = np.random.default_rng([config.seed, epoch, index])
-        image, masks[i] = augment(
+        augment(
             image,
             mask,
             rng,
             flip=config.flip,
             scale=(config.scale_min, config.scale_max),
             color_jitter=config.color_jitter,
+            out=(images[i], masks[i]),
         )
-        images[i] = weather(image, rng, config.weather) if config.weather else image
+        if config.weather:
+            images[i] = weather(images[i], rng, config.weather)
     return images, masks
 
 
