@@ -50,7 +50,7 @@ class Events:
                 for tag, value in values.items():
                     tf.summary.write(tag, value, metadata=_kind(kind))
             self.writer.flush()
-            # TensorFlow tells of no failed write, so what arrived is counted.
+            # TensorFlow does not tell of every failed write, so what arrived is counted.
             least = sum(len(tf.io.serialize_tensor(v).numpy()) for v in values.values())
             self.given_up = self._size() - before < least
         except (tf.errors.OpError, OSError):
