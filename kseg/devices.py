@@ -9,12 +9,11 @@ batch norm's statistics, and losses that are not means over pixels (Dice and its
 """
 
 import contextlib
-import socket
-import time
 
 import keras
 import numpy as np
 
+from kseg import rendezvous
 from kseg.errors import InputError
 
 WAIT_S = 120  # For the other hosts, at the start.
@@ -24,8 +23,8 @@ def join(hosts, host, *, wait_s=WAIT_S):
     """Makes this process number `host` of those at `hosts`, a list of "NAME:PORT"; JAX only.
 
     The first listens at its port, the others need none. Returns (host, their number). Raises
-    InputError when the flags make no sense and when the first does not come within wait_s seconds;
-    when another does not, JAX ends the first itself, with lines of its own.
+    InputError when the flags make no sense and when not all come within wait_s seconds. A host
+    that ends after all have met is JAX's to report.
     """
     if keras.backend.backend() != "jax":
         raise InputError(
@@ -34,10 +33,9 @@ def join(hosts, host, *, wait_s=WAIT_S):
     if not 0 <= host < len(hosts):
         raise InputError(f"--host {host}: expected 0 to {len(hosts) - 1}, a place in --hosts")
     name, _, port = hosts[0].rpartition(":")
-    if not name or not port.isdigit():
+    if not name or not port.isdigit() or not 0 < int(port) < 2**16:
         raise InputError(f"--hosts {hosts[0]}: expected NAME:PORT")
-    if host:
-        _wait_for(name, int(port), wait_s)
+    rendezvous.meet(name.strip("[]"), int(port), host, len(hosts), wait_s=wait_s)
     import jax
 
     try:
@@ -49,22 +47,6 @@ def join(hosts, host, *, wait_s=WAIT_S):
             f"({str(error).splitlines()[0]}); start the same command on each"
         ) from error
     return host, len(hosts)
-
-
-def _wait_for(name, port, wait_s):
-    """Waits until the first host listens: JAX would end the process without a word of use."""
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            socket.create_connection((name, port), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise InputError(
-                    f"--hosts: nobody listens at {name}:{port} after {wait_s} s ({error}); start "
-                    "the same command with --host 0 there"
-                ) from error
-            time.sleep(0.5)
 
 
 def check_same_start(state, run):

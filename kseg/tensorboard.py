@@ -2,9 +2,12 @@
 
 Written by tf.summary.write as TensorBoard's own writers do, which need the package `tensorboard`
 (keras.callbacks.TensorBoard too); here it is needed only to look: tensorboard --logdir RUN.
+What cannot be written is said once and left out: no training should end for its plots.
 """
 
 import math
+import shutil
+import sys
 
 import cv2
 import keras
@@ -27,25 +30,57 @@ def callbacks(config, labels, folder):
     return [Scalars(folder), Pictures(frames, labels, folder / "pictures", every, config.epochs)]
 
 
+class Events:
+    """The event file of one folder, made with its first events."""
+
+    def __init__(self, folder):
+        self.folder, self.writer, self.given_up = folder, None, False
+
+    def write(self, step, values, kind):
+        """Writes {tag: tensor} and says so, once, when that fails; from then on it writes nothing.
+
+        kind: _SCALAR or _PICTURES. What follows a record cut short no reader would find.
+        """
+        if self.given_up:
+            return
+        try:
+            before = self._size()
+            self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
+            with self.writer.as_default(step=step):
+                for tag, value in values.items():
+                    tf.summary.write(tag, value, metadata=_kind(kind))
+            self.writer.flush()
+            # TensorFlow does not tell of every failed write, so what arrived is counted.
+            least = sum(len(tf.io.serialize_tensor(v).numpy()) for v in values.values())
+            self.given_up = self._size() - before < least
+        except (tf.errors.OpError, OSError):
+            self.given_up = True
+        if self.given_up:
+            free = shutil.disk_usage(_existing(self.folder)).free / 1e6
+            print(
+                f"warning: {self.folder}: cannot be written ({free:.1f} MB free); the training "
+                "goes on without it",
+                file=sys.stderr,
+            )
+
+    def _size(self):
+        return sum(path.stat().st_size for path in self.folder.glob("events.*"))
+
+
 class Scalars(keras.callbacks.Callback):
     """Writes loss, metrics and learning rate, training and validation as two curves of one plot."""
 
     def __init__(self, folder):
         super().__init__()
-        self.writers = {
-            name: tf.summary.create_file_writer(str(folder / name))
-            for name in ("train", "validation")
-        }
+        self.events = {name: Events(folder / name) for name in ("train", "validation")}
 
     def on_epoch_end(self, epoch, logs=None):
         training = {name: v for name, v in logs.items() if not name.startswith("val_")}
         training["learning_rate"] = float(self.model.optimizer.learning_rate)
         validation = {name[4:]: v for name, v in logs.items() if name.startswith("val_")}
         for name, values in (("train", training), ("validation", validation)):
-            with self.writers[name].as_default(step=epoch + 1):
-                for tag, value in values.items():
-                    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=_kind(_SCALAR))
-            self.writers[name].flush()
+            tensors = {tag: tf.constant(value, tf.float32) for tag, value in values.items()}
+            self.events[name].write(epoch + 1, tensors, _SCALAR)
 
 
 class Pictures(keras.callbacks.Callback):
@@ -55,7 +90,7 @@ class Pictures(keras.callbacks.Callback):
         super().__init__()
         self.frames, self.labels = frames, labels
         self.every, self.epochs = every, epochs
-        self.writer = tf.summary.create_file_writer(str(folder))
+        self.events = Events(folder)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
@@ -66,12 +101,16 @@ class Pictures(keras.callbacks.Callback):
         logits = logits[0] if isinstance(logits, list) else logits  # The second is auxiliary.
         predicted = np.argmax(logits, axis=-1).astype(np.uint8)
         masks, keys = self.frames["mask"].numpy().astype(np.uint8), self.frames["key"].numpy()
-        with self.writer.as_default(step=epoch + 1):
-            for i, key in enumerate(keys):
-                image = images[i].astype(np.uint8)
-                picture = side_by_side(image, masks[i], predicted[i], self.labels)
-                tf.summary.write(key.decode(), _encoded(picture), metadata=_kind(_PICTURES))
-        self.writer.flush()
+        pictures = {}
+        for i, key in enumerate(keys):
+            image = images[i].astype(np.uint8)
+            picture = side_by_side(image, masks[i], predicted[i], self.labels)
+            pictures[key.decode()] = _encoded(picture)
+        self.events.write(epoch + 1, pictures, _PICTURES)
+
+
+def _existing(folder):
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def _encoded(picture):

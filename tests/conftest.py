@@ -1,7 +1,9 @@
 """Data and models that tests share: one tiny data set, one training run, one conversion."""
 
+import contextlib
 import hashlib
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -155,6 +157,17 @@ def assert_one_line(capsys, *parts):
     assert len(lines) == 1, lines
     for part in parts:
         assert str(part) in lines[0]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """As on a full disk: the system refuses to write more than `size` bytes into a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def randomize(model, seed):

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 # From the ground up; a room imports only rooms of lower floors, or the rooms listed beside it.
 FLOORS = [
     {"errors"},
-    {"labels", "paths", "cache"},
+    {"labels", "paths", "cache", "rendezvous"},
     {"config", "contract", "manifest", "preprocess", "overlay", "boundary", "summary", "history"},
     {
         "presets",
@@ -39,6 +39,7 @@ FLOORS = [
 WITHOUT_TENSORFLOW = {
     *("errors", "labels", "paths", "config", "presets", "contract", "manifest", "preprocess"),
     *("overlay", "boundary", "summary", "history", "cache", "augment", "weather"),
+    "rendezvous",
 }
 
 

@@ -1,10 +1,12 @@
 import dataclasses
 
 import keras
+import pytest
 import tensorflow as tf
 
 from kseg import checkpoints, data, tensorboard
 from kseg.labels import BDD100K_DRIVABLE
+from tests.conftest import files_of_at_most
 
 
 def summaries(folder):
@@ -54,3 +56,30 @@ def test_a_training_has_twenty_rounds_of_pictures_at_most(config, tmp_path):
         _, pictures = tensorboard.callbacks(longer, BDD100K_DRIVABLE, tmp_path)
         assert pictures.every == every
         assert len(pictures.frames["key"]) == 4
+
+
+@pytest.mark.parametrize("value", [1.0, b"x" * 200_000], ids=["scalar", "picture"])
+def test_a_full_disk_is_said_once_and_training_goes_on(value, tmp_path, capsys):
+    events = tensorboard.Events(tmp_path / "train")
+
+    def write(step):
+        events.write(step, {"loss": tf.constant(value)}, tensorboard._SCALAR)
+
+    write(1)
+    assert capsys.readouterr().err == ""
+    # The second is cut short, which TensorFlow raises for small values and hides for large ones.
+    size = next((tmp_path / "train").iterdir()).stat().st_size
+    with files_of_at_most(size + 5):
+        write(2)
+        assert f"warning: {tmp_path / 'train'}: cannot be written" in capsys.readouterr().err
+        write(3)
+    write(4)
+    assert capsys.readouterr().err == ""
+    assert next((tmp_path / "train").iterdir()).stat().st_size == size + 5
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_training_goes_on(tmp_path, capsys):
+    (tmp_path / "tensorboard").write_text("a file")
+    scalars = tensorboard.Scalars(tmp_path / "tensorboard")
+    scalars.events["train"].write(1, {"loss": tf.constant(1.0)}, tensorboard._SCALAR)
+    assert capsys.readouterr().err.count("cannot be written") == 1

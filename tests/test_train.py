@@ -1,8 +1,6 @@
-import contextlib
 import csv
 import dataclasses
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import pytest
 from kseg import checkpoints, progress, train
 from kseg import history as kseg_history
 from kseg.errors import InputError
-from tests.conftest import ROOT, assert_one_line, command
+from tests.conftest import ROOT, assert_one_line, command, files_of_at_most
 
 
 def weights_in(path):
@@ -193,17 +191,6 @@ def test_a_run_of_an_older_version_goes_on(run_folder, tmp_path):
     (last / "state.json").write_text(json.dumps(old))
     state = progress.resume_state(tmp_path / "run")
     assert (state["epochs_done"], state["step"]) == (4, 0)
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """As on a full disk: the system refuses to write more than `size` bytes into a file."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(run_folder, tmp_path):

@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from kseg.models import weights
+from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 from kseg.models.encoders.mit import normalize
 
@@ -115,7 +116,7 @@ def _block(x, expansion, channels, stride, dilation, name):
         use_bias=False,
         name=f"{name}_dwconv2",
     )(x)
-    x = _swish(_bn(x, f"{name}_bn"), f"{name}_activation")
+    x = _swish(batch_norm(x, f"{name}_bn"), f"{name}_activation")
     x = squeeze_excite(x, squeezed, name)
     return _conv_bn(x, channels, 1, f"{name}_project_conv", f"{name}_project_bn")
 
@@ -133,11 +134,7 @@ def _conv_bn(x, channels, kernel, name, bn_name, strides=1):
     x = layers.Conv2D(channels, kernel, strides=strides, padding="same", use_bias=False, name=name)(
         x
     )
-    return _bn(x, bn_name)
-
-
-def _bn(x, name):
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
+    return batch_norm(x, bn_name)
 
 
 def _swish(x, name):

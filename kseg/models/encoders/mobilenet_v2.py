@@ -12,6 +12,7 @@ from keras import layers
 
 from kseg.errors import InputError
 from kseg.models import weights
+from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 
 # (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
@@ -40,7 +41,7 @@ def build(input_size, *, alpha=1.0, output_stride=16):
     x = layers.Conv2D(
         round_channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1"
     )(x)
-    x = _bn(x, "bn_Conv1")
+    x = batch_norm(x, "bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     blocks = [
         (expansion, round_channels(channels, alpha), stride if repeat == 0 else 1)
@@ -85,7 +86,7 @@ def _block(x, number, expansion, channels, stride, dilation):
     shortcut = x
     if expansion != 1:
         x = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=prefix + "expand")(x)
-        x = _bn(x, prefix + "expand_BN")
+        x = batch_norm(x, prefix + "expand_BN")
         x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
     expanded = x
     # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
@@ -97,19 +98,13 @@ def _block(x, number, expansion, channels, stride, dilation):
         use_bias=False,
         name=prefix + "depthwise",
     )(x)
-    x = _bn(x, prefix + "depthwise_BN")
+    x = batch_norm(x, prefix + "depthwise_BN")
     x = layers.ReLU(6.0, name=prefix + "depthwise_relu")(x)
     x = layers.Conv2D(channels, 1, use_bias=False, name=prefix + "project")(x)
-    x = _bn(x, prefix + "project_BN")
+    x = batch_norm(x, prefix + "project_BN")
     if shortcut.shape == x.shape:
         x = layers.Add(name=prefix + "add")([shortcut, x])
     return x, expanded
-
-
-def _bn(x, name):
-    # Momentum 0.9 where keras.applications has 0.999: that one needs tens of thousands of steps
-    # before the averages used in evaluation mean anything.
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
 
 
 def round_channels(channels, alpha=1.0):

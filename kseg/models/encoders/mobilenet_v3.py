@@ -15,6 +15,7 @@ from keras import layers
 
 from kseg.errors import InputError
 from kseg.models import weights
+from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 from kseg.models.encoders.mobilenet_v2 import round_channels
 
@@ -144,7 +145,7 @@ def _block(x, number, block, channels, stride, dilation):
     if block.squeeze:
         x = squeeze_excite(x, f"{prefix}squeeze_excite")
     x = layers.Conv2D(channels, 1, use_bias=False, name=f"{prefix}project")(x)
-    return _bn(x, f"{prefix}project_bn"), expanded
+    return batch_norm(x, f"{prefix}project_bn"), expanded
 
 
 def squeeze_excite(x, name):
@@ -164,9 +165,4 @@ def _prefix(number):
 
 
 def _bn_activation(x, activation, name):
-    return layers.Activation(activation, name=f"{name}_{activation}")(_bn(x, f"{name}_bn"))
-
-
-def _bn(x, name):
-    # Momentum 0.9 where keras.applications has 0.999, as in mobilenet_v2.
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
+    return layers.Activation(activation, name=f"{name}_{activation}")(batch_norm(x, f"{name}_bn"))

@@ -10,9 +10,11 @@ import keras
 from keras import layers
 
 from kseg.models import weights
+from kseg.models.blocks import batch_norm
 
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 _APPLICATIONS = {"resnet50": "ResNet50", "resnet101": "ResNet101"}
+_EPSILON = 1.001e-5  # Of batch norm, as keras.applications has it.
 _IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB in [0, 255], as the published weights expect.
 
 
@@ -76,7 +78,7 @@ def stem(x):
     # Explicit and even on all sides, as the published weights expect; "same" is lopsided here.
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)
-    return layers.ReLU(name="conv1_relu")(_bn(x, "conv1_bn"))
+    return layers.ReLU(name="conv1_relu")(batch_norm(x, "conv1_bn", _EPSILON))
 
 
 def pool(x):
@@ -93,16 +95,11 @@ def bottleneck(x, channels, *, stride, dilation, project, name):
     shortcut = x
     if project:
         shortcut = layers.Conv2D(4 * channels, 1, strides=stride, name=f"{name}_0_conv")(x)
-        shortcut = _bn(shortcut, f"{name}_0_bn")
+        shortcut = batch_norm(shortcut, f"{name}_0_bn", _EPSILON)
     x = layers.Conv2D(channels, 1, strides=stride, name=f"{name}_1_conv")(x)
-    x = layers.ReLU(name=f"{name}_1_relu")(_bn(x, f"{name}_1_bn"))
+    x = layers.ReLU(name=f"{name}_1_relu")(batch_norm(x, f"{name}_1_bn", _EPSILON))
     x = layers.Conv2D(channels, 3, padding="same", dilation_rate=dilation, name=f"{name}_2_conv")(x)
-    x = layers.ReLU(name=f"{name}_2_relu")(_bn(x, f"{name}_2_bn"))
+    x = layers.ReLU(name=f"{name}_2_relu")(batch_norm(x, f"{name}_2_bn", _EPSILON))
     x = layers.Conv2D(4 * channels, 1, name=f"{name}_3_conv")(x)
-    x = layers.Add(name=f"{name}_add")([shortcut, _bn(x, f"{name}_3_bn")])
+    x = layers.Add(name=f"{name}_add")([shortcut, batch_norm(x, f"{name}_3_bn", _EPSILON)])
     return layers.ReLU(name=f"{name}_out")(x)
-
-
-def _bn(x, name):
-    # Momentum 0.9 where keras.applications has 0.99, for averages that settle in a short training.
-    return layers.BatchNormalization(epsilon=1.001e-5, momentum=0.9, name=name)(x)
