@@ -3,6 +3,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
+
+#include "kseg/json.h"
 
 namespace kseg {
 namespace {
@@ -31,30 +34,11 @@ std::string shortest(double value) {
   return with_point(text);
 }
 
-// How many bytes the UTF-8 character at `at` has; 0: none is there.
-std::size_t utf8_length(const std::string& text, std::size_t at) {
-  const auto byte = [&text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const unsigned first = byte(at), second = byte(at + 1);
-  const std::size_t length = first < 0x80                    ? 1
-                             : first >= 0xC2 && first < 0xE0 ? 2
-                             : first >= 0xE0 && first < 0xF0 ? 3
-                             : first >= 0xF0 && first < 0xF5 ? 4
-                                                             : 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xC0U) != 0x80U) return 0;
-  }
-  const bool misfit = (first == 0xE0 && second < 0xA0) || (first == 0xED && second >= 0xA0) ||
-                      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second >= 0x90);
-  return misfit ? 0 : length;
-}
-
 // Bytes that are no UTF-8 become lone surrogates, as Python reads them in file names.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = utf8_length(text, at);
+    const std::size_t length = json::utf8_length(std::string_view(text).substr(at));
     const auto byte = static_cast<unsigned char>(text[at]);
     char escape[8];
     if (length == 0 || byte < 0x20) {
