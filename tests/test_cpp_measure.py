@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from tests.conftest import scene
 from tests.golden_files import GOLDEN
 
 pytest.importorskip("tests.test_cpp", reason="no cmake and C++ compiler")
-from tests.test_cpp import build, error_lines, run, with_contract
+from tests.test_cpp import build, error_lines, run, software_gpu, with_contract  # noqa: F401
 
 MODEL = GOLDEN / "model.tflite"
 OF_THE_CLOCK = ("latency_ms", "age_ms")
@@ -151,3 +153,29 @@ def test_the_doctor_says_which_profiles_run_here(plain):
     assert re.search(r"^gpu +no +no Vulkan device", told, re.MULTILINE), told
     assert re.search(r"^Vulkan    (no library|no driver that works|no device)", told, re.MULTILINE)
     assert re.search(r"^OpenCL    ", told, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_doctor_names_the_gpu_that_would_run_a_model(plain, software_gpu):  # noqa: F811
+    told = run(plain, "--doctor", environment=software_gpu).stdout
+    assert re.search(r"^Vulkan    SwiftShader.* \(software\); drivers: ", told, re.MULTILINE), told
+    assert re.search(r"^gpu +loads +on SwiftShader", told, re.MULTILINE), told
+
+
+def test_a_crashing_vulkan_driver_does_not_take_the_doctor_with_it(plain, tmp_path):
+    source, driver = tmp_path / "driver.c", tmp_path / "libdriver.so"
+    source.write_text(
+        "#include <stdlib.h>\n"
+        "void *vk_icdGetInstanceProcAddr(void *instance, const char *name) { abort(); }\n"
+    )
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", driver], check=True)
+    told = {"library_path": str(driver), "api_version": "1.0.0"}
+    icd = tmp_path / "icd.json"
+    icd.write_text(json.dumps({"file_format_version": "1.0.0", "ICD": told}))
+    names = {"VK_DRIVER_FILES": str(icd), "VK_ICD_FILENAMES": str(icd)}
+    done = run(plain, "--doctor", environment=names)
+    if "no library" in done.stdout:
+        pytest.skip("no Vulkan loader (apt-get install libvulkan1)")
+    assert "Vulkan    crashes: Aborted; drivers:" in done.stdout, done.stdout + done.stderr
+    assert "profile     here" in done.stdout
