@@ -31,8 +31,8 @@ struct Measurement {
 
 class Measure {
  public:
-  // rows: shares of the frame's height, 0 to below 1. ego names the ego lane's class; none: "direct"
-  // where the model has it, else all drivable ones. Errors name the flag of kseg_run.
+  // rows: shares of the frame's height, 0 to below 1. ego names the ego lane's class; none:
+  // "direct" where the model has it, else all drivable ones. Errors name the flag of kseg_run.
   static Result<Measure> make(const std::vector<ClassLabel>& classes, std::vector<double> rows,
                               const std::optional<std::string>& ego);
 

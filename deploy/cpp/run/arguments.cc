@@ -6,9 +6,9 @@
 namespace kseg {
 
 const char* const kUsage =
-    R"(usage: kseg_run MODEL INPUT [--out DIR] [--save-masks] [--no-overlays] [--json FILE] [--rows ROW...]
-                [--ego CLASS] [--frames N] [--repeat N] [--timing] [--device cpu|gpu|auto]
-                [--threads N] [--reconnect S] [--litert PATH]
+    R"(usage: kseg_run MODEL INPUT [--out DIR] [--save-masks] [--no-overlays] [--json FILE]
+                [--rows ROW...] [--ego CLASS] [--frames N] [--repeat N] [--timing]
+                [--device cpu|gpu|auto] [--threads N] [--reconnect S] [--litert PATH]
        kseg_run --doctor [MODEL] [--device gpu] [--litert PATH]
 
 Runs a kseg .tflite on an image, a folder, a video or a camera: 0, /dev/video0, csi:0 (Jetson), or a

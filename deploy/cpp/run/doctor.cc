@@ -227,8 +227,9 @@ void print_profiles(const LiteRt& litert, const GpuReport& gpu, const std::strin
     std::printf("%-12s%-8s%s\n", name, loads ? "loads" : "no", words.c_str());
   };
   std::printf("\nprofile     here\n");
-  print("cpu", cpu_loads, cpu_loads ? "answers are tried with a MODEL" : "LiteRT's CPU accelerator does not load");
-  print("gpu", why.empty(), why.empty() ? "on " + vulkan.names + "; answers are tried with a MODEL" : why);
+  const std::string tried = "answers are tried with a MODEL";
+  print("cpu", cpu_loads, cpu_loads ? tried : "LiteRT's CPU accelerator does not load");
+  print("gpu", why.empty(), why.empty() ? "on " + vulkan.names + "; " + tried : why);
   print("gpu-classic", false, needs + "OpenCL, here " + opencl_here);
   print("gpu-gl", false, needs + "OpenGL ES 3.1");
   std::printf("\n");

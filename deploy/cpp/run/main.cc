@@ -144,8 +144,8 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outp
   return kseg::Done{};
 }
 
-kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments, Outputs& outputs,
-                    Tally& tally) {
+kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments,
+                    Outputs& outputs, Tally& tally) {
   for (int pass = 0; pass < arguments.repeat && kseg::stop_signal() == 0; ++pass) {
     const auto frames = kseg::open_frames(arguments.positional[1], arguments.reconnect_s);
     if (!frames) return frames.error();
@@ -198,16 +198,17 @@ void print_summary(Tally& tally, const kseg::Segmenter& segmenter, const kseg::F
   auto& times = tally.latencies_ms;
   if (!times.empty()) {
     std::sort(times.begin(), times.end());
-    std::fprintf(file, ", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on the "
-                "%s",
-                times.front(), percentile(times, 0.5), percentile(times, 0.95),
-                name_of(segmenter.accelerator()));
+    std::fprintf(file,
+                 ", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on "
+                 "the %s",
+                 times.front(), percentile(times, 0.5), percentile(times, 0.95),
+                 name_of(segmenter.accelerator()));
   }
   std::fprintf(file, "; %s\n", written.c_str());
   const auto times_lost = frames.times_lost();
   if (tally.failed > 0 || times_lost) {
     std::fprintf(file, "%d frames came: %d not decoded or not segmented; camera lost %d times\n",
-                tally.frames + tally.failed, tally.failed, times_lost.value_or(0));
+                 tally.frames + tally.failed, tally.failed, times_lost.value_or(0));
   }
   if (kseg::stop_signal() != 0) {
     std::fprintf(file, "stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
