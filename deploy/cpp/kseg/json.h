@@ -35,4 +35,7 @@ struct Value {
 // text that is not UTF-8, NaN and Infinity, and anything after the value.
 Result<Value> parse(std::string_view text);
 
+// Bytes of the UTF-8 character at the front of `text`, which is not empty; 0 when it is none.
+std::size_t utf8_length(std::string_view text);
+
 }  // namespace kseg::json

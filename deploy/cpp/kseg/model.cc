@@ -69,7 +69,9 @@ Segmenter::Segmenter(Contract contract, Graph graph, Accelerator accelerator)
   output_.resize(graph_.output().bytes());
 }
 
-Status Segmenter::run(const FrameView& frame, Image& class_map) {
+Status Segmenter::run(const FrameView& frame, Image& class_map, RunTimes* times) {
+  Stopwatch watch;
+  RunTimes took;
   const Status right = check_frame(frame);
   if (!right) return right;
   const Size scaled = placement(frame.size, contract_.input_size, contract_.fit).size;
@@ -78,9 +80,13 @@ Status Segmenter::run(const FrameView& frame, Image& class_map) {
                  text(contract_.input_size)};
   }
   fit_frame(frame, contract_.input_size, contract_.fit, contract_.pad_value, fitted_);
+  took.fit = watch.lap();
   const Status done = infer({fitted_.data.data(), fitted_.size, fitted_.row_bytes()}, ids_);
   if (!done) return done;
+  took.inference = watch.lap();
   unfit_class_map(ids_, frame.size, contract_.fit, class_map);
+  took.unfit = watch.lap();
+  if (times != nullptr) *times = took;
   return Done{};
 }
 

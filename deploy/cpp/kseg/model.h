@@ -9,6 +9,7 @@
 #include "kseg/fit.h"
 #include "kseg/litert.h"
 #include "kseg/result.h"
+#include "kseg/stopwatch.h"
 
 namespace kseg {
 
@@ -16,6 +17,11 @@ struct SegmenterOptions {
   Accelerator accelerator = Accelerator::kCpu;
   int threads = 0;     // Of the CPU; 0: LiteRT decides.
   std::string litert;  // libLiteRt.so or its folder; empty: $KSEG_LITERT, the linker's search.
+};
+
+// What the parts of Segmenter::run took.
+struct RunTimes {
+  Lap fit, inference, unfit;
 };
 
 // One model on one accelerator. Not for two threads at once; make one Segmenter for each.
@@ -29,8 +35,8 @@ class Segmenter {
   Accelerator accelerator() const { return accelerator_; }
 
   // A frame of any size -> class ids (frame's height and width). What it allocates, it keeps: a
-  // stream of equal frames runs in constant memory.
-  Status run(const FrameView& frame, Image& class_map);
+  // stream of equal frames runs in constant memory. `times` may be null.
+  Status run(const FrameView& frame, Image& class_map, RunTimes* times = nullptr);
 
   // A frame that already has the input's size, fitted elsewhere -> ids of that size.
   Status run_fitted(const FrameView& frame, Image& class_map);

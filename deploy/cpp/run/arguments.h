@@ -1,6 +1,7 @@
 // kseg_run's command line.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,10 @@ namespace kseg {
 
 struct Arguments {
   std::vector<std::string> positional;
-  std::string out = "overlays", device = "cpu", litert;
-  bool save_masks = false, no_overlays = false, doctor = false, help = false;
+  std::string out = "overlays", device = "cpu", litert, json;
+  std::optional<std::string> ego;
+  std::vector<double> rows{0.6, 0.8};
+  bool save_masks = false, no_overlays = false, timing = false, doctor = false, help = false;
   int threads = 0, frames = 0, repeat = 0;
   double reconnect_s = 60;
 };

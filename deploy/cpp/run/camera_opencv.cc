@@ -75,6 +75,8 @@ class Camera : public FrameSource {
       if (stop_signal() != 0) return Got::kEnd;
     }
     const int number = count_++;
+    if (number == 0) first_ = Clock::now();
+    time_s_ = seconds_since(first_);
     try {
       if (video_.retrieve(bgr_) && !bgr_.empty()) {
         frame.resize({bgr_.rows, bgr_.cols}, 3);
@@ -92,6 +94,8 @@ class Camera : public FrameSource {
     const double rate = video_.get(cv::CAP_PROP_FPS);
     return rate > 0 ? rate : 25;
   }
+
+  std::optional<double> time_s() const override { return time_s_; }
 
   std::optional<int> times_lost() const override { return times_lost_; }
 
@@ -133,6 +137,8 @@ class Camera : public FrameSource {
   cv::VideoCapture video_;
   cv::Mat bgr_;
   int count_ = 0, times_lost_ = 0;
+  Clock::time_point first_;
+  double time_s_ = 0;
 };
 
 }  // namespace

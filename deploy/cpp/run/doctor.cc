@@ -1,10 +1,5 @@
 #include "run/doctor.h"
 
-#include <dlfcn.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +9,9 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
+
+#include "run/apart.h"
+#include "run/devices.h"
 
 namespace kseg {
 namespace {
@@ -125,13 +123,11 @@ std::vector<std::string> vulkan_drivers() {
   return drivers;
 }
 
-void print_vulkan() {
-  void* loader = dlopen("libvulkan.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (loader != nullptr) dlclose(loader);
+void print_devices(const Devices& vulkan, const Devices& opencl) {
   std::string drivers;
   for (const std::string& path : vulkan_drivers()) drivers += " " + path;
-  std::printf("Vulkan    loader %s, drivers:%s\n", loader != nullptr ? "found" : "missing",
-              drivers.empty() ? " none" : drivers.c_str());
+  std::printf("Vulkan    %s; drivers:%s\nOpenCL    %s\n", vulkan.text().c_str(),
+              drivers.empty() ? " none" : drivers.c_str(), opencl.text().c_str());
 }
 
 // What the child that tries the GPU leaves in a file for its parent.
@@ -149,12 +145,10 @@ void write_report(const GpuReport& report, std::FILE* file) {
                report.answers.median_ms);
   const auto& ids = report.answers.ids;
   if (!ids.empty()) std::fwrite(ids.data(), 1, ids.size(), file);
-  std::fflush(file);
 }
 
 GpuReport read_report(std::FILE* file) {
   GpuReport report;
-  std::rewind(file);
   char line[4096];
   while (std::fgets(line, sizeof line, file) != nullptr && std::strcmp(line, "ids\n") != 0) {
     std::string text(line);
@@ -192,33 +186,53 @@ GpuReport try_gpu(const std::string& model, const SegmenterOptions& options) {
   return report;
 }
 
-// Tries the GPU in a child, because drivers crash. `crashed` says how it ended if not well.
+// Tries the GPU in a child. `crashed` says how it ended if not well.
 GpuReport try_gpu_apart(const std::string& model, const SegmenterOptions& options,
                         std::string& crashed) {
   std::FILE* file = std::tmpfile();
-  std::fflush(stdout);
-  const pid_t child = file != nullptr ? fork() : -1;
-  if (child == 0) {
-    alarm(kGpuSeconds);
-    write_report(try_gpu(model, options), file);
-    _exit(0);  // Not exit: whatever a driver registered for it may hang.
-  }
-  int status = 0;
-  if (child < 0 || waitpid(child, &status, 0) != child) {
-    crashed = "it cannot be tried: no child process";
-  } else if (WIFSIGNALED(status)) {
-    const int number = WTERMSIG(status);
-    crashed = number == SIGALRM ? "no answer within " + std::to_string(kGpuSeconds) + " s"
-                                : std::string("crashes: ") + strsignal(number);
-  } else if (WEXITSTATUS(status) != 0) {
-    crashed = "its driver ends the program with status " + std::to_string(WEXITSTATUS(status));
-  }
+  crashed = run_apart(file, kGpuSeconds,
+                      [&] { write_report(try_gpu(model, options), file); });
   GpuReport report;
   if (file != nullptr) {
     report = read_report(file);
     std::fclose(file);
   }
   return report;
+}
+
+bool holds(const std::vector<std::string>& names, const char* word) {
+  return std::any_of(names.begin(), names.end(), [word](const std::string& name) {
+    return name.find(word) != std::string::npos;
+  });
+}
+
+// Which profiles of kseg.export can run here, by what loads. Only a model tells whether the answers
+// are right.
+void print_profiles(const LiteRt& litert, const GpuReport& gpu, const std::string& crashed,
+                    const Devices& vulkan, const Devices& opencl) {
+  const bool cpu_loads = holds(litert.accelerators(), "Cpu");
+  const bool gpu_loads = holds(gpu.accelerators, "GPU");
+  std::string why;
+  if (!crashed.empty()) {
+    why = "its driver: " + crashed;
+  } else if (!gpu_loads) {
+    why = "LiteRT's GPU accelerator does not load (libLiteRtWebGpuAccelerator.so)";
+  } else if (vulkan.names.empty()) {
+    why = "no Vulkan device: " + vulkan.problem;
+  }
+  const std::string needs = "TFLite's GPU delegate is not in LiteRT's library; an app that has it "
+                            "needs ";
+  const std::string opencl_here = opencl.names.empty() ? opencl.problem : opencl.names;
+  const auto print = [](const char* name, bool loads, const std::string& words) {
+    std::printf("%-12s%-8s%s\n", name, loads ? "loads" : "no", words.c_str());
+  };
+  std::printf("\nprofile     here\n");
+  const std::string tried = "answers are tried with a MODEL";
+  print("cpu", cpu_loads, cpu_loads ? tried : "LiteRT's CPU accelerator does not load");
+  print("gpu", why.empty(), why.empty() ? "on " + vulkan.names + "; " + tried : why);
+  print("gpu-classic", false, needs + "OpenCL, here " + opencl_here);
+  print("gpu-gl", false, needs + "OpenGL ES 3.1");
+  std::printf("\n");
 }
 
 int judge_gpu(const GpuReport& gpu, const std::string& crashed, const Answers& cpu,
@@ -248,8 +262,9 @@ int judge_gpu(const GpuReport& gpu, const std::string& crashed, const Answers& c
 
 int run_doctor(const std::string& model, const SegmenterOptions& options, bool need_gpu) {
   std::string crashed;
-  // First of all: a child must not inherit half of LiteRT's threads.
+  // First of all: children must not inherit half of LiteRT's threads.
   const GpuReport gpu = try_gpu_apart(model, options, crashed);
+  const Devices vulkan = vulkan_devices(), opencl = opencl_devices();
   const auto litert = LiteRt::open(options.litert, false);
   if (!litert) {
     std::fprintf(stderr, "error: %s\n", litert.error().message.c_str());
@@ -261,7 +276,8 @@ int run_doctor(const std::string& model, const SegmenterOptions& options, bool n
   std::printf("loads     %s\n", names.empty() ? "no accelerator" : names.c_str());
   print_cpu();
   print_memory();
-  print_vulkan();
+  print_devices(vulkan, opencl);
+  print_profiles(**litert, gpu, crashed, vulkan, opencl);
   if (model.empty()) {
     if (!crashed.empty()) std::printf("GPU       %s\n", crashed.c_str());
     return crashed.empty() ? 0 : kWrong;

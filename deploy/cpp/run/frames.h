@@ -24,6 +24,8 @@ class FrameSource {
   virtual Result<Got> next(Image& frame, std::string& name) = 0;
   // Frames per second; nothing for images.
   virtual std::optional<double> rate() const { return {}; }
+  // When the last frame came, seconds since the first; nothing for images.
+  virtual std::optional<double> time_s() const { return {}; }
   // How often a camera went away; nothing where none can.
   virtual std::optional<int> times_lost() const { return {}; }
 };
@@ -38,8 +40,9 @@ bool is_camera(const std::string& source);
 class Sink {
  public:
   virtual ~Sink() = default;
-  // Takes an overlay (RGB, already blended) and its class map.
-  virtual Status put(const std::string& name, const Image& picture, const Image& class_map) = 0;
+  // Where overlays are asked for: draws the classes over `picture` (RGB), which write then takes.
+  virtual Status draw(const Image& class_map, Image& picture) = 0;
+  virtual Status write(const std::string& name, const Image& picture, const Image& class_map) = 0;
   // Where things were written, for people.
   virtual std::string text() const = 0;
 };
@@ -49,6 +52,7 @@ struct SinkOptions {
   std::optional<double> rate;
   bool overlays = true;
   bool save_masks = false;
+  int threads = 0;  // That drawing may use; 0: as many as it likes.
 };
 
 // Writes FOLDER/NAME.png (or .ppm), or FOLDER/NAME.mp4 when a rate is given, and with save_masks

@@ -9,6 +9,7 @@
 
 #include "run/camera.h"
 #include "run/frames.h"
+#include "run/overlay.h"
 
 namespace kseg {
 
@@ -86,6 +87,8 @@ class Video : public FrameSource {
     return rate > 0 ? rate : 25;
   }
 
+  std::optional<double> time_s() const override { return (count_ - 1) / *rate(); }
+
  private:
   fs::path path_;
   cv::VideoCapture video_;
@@ -119,21 +122,31 @@ class Files : public Sink {
   Files(SinkOptions options, std::vector<ClassLabel> classes)
       : options_(std::move(options)), classes_(std::move(classes)) {}
 
-  Status put(const std::string& name, const Image& picture, const Image& class_map) override {
+  Status draw(const Image& class_map, Image& picture) override {
+    if (!options_.overlays) return Done{};
+    blend(classes_, class_map, picture);
+    try {
+      cv::Mat rgb = view(picture);
+      draw_legend(classes_, rgb);
+      cv::cvtColor(rgb, bgr_, cv::COLOR_RGB2BGR);
+    } catch (const cv::Exception& error) {
+      return Error{"an overlay cannot be drawn (" + error.err + ")"};
+    }
+    return Done{};
+  }
+
+  Status write(const std::string& name, const Image&, const Image& class_map) override {
     const fs::path& folder = options_.folder;
     char number[16];
     std::snprintf(number, sizeof number, "-%06d", count_++);
     try {
       if (options_.overlays) {
-        cv::Mat rgb = view(picture).clone();
-        draw_legend(classes_, rgb);
-        cv::cvtColor(rgb, bgr_, cv::COLOR_RGB2BGR);
-        const Status done = options_.rate ? append(name) : write(folder / (name + ".png"), bgr_);
+        const Status done = options_.rate ? append(name) : save(folder / (name + ".png"), bgr_);
         if (!done) return done;
       }
       if (!options_.save_masks) return Done{};
       const std::string mask = name + (options_.rate ? number : "") + ".png";
-      return write(folder / "masks" / mask, view(class_map));
+      return save(folder / "masks" / mask, view(class_map));
     } catch (const cv::Exception& error) {
       return Error{(folder / name).string() + ": cannot be written (" + error.err + ")"};
     }
@@ -145,7 +158,7 @@ class Files : public Sink {
   }
 
  private:
-  static Status write(const fs::path& path, const cv::Mat& image) {
+  static Status save(const fs::path& path, const cv::Mat& image) {
     if (cv::imwrite(path.string(), image)) return Done{};
     return Error{path.string() + ": cannot be written; choose another --out"};
   }
@@ -190,6 +203,7 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, doub
 }
 
 std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel> classes) {
+  if (options.threads > 0) cv::setNumThreads(options.threads);
   return std::make_unique<Files>(options, std::move(classes));
 }
 

@@ -2,6 +2,7 @@
 #include <fstream>
 
 #include "run/frames.h"
+#include "run/overlay.h"
 
 namespace kseg {
 
@@ -51,9 +52,15 @@ class Images : public FrameSource {
 
 class Files : public Sink {
  public:
-  explicit Files(SinkOptions options) : options_(std::move(options)) {}
+  Files(SinkOptions options, std::vector<ClassLabel> classes)
+      : options_(std::move(options)), classes_(std::move(classes)) {}
 
-  Status put(const std::string& name, const Image& picture, const Image& class_map) override {
+  Status draw(const Image& class_map, Image& picture) override {
+    if (options_.overlays) blend(classes_, class_map, picture);
+    return Done{};
+  }
+
+  Status write(const std::string& name, const Image& picture, const Image& class_map) override {
     const fs::path& folder = options_.folder;
     if (options_.overlays) {
       const Status written = write_pnm(folder / (name + ".ppm"), "P6", picture);
@@ -70,6 +77,7 @@ class Files : public Sink {
 
  private:
   SinkOptions options_;
+  std::vector<ClassLabel> classes_;
 };
 
 }  // namespace
@@ -89,8 +97,8 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, doub
   return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
 }
 
-std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel>) {
-  return std::make_unique<Files>(options);
+std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel> classes) {
+  return std::make_unique<Files>(options, std::move(classes));
 }
 
 }  // namespace kseg

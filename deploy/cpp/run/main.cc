@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -11,9 +10,10 @@
 #include "run/arguments.h"
 #include "run/doctor.h"
 #include "run/frames.h"
+#include "run/json_lines.h"
 #include "run/notify.h"
-#include "run/overlay.h"
 #include "run/stop.h"
+#include "run/timing.h"
 
 namespace {
 
@@ -56,6 +56,7 @@ struct Tally {
   std::string problem;    // Of the first that failed.
   std::string lost;       // Why no frame comes any more, if that is so.
   std::vector<double> latencies_ms;
+  kseg::Timing timing;
 
   void add(double latency_ms) {
     if (latencies_ms.size() < kKeptLatencies) latencies_ms.push_back(0);
@@ -68,12 +69,44 @@ struct Tally {
   }
 };
 
-// Segments what `frames` has left; `sink` may be null. At most `limit` frames in all, 0: no limit.
+// Where answers go. A null pointer: nowhere.
+struct Outputs {
+  std::unique_ptr<kseg::Sink> sink;
+  std::unique_ptr<kseg::JsonLines> json;
+  kseg::Measure measure;
+
+  // Draws, measures and writes one answer. Fills in what drawing and measuring took.
+  kseg::Status put(kseg::FrameLine& line, kseg::Stopwatch& since_it_came, kseg::Image& frame,
+                   const kseg::Image& class_map, kseg::FrameTimes& times) {
+    kseg::Stopwatch watch;
+    if (sink) {
+      const auto drawn = sink->draw(class_map, frame);
+      if (!drawn) return drawn;
+      times[kseg::kDrawStage] = watch.lap();
+      const auto written = sink->write(line.name, frame, class_map);
+      if (!written) return written;
+      watch.lap();
+    }
+    if (!json) return kseg::Done{};
+    line.measured = measure(class_map);
+    times[kseg::kMeasureStage] = watch.lap();
+    line.age_ms = since_it_came.lap().wall_ms;
+    return json->put(line);
+  }
+
+  std::string text() const {
+    if (!sink && !json) return "nothing written";
+    return (sink ? sink->text() : "") + (sink && json ? "; " : "") + (json ? json->text() : "");
+  }
+};
+
+// Segments what `frames` has left. At most `limit` frames in all, 0: no limit.
 // Fails when nothing can be written any more.
-kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg::Sink* sink,
+kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outputs& outputs,
                      int limit, Tally& tally) {
   kseg::Image frame, class_map;
-  std::string name;
+  kseg::FrameLine line;
+  std::string& name = line.name;
   int failed_in_a_row = 0;
   while ((limit == 0 || tally.frames < limit) && kseg::stop_signal() == 0) {
     kseg::notify("WATCHDOG=1");
@@ -87,8 +120,12 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg
       tally.fail(name);
       continue;
     }
-    const auto start = std::chrono::steady_clock::now();
-    const auto done = segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map);
+    line.frame = tally.frames + tally.failed;
+    line.time_s = frames.time_s();
+    kseg::Stopwatch came, watch;
+    kseg::RunTimes run;
+    const auto done =
+        segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map, &run);
     if (!done) {
       tally.fail(name + ": " + done.error().message);
       if (++failed_in_a_row < kFailuresInARow) continue;
@@ -97,21 +134,22 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, kseg
       break;
     }
     failed_in_a_row = 0;
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    tally.add(took.count());
-    if (sink == nullptr) continue;
-    kseg::blend(segmenter.contract().classes, class_map, frame);
-    const auto put = sink->put(name, frame, class_map);
+    line.latency_ms = watch.lap().wall_ms;
+    tally.add(line.latency_ms);
+    kseg::FrameTimes times{run.fit, run.inference, run.unfit};
+    const auto put = outputs.put(line, came, frame, class_map, times);
     if (!put) return put;
+    tally.timing.add(times);
   }
   return kseg::Done{};
 }
 
-kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments, Tally& tally) {
+kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments,
+                    Outputs& outputs, Tally& tally) {
   for (int pass = 0; pass < arguments.repeat && kseg::stop_signal() == 0; ++pass) {
     const auto frames = kseg::open_frames(arguments.positional[1], arguments.reconnect_s);
     if (!frames) return frames.error();
-    const auto done = segment(segmenter, **frames, nullptr, arguments.frames, tally);
+    const auto done = segment(segmenter, **frames, outputs, arguments.frames, tally);
     if (!done) return done;
     if (!tally.lost.empty()) break;
     std::printf("pass %d, %d frames: %.1f MiB\n", pass + 1, tally.frames, resident_mib());
@@ -131,31 +169,52 @@ kseg::Result<std::unique_ptr<kseg::Sink>> make_sink(const kseg::Arguments& argum
       kseg::prepare_folder(arguments.out, arguments.save_masks, arguments.positional[1]);
   if (!folder) return folder.error();
   return kseg::open_sink(
-      {arguments.out, frames.rate(), !arguments.no_overlays, arguments.save_masks},
+      {arguments.out, frames.rate(), !arguments.no_overlays, arguments.save_masks,
+       arguments.threads},
       segmenter.contract().classes);
 }
 
+kseg::Result<Outputs> make_outputs(const kseg::Arguments& arguments,
+                                   const kseg::FrameSource& frames,
+                                   const kseg::Segmenter& segmenter) {
+  auto measure =
+      kseg::Measure::make(segmenter.contract().classes, arguments.rows, arguments.ego);
+  if (!measure) return measure.error();
+  auto sink = make_sink(arguments, frames, segmenter);
+  if (!sink) return sink.error();
+  std::unique_ptr<kseg::JsonLines> json;
+  if (!arguments.json.empty()) {
+    auto lines = kseg::JsonLines::open(arguments.json);
+    if (!lines) return lines.error();
+    json = std::make_unique<kseg::JsonLines>(std::move(*lines));
+  }
+  return Outputs{std::move(*sink), std::move(json), std::move(*measure)};
+}
+
 void print_summary(Tally& tally, const kseg::Segmenter& segmenter, const kseg::FrameSource& frames,
-                   const std::string& written) {
-  std::printf("%d frames", tally.frames);
+                   const std::string& written, const kseg::Arguments& arguments) {
+  std::FILE* const file = arguments.json == "-" ? stderr : stdout;
+  std::fprintf(file, "%d frames", tally.frames);
   auto& times = tally.latencies_ms;
   if (!times.empty()) {
     std::sort(times.begin(), times.end());
-    std::printf(", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on the "
-                "%s",
-                times.front(), percentile(times, 0.5), percentile(times, 0.95),
-                name_of(segmenter.accelerator()));
+    std::fprintf(file,
+                 ", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on "
+                 "the %s",
+                 times.front(), percentile(times, 0.5), percentile(times, 0.95),
+                 name_of(segmenter.accelerator()));
   }
-  std::printf("; %s\n", written.c_str());
+  std::fprintf(file, "; %s\n", written.c_str());
   const auto times_lost = frames.times_lost();
   if (tally.failed > 0 || times_lost) {
-    std::printf("%d frames came: %d not decoded or not segmented; camera lost %d times\n",
-                tally.frames + tally.failed, tally.failed, times_lost.value_or(0));
+    std::fprintf(file, "%d frames came: %d not decoded or not segmented; camera lost %d times\n",
+                 tally.frames + tally.failed, tally.failed, times_lost.value_or(0));
   }
   if (kseg::stop_signal() != 0) {
-    std::printf("stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
+    std::fprintf(file, "stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
   }
-  std::fflush(stdout);
+  if (arguments.timing) tally.timing.print(file, arguments.threads == 1);
+  std::fflush(file);
 }
 
 kseg::Result<int> run(const kseg::Arguments& arguments) {
@@ -171,23 +230,23 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
   if (!frames) return frames.error();
   auto segmenter = load(arguments, options);
   if (!segmenter) return segmenter.error();
-  auto sink = make_sink(arguments, **frames, *segmenter);
-  if (!sink) return sink.error();
+  auto outputs = make_outputs(arguments, **frames, *segmenter);
+  if (!outputs) return outputs.error();
   kseg::notify("READY=1");
   Tally tally;
   const auto done =
       arguments.repeat > 0
-          ? repeat(*segmenter, arguments, tally)
-          : segment(*segmenter, **frames, sink->get(), arguments.frames, tally);
+          ? repeat(*segmenter, arguments, *outputs, tally)
+          : segment(*segmenter, **frames, *outputs, arguments.frames, tally);
   kseg::notify("STOPPING=1");
-  const std::string written = *sink ? (*sink)->text() : "nothing written";
-  sink->reset();  // First of all: a video without its end cannot be read.
+  const std::string written = outputs->text();
+  outputs->sink.reset();  // First of all: a video without its end cannot be read.
   if (!done) return done.error();
   if (tally.frames == 0 && tally.lost.empty() && kseg::stop_signal() == 0) {
     const std::string nothing = input + ": opened, but not one frame can be read";
     return kseg::Error{tally.failed > 0 ? tally.problem : nothing};
   }
-  print_summary(tally, *segmenter, **frames, written);
+  print_summary(tally, *segmenter, **frames, written, arguments);
   if (tally.lost.empty()) return 0;
   std::fprintf(stderr, "error: %s\n", tally.lost.c_str());
   return kLostCode;
