@@ -47,8 +47,9 @@ def camvid11():
     """CamVid's usual 11 classes at 480x360 (tfrecords_tools.build --source camvid --task 11).
 
     For comparison, test mIoU from scratch in the papers: SegNet 46.4 to 55.6 (arXiv:1511.00561),
-    ENet 51.3 (arXiv:1606.02147), FC-DenseNet56 58.9 (arXiv:1611.09326). Not measured with this
-    code. Class weights are median frequency balanced, as SegNet's. Add --encoder-weights imagenet.
+    ENet 51.3 (arXiv:1606.02147), FC-DenseNet56 58.9 (arXiv:1611.09326). With this code 68.1 on val
+    after 50 epochs, an hour on one CPU core (README). Class weights are median frequency balanced,
+    as SegNet's. Add --encoder-weights imagenet.
     """
     return replace(
         Config(),
