@@ -133,15 +133,12 @@ def write_tflite(out):
     from kseg.models.simplify import simplify
 
     keras.utils.set_random_seed(0)
-    model = models.build("segformer_b0", SIZE, CLASSES)
-    straight = with_the_papers_head(model)
-    coarse = keras.Model(straight.input, straight.get_layer("logits_conv").output)
-    simple = simplify(model)
-    simple_coarse = keras.Model(simple.input, simple.get_layer("logits_conv").output)
-    for path, form in zip(paths["logits"], (simple_coarse, coarse), strict=True):
-        path.write_bytes(logits_tflite(form))
-    for path, form in zip(paths["class_map"], (simple, straight), strict=True):
-        path.write_bytes(convert.to_tflite(form, "fp32"))
+    whole = models.build("segformer_b0", SIZE, CLASSES)
+    coarse = keras.Model(whole.input, whole.get_layer("logits_conv").output)
+    for path, form in zip(paths["logits"], (simplify, with_the_papers_head), strict=True):
+        path.write_bytes(logits_tflite(form(coarse)))
+    for path, form in zip(paths["class_map"], (simplify, with_the_papers_head), strict=True):
+        path.write_bytes(convert.to_tflite(form(whole), "fp32"))
     return paths
 
 
