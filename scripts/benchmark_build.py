@@ -74,7 +74,7 @@ def decode_and_encode(frames):
         image = cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, SIZE[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, shards.JPEG_QUALITY])
-        cv2.imencode(".png", mask)
+        cv2.imencode(".png", mask, shards.MASK_PNG)
 
 
 def read_back(path):

@@ -26,6 +26,9 @@ from kseg.paths import is_remote, size_bytes, to_path
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
 JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
+# OpenCV's default is read back half as fast: training does that in each epoch, and masks are as
+# much work to decode as their images.
+MASK_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def convert_frame(frame, job):
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         image_file = cv2.imencode(".jpg", bgr, quality)[1].tobytes()
-    mask_png = cv2.imencode(".png", mask)[1].tobytes()
+    mask_png = cv2.imencode(".png", mask, MASK_PNG)[1].tobytes()
     return records.encode(frame.key, image_file, mask_png, mask.shape), mask
 
 
