@@ -3,6 +3,7 @@
 The camera is a video in /dev/shm: by its path a camera to kseg_run, which ends and can be removed.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -81,11 +82,20 @@ def wait_for(process, words):
 def wait_until_open(process, path):
     """Waits until a process holds a file."""
     while process.poll() is None:
-        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
-            if os.path.lexists(entry) and os.readlink(entry) == str(path):
-                return
+        if str(path) in open_files(process):
+            return
         time.sleep(0.01)
     raise AssertionError(process.stderr.read())
+
+
+def open_files(process):
+    """Returns the paths a process holds at this moment, or as many as can be read of them."""
+    paths = []
+    with contextlib.suppress(OSError):  # It ended.
+        for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # It closed that file since the list was made.
+                paths.append(os.readlink(entry))
+    return paths
 
 
 def rest(process):
