@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from kseg.models.blocks import classify
+from kseg.models.blocks import batch_norm, classify
 
 
 def segformer(encoder, input_size, num_classes, *, channels=256):
@@ -18,7 +18,7 @@ def segformer(encoder, input_size, num_classes, *, channels=256):
     # Coarsest first, as the published weights have it.
     strides = sorted(features, reverse=True)
     x = ProjectAndFuse(channels, strides, name="head")([features[s] for s in strides])
-    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="head_bn")(x)
+    x = batch_norm(x, "head_bn", epsilon=1e-5)
     x = layers.ReLU(name="head_relu")(x)
     x = layers.Dropout(0.1, name="head_dropout")(x)
     logits = classify(x, num_classes, input_size)
@@ -57,7 +57,9 @@ class ProjectAndFuse(layers.Layer):
             kernel = ops.matmul(projection.kernel[0, 0], part)
             bias = bias + ops.matmul(projection.bias, part)
             x = ops.conv(x, kernel[None, None], padding="same")
-            total = total + ops.image.resize(x, size, data_format="channels_last")
+            if x.shape[1:3] != size:
+                x = ops.image.resize(x, size, data_format="channels_last")
+            total = total + x
         return total + bias
 
     def compute_output_shape(self, input_shapes):

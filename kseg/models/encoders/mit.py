@@ -9,6 +9,8 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
+from kseg.models.blocks import batch_norm
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -131,7 +133,7 @@ def mix_ffn(x, variant, name):
 def norm(x, kind, name, epsilon=1e-6):
     """Layer norm over channels, or batch norm where `kind` is "batch"."""
     if kind == "batch":
-        return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=name)(x)
+        return batch_norm(x, name, epsilon=1e-5)
     return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
 
 

@@ -1,0 +1,86 @@
+"""One training step under settings that are said to help on CPUs, each in its own process, by turns.
+
+    .venv/bin/python scripts/benchmark_settings.py --preset camvid --data data/camvid
+
+Settings: one core; all cores; memory that glibc keeps and never gives back to the system (no mmap, no
+trimming, one arena); the same in huge pages; JAX instead of TensorFlow, alone and with both. Takes
+kseg.train's flags. Prints the least and the median of wall time of all rounds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
+HUGE = f"{KEPT}:glibc.malloc.hugetlb=1"
+JAX = {"KERAS_BACKEND": "jax"}
+SETTINGS = {
+    "one core": {"CORES": "1"},
+    "all cores": {},
+    "all cores, kept memory": {"GLIBC_TUNABLES": KEPT},
+    "all cores, kept memory, huge pages": {"GLIBC_TUNABLES": HUGE},
+    "JAX, one core": {**JAX, "CORES": "1"},
+    "JAX, all cores": JAX,
+    "JAX, all cores, kept memory, huge pages": {**JAX, "GLIBC_TUNABLES": HUGE},
+}
+
+
+def main():
+    argv = sys.argv[1:]
+    if "--child" in argv:
+        argv.remove("--child")
+        print(json.dumps(seconds(parse(argv))))
+        return
+    args = parse(argv)
+    times = {name: [] for name in SETTINGS}
+    for _ in range(args.rounds):
+        for name, setting in SETTINGS.items():
+            times[name] += child(argv, setting)
+            print(f"{name}: {describe(times[name])}", flush=True)
+
+
+def parse(argv):
+    from kseg import presets
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=10, help="timed, in a round (default: 10)")
+    parser.add_argument("--rounds", type=int, default=2)
+    presets.add_flags(parser)
+    return parser.parse_args(argv)
+
+
+def child(argv, setting):
+    command = [sys.executable, __file__, "--child", *argv]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **setting}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def seconds(args):
+    """Seconds of each step, after two that are not counted, on one batch of real frames."""
+    if os.environ.get("CORES") == "1":
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    from kseg import compiled, data, presets
+
+    config = presets.resolve(args)
+    whole, _ = data.open_split(config, "train")
+    model = compiled.compiled_model(config, whole, data.steps_per_epoch(config, whole))
+    images, masks = next(data.training_dataset(config).as_numpy_iterator())
+    times = []
+    for _ in range(2 + args.steps):
+        start = time.perf_counter()
+        model.train_on_batch(images, masks)
+        times.append(time.perf_counter() - start)
+    return times[2:]
+
+
+def describe(times):
+    return f"min {min(times):.3f} s, median {statistics.median(times):.3f} s of {len(times)} steps"
+
+
+if __name__ == "__main__":
+    main()
