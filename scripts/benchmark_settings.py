@@ -1,10 +1,10 @@
-"""One training step under settings that are said to help on CPUs, each in its own process, by turns.
+"""One training step under settings said to help on CPUs, each in its own process, by turns.
 
     .venv/bin/python scripts/benchmark_settings.py --preset camvid --data data/camvid
 
-Settings: one core; all cores; memory that glibc keeps and never gives back to the system (no mmap, no
-trimming, one arena); the same in huge pages; JAX instead of TensorFlow, alone and with both. Takes
-kseg.train's flags. Prints the least and the median of wall time of all rounds.
+Settings: one core; all cores; memory that glibc keeps and never gives back to the system (no mmap,
+no trimming, one arena); the same in huge pages; JAX instead of TensorFlow, alone and with both.
+Takes kseg.train's flags. Prints the least and the median of wall time of all rounds.
 """
 
 import argparse
