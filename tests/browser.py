@@ -52,7 +52,11 @@ class Browser:
     def close(self):
         os.close(self.commands)
         self.process.terminate()
-        self.process.wait(20)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         os.close(self.answers)
 
     def call(self, method, **params):

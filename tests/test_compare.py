@@ -459,13 +459,14 @@ def test_a_real_comparison_interrupted_and_continued(config, tmp_path):
     argv = ["-m", "kseg.compare", "--config", tmp_path / "c.json", "--out", out, "--models"]
     argv = [sys.executable, *map(str, argv), *models]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
-    first = subprocess.Popen(argv, **pipes, start_new_session=True)
+    # Into a file: a full pipe that nobody reads would stop it.
+    with (tmp_path / "first.log").open("w") as log:
+        first = subprocess.Popen(argv, **pipes | {"stdout": log}, start_new_session=True)
     while not (out / "unet/last/state.json").is_file():
         assert first.poll() is None
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGINT)  # As Ctrl-C does.
-    first.communicate()
-    assert first.returncode == 130
+    assert first.wait() == 130
     again = subprocess.run(argv, **pipes, check=False)
     assert again.returncode == 1, again.stdout[-3000:]
     ways = ("unet: resuming after epoch", "unet: already trained", "unet: trained already")

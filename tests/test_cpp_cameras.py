@@ -106,6 +106,13 @@ def rest(process):
     return out, err
 
 
+def appear(camera, video):
+    """Puts a video in the camera's place, whole from the start."""
+    part = camera.with_suffix(".part")
+    part.write_bytes(video.read_bytes())
+    part.replace(camera)
+
+
 def count_frames(path):
     reader, count = cv2.VideoCapture(str(path)), 0
     while reader.read()[0]:
@@ -129,17 +136,18 @@ def test_a_signal_leaves_a_whole_video(with_opencv, camera, tmp_path, name):
 
 
 def test_a_camera_comes_back_and_at_last_does_not(with_opencv, camera, video):
-    with start(with_opencv, MODEL, camera, "--no-overlays", "--reconnect", "2") as running:
+    with start(with_opencv, MODEL, camera, "--no-overlays", "--reconnect", "5") as running:
         wait_until_open(running, camera)
         camera.unlink()
-        wait_for(running, "camera lost; trying again for 2 s")
-        camera.write_bytes(video.read_bytes())
+        wait_for(running, "camera lost; trying again for 5 s")
+        appear(camera, video)
         wait_for(running, "camera back after")
         camera.unlink()
         out, err = rest(running)
     assert running.returncode == 3
-    assert err.splitlines()[-1] == f"error: {camera}: no frame for 2 s"
-    assert re.search(r"frames came: 0 not decoded .* camera lost [2-9]\d* times", out)
+    assert err.splitlines()[-1] == f"error: {camera}: no frame for 5 s"
+    told = re.search(r"frames came: 0 not decoded .* camera lost (\d+) times", out)
+    assert int(told[1]) >= 2
 
 
 def test_a_signal_ends_the_wait_for_a_camera(with_opencv, camera):
@@ -158,12 +166,12 @@ def test_another_frame_size_goes_into_another_video(with_opencv, camera, tmp_pat
         wait_until_open(running, camera)
         camera.unlink()
         wait_for(running, "camera lost")
-        write_video(tmp_path / "other.avi", (48, 64))
-        camera.write_bytes((tmp_path / "other.avi").read_bytes())
+        appear(camera, write_video(tmp_path / "other.avi", (48, 64)))
         rest(running)
     assert running.returncode == 0
-    assert count_frames(tmp_path / "camera.mp4") == FRAMES
-    assert count_frames(tmp_path / "camera-2.mp4") == 2 * FRAMES
+    # It may have opened the first video again before that went away.
+    first, second = (count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4"))
+    assert first > 0 and first % FRAMES == 0 and second == 3 * FRAMES - first > 0
 
 
 def test_a_model_file_cut_off_or_exchanged_under_it_is_not_missed(with_opencv, camera, tmp_path):

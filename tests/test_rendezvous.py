@@ -23,7 +23,7 @@ def start(port):
     """A function that starts one host and returns what it will end with: None or an InputError."""
     pool = ThreadPoolExecutor(8)
 
-    def host(number, count, wait_s=5):
+    def host(number, count, wait_s=30):
         def come():
             try:
                 return rendezvous.meet("127.0.0.1", port, number, count, wait_s=wait_s)
@@ -38,11 +38,20 @@ def start(port):
 
 def connect(port):
     """Connects as soon as somebody listens."""
+    end = time.monotonic() + 30
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=5)
+            return socket.create_connection(("127.0.0.1", port), timeout=30)
         except ConnectionRefusedError:
+            assert time.monotonic() < end, "nobody listens"
             time.sleep(0.05)
+
+
+def wait_until_heard(port):
+    """Waits until host 0 has dealt with all that was said to it: it hears guests in turn."""
+    with connect(port) as stranger:
+        stranger.sendall(b"?\n")
+        assert stranger.recv(99) == b""
 
 
 def test_hosts_meet_in_any_order_and_leave_the_port_to_others(start, port):
@@ -54,9 +63,9 @@ def test_hosts_meet_in_any_order_and_leave_the_port_to_others(start, port):
 
 
 def test_host_0_says_who_is_missing_and_so_do_those_who_came(start):
-    zero, first = start(0, 4, wait_s=2), start(1, 4)
+    zero, first = start(0, 4, wait_s=4), start(1, 4)
     for told in (zero.result(), first.result()):
-        assert "2 of 4 hosts came within 2 s, missing: --host 2, 3;" in told
+        assert "2 of 4 hosts came within 4 s, missing: --host 2, 3;" in told
 
 
 def test_a_host_alone_waits_for_nobody(start):
@@ -71,7 +80,7 @@ def test_a_number_taken_is_turned_away_and_the_others_go_on(start, port):
     zero = start(0, 3)
     with connect(port) as first:
         first.sendall(b"kseg 1 of 3\n")
-        time.sleep(0.2)
+        wait_until_heard(port)
         assert "another process came as host 1" in start(1, 3).result()
         assert start(2, 3).result() is None
         assert zero.result() is None
@@ -79,7 +88,7 @@ def test_a_number_taken_is_turned_away_and_the_others_go_on(start, port):
 
 
 def test_another_number_of_hosts_is_turned_away_and_said_on_both_sides(start):
-    zero = start(0, 2, wait_s=2)
+    zero = start(0, 2, wait_s=4)
     assert "its --hosts names 3 hosts, that of host 0 2" in start(1, 3).result()
     assert "turned away: its --hosts names 3 hosts" in zero.result()
 
@@ -100,8 +109,8 @@ def test_a_host_that_ended_while_waiting_may_come_again(start, port):
     zero = start(0, 3)
     with connect(port) as first:
         first.sendall(b"kseg 1 of 3\n")
-        time.sleep(0.2)
-    time.sleep(0.2)
+        wait_until_heard(port)
+    wait_until_heard(port)
     again, second = start(1, 3), start(2, 3)
     assert [f.result() for f in (zero, again, second)] == [None] * 3
 

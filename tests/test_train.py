@@ -142,7 +142,9 @@ def test_kill_9_at_some_step_and_the_same_command_again(run_folder, config, tmp_
     argv = ["-m", "kseg.train", "--config", tmp_path / "c.json", "--out", tmp_path / "run"]
     command = [sys.executable, *map(str, argv), "--save-steps", "1"]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while progress.resume_state(tmp_path / "run")["step"] < 3:
+    while (state := progress.resume_state(tmp_path / "run"))["epochs_done"] < 1:
+        if state["step"] >= 3:
+            break
         assert first.poll() is None
         time.sleep(0.02)
     first.kill()
