@@ -53,6 +53,9 @@ struct LiteRtFunctions {
 namespace {
 
 constexpr const char* kSymbolVersion = "VERS_1.0";
+constexpr const char* kVersion = "2.3.";  // What litert_api.h was checked against, patches apart.
+
+constexpr const char* kUnknown = "unknown";
 
 // Finds one function after the other; remembers the first that is missing.
 class Symbols {
@@ -155,6 +158,12 @@ Result<std::shared_ptr<const LiteRt>> LiteRt::open(const std::string& path, bool
   dladdr(reinterpret_cast<void*>(litert->api_->create_environment), &where);
   litert->path_ = where.dli_fname != nullptr ? where.dli_fname : file;
   litert->folder_ = fs::absolute(litert->path_, ignored).parent_path().string();
+  // Another one may have the same functions and other structures, which nothing would tell.
+  const std::string version = litert->version();
+  if (version != kUnknown && version.rfind(kVersion, 0) != 0) {
+    return Error{litert->path_ + ": is of LiteRT " + version +
+                 ", whose C API was not checked; use libLiteRt.so of ai-edge-litert 2.3"};
+  }
   const LiteRtEnvOption options[] = {
       text_option(kLiteRtEnvOptionTagRuntimeLibraryDir, litert->folder_.c_str()),
       number_option(kLiteRtEnvOptionTagAutoRegisterAccelerators,
@@ -187,7 +196,7 @@ std::string LiteRt::version() const {
       return name.substr(std::strlen(kStart), tail - std::strlen(kStart));
     }
   }
-  return "unknown";
+  return kUnknown;
 }
 
 std::vector<std::string> LiteRt::accelerators() const {

@@ -39,7 +39,6 @@ constexpr int kLiteRtAnyTypeString = 8;
 constexpr int kLiteRtEnvOptionTagRuntimeLibraryDir = 22;
 constexpr int kLiteRtEnvOptionTagAutoRegisterAccelerators = 24;
 constexpr int kLiteRtEnvOptionTagMinLoggerSeverity = 25;
-constexpr int kLiteRtLogSeverityWarning = 2;
 constexpr int kLiteRtLogSeverityError = 3;
 
 struct LiteRtAny {
@@ -70,10 +69,6 @@ struct LiteRtLayout {
 struct LiteRtRankedTensorType {
   int element_type;
   LiteRtLayout layout;
-};
-
-struct LiteRtApiVersion {
-  int major, minor, patch;
 };
 
 }  // extern "C"

@@ -20,6 +20,7 @@ namespace {
 constexpr int kLostCode = 3;
 constexpr std::size_t kKeptLatencies = 1 << 16;  // A camera has no end: old ones give way to new.
 constexpr int kFailuresInARow = 25;  // Single frames may fail; after these it is the device.
+constexpr int kTold = 10;  // Problems of single frames that are printed; the rest are only counted.
 
 kseg::Result<kseg::Segmenter> load(const kseg::Arguments& arguments,
                                    kseg::SegmenterOptions options) {
@@ -64,8 +65,12 @@ struct Tally {
   }
 
   void fail(const std::string& why) {
-    if (failed++ == 0) problem = why;
-    std::fprintf(stderr, "%s; skipped\n", why.c_str());
+    if (++failed == 1) problem = why;
+    if (failed <= kTold) {
+      std::fprintf(stderr, "%s; skipped\n", why.c_str());
+    } else if (failed == kTold + 1) {
+      std::fputs("more are skipped, which are counted and not listed\n", stderr);
+    }
   }
 };
 
@@ -109,7 +114,6 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outp
   std::string& name = line.name;
   int failed_in_a_row = 0;
   while ((limit == 0 || tally.frames < limit) && kseg::stop_signal() == 0) {
-    kseg::notify("WATCHDOG=1");
     const auto got = frames.next(frame, name);
     if (!got) {
       tally.lost = got.error().message;
@@ -140,6 +144,7 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outp
     const auto put = outputs.put(line, came, frame, class_map, times);
     if (!put) return put;
     tally.timing.add(times);
+    kseg::notify("WATCHDOG=1");  // With answers alone: a camera may give nothing that is a picture.
   }
   return kseg::Done{};
 }

@@ -4,6 +4,7 @@
 namespace kseg {
 
 // From here on the first of either signal is only remembered; the second ends the program at once.
+// SIGPIPE is ignored.
 void catch_stop_signals();
 
 // The signal that came, or 0.
