@@ -239,6 +239,28 @@ def runner_of_logits():
     return runner
 
 
+def test_a_frame_that_litert_or_opencv_fails_on_is_one_line_and_the_next_one_is_answered(
+    monkeypatch, expected
+):
+    runner = model.Runner(GOLDEN / "model.tflite", 1)
+
+    def invoke():
+        raise RuntimeError("Node number 3 (CONV_2D) failed to invoke.\nmore")
+
+    def resize(*args, **kwargs):
+        raise cv2.error("OpenCV(5) alloc.cpp:73: error: (-4) Failed to allocate")
+
+    for holder, name, failing, words in (
+        (runner._cpu._interpreter, "invoke", invoke, r"run the model \(Node .* to invoke\.\)$"),
+        (cv2, "resize", resize, "cannot be fitted"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, failing)
+            with pytest.raises(FrameError, match=words):
+                runner(FRAME)
+        assert np.array_equal(runner(FRAME), expected)
+
+
 def test_frames_that_no_memory_holds_are_refused():
     runner = model.Runner(GOLDEN / "model.tflite", 1)
     runner.contract["fit"] = "crop"

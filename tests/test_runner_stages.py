@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 import pytest
-from kseg_run.errors import FrameError
+from kseg_run.errors import FrameError, LostError
 from kseg_run.frames import Frame
-from kseg_run.stages import ROOM, TOLD, Queue, Stages
+from kseg_run.stages import FAILURES_IN_A_ROW, ROOM, TOLD, Queue, Stages
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 LIMIT_S = 60  # Only so that a test that would hang fails.
@@ -113,6 +113,27 @@ def test_frames_that_cannot_be_decoded_or_segmented_are_skipped_and_counted():
     assert numbers(stages) == [0, 3]
     assert (stages.captured, stages.failed, stages.answered) == (4, 2, 2)
     assert told == ["skipped: frame 1 is torn", "skipped: x: too narrow"]
+    assert_nothing_is_left(stages, source)
+
+
+def test_too_many_failures_in_a_row_are_the_device_and_fewer_are_not():
+    def failing(*numbers):
+        def answer(frame):
+            if frame.number in numbers:
+                raise FrameError("no answer")
+            return IMAGE[..., 0]
+
+        source = Source(lambda: frames(100), live=False)
+        return Stages(source, answer, say=lambda line: None), source
+
+    last = FAILURES_IN_A_ROW  # The first frame is answered.
+    stages, source = failing(*range(1, last), *range(last + 1, 2 * last))
+    assert numbers(stages) == [0, last, *range(2 * last, 100)]
+    assert_nothing_is_left(stages, source)
+    stages, source = failing(*range(1, last + 1))
+    with pytest.raises(LostError, match=r"^25 frames in a row cannot be segmented \(no answer\)$"):
+        list(stages)
+    assert (stages.answered, stages.failed) == (1, 25)
     assert_nothing_is_left(stages, source)
 
 

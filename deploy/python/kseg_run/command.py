@@ -32,7 +32,8 @@ From a checkout, without installing: python deploy/python/run.py in place of kse
 Writes OUT/NAME.png or OUT/NAME.mp4. SIGINT (Ctrl-C) and SIGTERM end it in good order: the video is
 whole and the summary is printed.
 Exit codes: 0 done, or stopped by a signal or a key; 2 bad input, or no such device; 3 a camera or
-a GPU was lost on the way (what was written until then is kept).
+a GPU was lost on the way, or 25 frames in a row could not be segmented (what was written until then
+is kept).
 """
 
 
