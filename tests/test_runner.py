@@ -70,6 +70,37 @@ def test_a_signal_leaves_a_whole_video_and_the_summary(number, tmp_path):
     assert f"{answered} frames, " in stderr and "from frame to class map" in stderr
 
 
+def test_a_second_signal_ends_it_at_once_and_says_so(monkeypatch, tmp_path, capsys):
+    put, close, waits_s = outputs.JsonLines.put, command.Stages.close, []
+
+    def put_and_signal(self, answer):
+        put(self, answer)
+        if answer.frame.number == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def signal_and_close(self):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            waits_s.append(self.end_s)
+            close(self)
+
+    monkeypatch.setattr(outputs.JsonLines, "put", put_and_signal)
+    monkeypatch.setattr(command.Stages, "close", signal_and_close)
+    drive, out = write_video(tmp_path / "drive.avi", 40), tmp_path / "out"
+    numbers = tmp_path / "numbers.jsonl"
+    assert run_in_process(MODEL, drive, "--out", out, "--json", numbers) == 128 + signal.SIGTERM
+    told = capsys.readouterr()
+    assert told.err == "stopped at once, after 3 frames; a video may lack its end\n"
+    assert told.out == "" and waits_s == [0] and len(read_lines(numbers)) == 3
+
+
+def test_a_signal_before_the_first_frame_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "Runner", lambda *args: signal.raise_signal(signal.SIGINT))
+    assert run_in_process(MODEL, GOLDEN / "half.png", "--out", tmp_path / "out") == 0
+    assert capsys.readouterr().err == "stopped before the first frame\n"
+
+
 def test_signals_are_the_callers_again_afterwards(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     argv = [MODEL, GOLDEN / "half.png", "--out", tmp_path]

@@ -19,7 +19,7 @@ from kseg_run.errors import FrameError, LostError
 from kseg_run.frames import Frame
 
 ROOM = 2  # Frames in a queue: one being handed over, one ready.
-END_S = 15  # A camera's driver may hold its thread for 10 s.
+END_S = 15  # A camera's driver may hold its thread for 10 s. A service manager must wait longer.
 FAILURES_IN_A_ROW = 25  # Single frames may fail; after these it is the device.
 TOLD = 10  # Problems of single frames that are printed; the rest are only counted.
 
@@ -93,7 +93,7 @@ class Stages:
                 ("inference", self._infer, self._answers),
             )
         ]
-        self.stop_asked = False
+        self.stop_asked, self.end_s = False, END_S
         self.captured = self.failed = self.answered = 0
         self.problem = ""  # The last frame's that failed.
 
@@ -121,10 +121,12 @@ class Stages:
             raise self._error
 
     def close(self):
-        """Waits until both threads have ended; call it last, since a camera may take its time."""
+        """Waits `end_s` at most until both threads have ended; call it last, since a camera may take
+        its time."""
+        deadline = time.monotonic() + self.end_s
         for thread in self._threads:
             if thread.ident:
-                thread.join(END_S)
+                thread.join(max(0, deadline - time.monotonic()))
 
     def _guard(self, step, queue):
         try:
