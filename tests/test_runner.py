@@ -122,6 +122,17 @@ def test_an_undecodable_image_is_skipped_and_counted(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
+def test_two_images_of_one_name_are_refused_and_nothing_is_written(tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg"):
+        shutil.copy(GOLDEN / "half.png", folder / name)
+    assert run_in_process(MODEL, folder, "--out", tmp_path / "out") == 2
+    jpg, png = folder / "a.jpg", folder / "a.png"
+    words = f"error: {png}: has the same name as {jpg}; rename one of them\n"
+    assert capsys.readouterr().err == words and not (tmp_path / "out").exists()
+
+
 def test_input_without_one_good_frame_is_an_error(tmp_path, capsys):
     torn = tmp_path / "torn.png"
     torn.write_bytes(b"torn")
@@ -271,8 +282,13 @@ def test_the_window_tells_latencies_and_q_ends(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if len(shown) == 3 else -1)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    assert run_in_process(MODEL, write_video(tmp_path / "drive.avi", 8), "--show") == 0
-    assert len(shown) == 3 and "3 frames" in capsys.readouterr().out
+    out = tmp_path / "out"
+    argv = [MODEL, write_video(tmp_path / "drive.avi", 8), "--show", "--save-masks", "--out", out]
+    assert run_in_process(*argv) == 0
+    told = capsys.readouterr().out
+    assert len(shown) == 3 and "3 frames" in told and "shown on screen; masks in " in told
+    masks = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.*"))]
+    assert masks == [f"masks/drive-00000{number}.png" for number in range(3)]
     status = [text for text in written if "ms (50 / 95 / 99 %)" in text]
     assert len(status) == 3 and status[0].startswith("CPU ") and "0 dropped" in status[0]
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from kseg_run import gpu, model
+from kseg_run.contract import _parse as parse_json
 from kseg_run.contract import read_contract
 from kseg_run.errors import FrameError, InputError, LostError
 
@@ -217,11 +218,17 @@ def test_a_contracts_json_is_read_strictly():
         (text[:-1], "its kseg contract is damaged"),
         ("[]", "damaged (contract_version)"),
         ("", "its kseg contract is damaged"),
+        (text.replace("direct", "\\ud800"), "surrogates not allowed"),
+        ("\ufeff" + text, "BOM"),
         (" " * 2_000_000, "longer than a contract can be"),
     ):
         with pytest.raises(InputError, match="its kseg contract is damaged") as error:
             read_contract(contract.embed(tflite, Raw(changed)), "raw.tflite")
         assert words in str(error.value)
+    for encoding in ("utf-16", "utf-16-le", "utf-32-be", "latin-1"):
+        encoded = text.replace("direct", "diréct").encode(encoding)
+        with pytest.raises(ValueError, match=r"codec can't decode|Expecting|control character"):
+            parse_json(encoded)
     assert read_contract(contract.embed(tflite, Raw(text)), "x") == json.loads(text)
 
 

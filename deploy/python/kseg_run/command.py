@@ -82,7 +82,9 @@ def parse(argv):
     parser.add_argument(
         "--ego", metavar="CLASS", help="our lane (default: direct, else all drivable classes)"
     )
-    parser.add_argument("--show", action="store_true", help="show a window instead; q or Esc ends")
+    parser.add_argument(
+        "--show", action="store_true", help="a window and no pictures; q or Esc ends"
+    )
     parser.add_argument(
         "--device",
         choices=DEVICES,
@@ -129,8 +131,9 @@ def run(args, stop):
         if args.show:
             status = Status(latencies_ms, stages, runner)
             outputs.append(Window(runner.contract, stay=source.rate is None, status=status))
-        elif args.save_masks or not args.no_overlays:
-            which = {"overlays": not args.no_overlays, "save_masks": args.save_masks}
+        overlays = not (args.show or args.no_overlays)
+        if overlays or args.save_masks:
+            which = {"overlays": overlays, "save_masks": args.save_masks}
             files = (Path(args.out), source.rate, Path(args.input), runner.contract)
             outputs.append(Files(*files, **which))
         if args.json:

@@ -121,8 +121,8 @@ class Stages:
             raise self._error
 
     def close(self):
-        """Waits `end_s` at most until both threads have ended; call it last, since a camera may take
-        its time."""
+        """Waits until both threads have ended, `end_s` at most; call it last, since a camera may
+        take its time."""
         deadline = time.monotonic() + self.end_s
         for thread in self._threads:
             if thread.ident:
