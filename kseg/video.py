@@ -103,11 +103,18 @@ class Mp4:
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self._writer is not None:
+        try:
+            if self._writer is None:
+                return
             self._writer.release()
-        if kind is None and self._writer is not None:
+            if kind is not None:
+                return
+            # Read again: OpenCV's writer does not tell that the disk is full.
+            if not cv2.VideoCapture(str(self._partial)).isOpened():
+                raise InputError(f"{self.path}: could not be written to its end; is the disk full?")
             self._partial.replace(self.path)
-        self._partial.unlink(missing_ok=True)
+        finally:
+            self._partial.unlink(missing_ok=True)
 
 
 class Gif:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import resource
 from types import SimpleNamespace
 
 import cv2
@@ -276,6 +277,20 @@ def test_a_gif_takes_no_more_pictures_than_it_needs(tmp_path):
     with Image.open(tmp_path / "fast.gif") as read:
         assert read.n_frames == 10 and read.info["duration"] == 100
     assert [p.name for p in tmp_path.iterdir()] == ["fast.gif"]
+
+
+def test_a_video_that_a_full_disk_cut_off_is_not_left(tmp_path):
+    rng, before = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Bytes in a file: past them a write fails, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, before[1]))
+    try:
+        words = r"drive\.mp4: could not be written to its end; is the disk full\?"
+        with pytest.raises(InputError, match=words), video.Mp4(tmp_path / "drive.mp4", 10) as movie:
+            for _ in range(60):
+                movie.add(rng.integers(0, 255, (96, 160, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_flags_that_cannot_be_get_one_line(run_folder, frames, tmp_path, capsys):

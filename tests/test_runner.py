@@ -1,6 +1,8 @@
 """kseg-run as a command: what it writes, what it survives, and how it ends."""
 
+import functools
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -164,16 +166,21 @@ def test_a_video_cut_off_counts_what_is_missing(tmp_path, capsys):
     assert 0 < answered < 40 and came == 40
 
 
+def give_camera(monkeypatch, *captures):
+    """Opened again and again, the camera is one of `captures` after the other, and then none."""
+    left = iter(captures)
+    opening = functools.partial(camera.Camera, capture=lambda *what: next(left, Capture([])))
+    monkeypatch.setattr(command, "open_source", opening)
+
+
 def test_a_camera_that_goes_away_and_comes_back_is_one_run(monkeypatch, tmp_path, capsys):
-    endless = [Capture([10] * 3), Capture([]), Capture(iter(lambda: 20, None))]
-    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: endless.pop(0))
+    give_camera(monkeypatch, Capture([10] * 3), Capture([]), Capture(iter(lambda: 20, None)))
     monkeypatch.setattr(camera, "RETRY_S", 0)
     out, numbers = tmp_path / "out", tmp_path / "numbers.jsonl"
     assert run_in_process(MODEL, "0", "--out", out, "--frames", 5, "--json", numbers) == 0
     told = capsys.readouterr()
     assert "0: camera lost" in told.err and "0: camera back after" in told.err
     assert "5 frames, " in told.out and "camera lost 1 times" in told.out
-    monkeypatch.undo()
     assert count_frames(out / "camera.mp4") == 5
     lines = read_lines(numbers)
     assert len(lines) == 5 and all(line["time_s"] >= 0 for line in lines)
@@ -182,13 +189,11 @@ def test_a_camera_that_goes_away_and_comes_back_is_one_run(monkeypatch, tmp_path
 def test_a_camera_that_stays_away_ends_with_code_3_and_keeps_what_was_written(
     monkeypatch, tmp_path, capsys
 ):
-    captures = iter([Capture([10])])
-    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: next(captures, Capture([])))
+    give_camera(monkeypatch, Capture([10]))
     assert run_in_process(MODEL, "0", "--out", tmp_path, "--reconnect", 0) == 3
     told = capsys.readouterr()
     assert told.err.splitlines()[-1] == "error: 0: no frame for 0 s"
     assert "1 frames, " in told.out and "camera lost 1 times" in told.out
-    monkeypatch.undo()
     assert count_frames(tmp_path / "camera.mp4") == 1
 
 
@@ -204,6 +209,22 @@ def test_a_camera_that_comes_back_with_another_size_begins_another_video(monkeyp
     files.close()
     counts = [count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4")]
     assert counts == [2, 1] and "camera.mp4, " in str(files)
+
+
+def test_a_full_disk_is_told_though_opencv_does_not(tmp_path):
+    drive, out = write_video(tmp_path / "drive.avi", 60), tmp_path / "out"
+    most = 1 << 12  # Bytes in a file: past them a write fails, as on a full disk.
+    done = subprocess.run(
+        [*COMMAND, MODEL, drive, "--out", out],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    path = out / "drive.mp4"
+    words = f"error: {path}: could not be written to its end; is the disk full?"
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == words
+    assert "60 frames, " in done.stdout
 
 
 def test_json_lines_tell_what_a_hand_drawn_class_map_holds():

@@ -150,6 +150,9 @@ def run(args, stop):
         raise InputError(problem)
     file = sys.stderr if args.json == "-" else sys.stdout
     print("\n".join(summary(stages, latencies_ms, outputs, source)), file=file, flush=True)
+    for output in outputs:
+        if output.problem:
+            raise InputError(output.problem)
     if lost:
         raise lost
     return 0
