@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import resource
 import shutil
 import signal
@@ -225,6 +226,21 @@ def test_a_full_disk_is_told_though_opencv_does_not(tmp_path):
     words = f"error: {path}: could not be written to its end; is the disk full?"
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == words
     assert "60 frames, " in done.stdout
+
+
+def test_a_reader_of_json_lines_that_leaves_is_one_line():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*COMMAND, MODEL, GOLDEN / "half.png", "--no-overlays", "--json", "-"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        text=True,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.returncode == 2 and done.stderr.endswith("error: --json -: Broken pipe\n")
 
 
 def test_json_lines_tell_what_a_hand_drawn_class_map_holds():

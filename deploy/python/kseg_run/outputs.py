@@ -149,6 +149,8 @@ class JsonLines:
             self.file.write(json.dumps(told) + "\n")
             self.file.flush()  # Who reads along, or comes after a crash, has all of it.
         except OSError as error:
+            if self.file is sys.stdout:  # Python would try again at its end, and say so at length.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
             raise InputError(f"--json {self.path}: {error.strerror}") from error
 
     def close(self):
