@@ -1,6 +1,7 @@
 """Videos in and out: frames of a file under a progress bar, MP4 and GIF written whole."""
 
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from kseg.errors import InputError
 
+LONGEST_S = 1e6  # More is a slip of the hand.
+END = 250  # Failed reads in succession: a header's count may be a guess, so it cannot tell.
 GIF_RATE = 12.5  # Pictures a second at most: more make the file large and nothing clearer.
 GIF_PICTURES = 750  # A minute.
 
@@ -25,8 +28,11 @@ class Clip(NamedTuple):
 
 def open_clip(source, start=0.0, seconds=None):
     """Opens a video from `start` on, in seconds, for `seconds` at most. Raises InputError."""
-    if start < 0 or (seconds is not None and seconds <= 0):
-        raise InputError(f"--start {start:g}, --seconds {seconds}: neither lies before the start")
+    # Not a number is within no bounds.
+    if not 0 <= start <= LONGEST_S:
+        raise InputError(f"--start {start:g}: expected seconds, from 0 to {LONGEST_S:g}")
+    if seconds is not None and not 0 < seconds <= LONGEST_S:
+        raise InputError(f"--seconds {seconds:g}: expected seconds, above 0 to {LONGEST_S:g}")
     capture = cv2.VideoCapture(str(source))
     if not capture.isOpened():
         raise InputError(f"{source}: not an image and cannot be opened as a video; is it damaged?")
@@ -44,19 +50,30 @@ def open_clip(source, start=0.0, seconds=None):
 
 
 def frames(clip):
-    """Yields the clip's frames, (h, w, 3) uint8 RGB. Raises InputError when there is none."""
+    """Yields the clip's frames, (h, w, 3) uint8 RGB. Raises InputError when there is none.
+
+    A frame that cannot be decoded is skipped, and how many there were is said on stderr at the end.
+    Where no frame comes after it any more, it is not damage but the end.
+    """
     # Read one by one: seeking lands on another frame in many files.
+    failed = 0
     for _ in range(clip.first):
-        clip.capture.grab()
-    given = 0
-    while clip.count is None or given < clip.count:
+        failed = 0 if clip.capture.grab() else failed + 1
+        if failed == END:
+            break
+    given = skipped = failed = 0
+    while failed < END and (clip.count is None or given + skipped + failed < clip.count):
         ok, frame = clip.capture.read()
         if not ok:
-            break
+            failed += 1
+            continue
+        given, skipped, failed = given + 1, skipped + failed, 0
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        given += 1
     if not given:
         raise InputError(f"{clip.source}: opened as a video but not one frame can be read")
+    if skipped:
+        line = f"{clip.source}: {given + skipped} frames came: {skipped} not decoded, left out"
+        print(line, file=sys.stderr)
 
 
 class Mp4:
@@ -86,11 +103,18 @@ class Mp4:
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self._writer is not None:
+        try:
+            if self._writer is None:
+                return
             self._writer.release()
-        if kind is None and self._writer is not None:
+            if kind is not None:
+                return
+            # Read again: OpenCV's writer does not tell that the disk is full.
+            if not cv2.VideoCapture(str(self._partial)).isOpened():
+                raise InputError(f"{self.path}: could not be written to its end; is the disk full?")
             self._partial.replace(self.path)
-        self._partial.unlink(missing_ok=True)
+        finally:
+            self._partial.unlink(missing_ok=True)
 
 
 class Gif:

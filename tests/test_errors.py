@@ -1,9 +1,12 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from kseg.errors import run
+from tests.conftest import ROOT
 
 
 def failing(error):
@@ -27,3 +30,49 @@ def test_what_the_system_says_of_a_file_is_one_line(capsys):
 def test_other_errors_of_the_system_keep_their_traceback():
     with pytest.raises(OSError, match="Broken"):
         run(failing(OSError(errno.EBADF, "Broken")))
+
+
+PRINT = ("-c", "import sys; from kseg.errors import run; sys.exit(run(lambda: print('x' * 99)))")
+
+
+def run_into(stdout, argv, **environment):
+    done = subprocess.run(
+        [sys.executable, *argv],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads, as what `| head` leaves."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    yield write_end
+    os.close(write_end)
+
+
+@pytest.mark.parametrize("argv", [PRINT, ("-m", "kseg.predict", "--help")])
+def test_a_command_whose_output_nobody_reads_ends_quietly(unread, argv):
+    assert run_into(unread, argv, PYTHONUNBUFFERED="") == (141, "")
+
+
+def test_a_command_that_notices_it_while_it_prints_ends_quietly(unread):
+    assert run_into(unread, PRINT, PYTHONUNBUFFERED="1") == (141, "")
+
+
+def test_output_into_a_full_disk_is_one_line():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "w") as full:
+        assert run_into(full, PRINT, PYTHONUNBUFFERED="") == (2, "error: No space left on device\n")
+
+
+def test_a_broken_pipe_of_our_own_keeps_its_traceback():
+    with pytest.raises(BrokenPipeError):
+        run(failing(BrokenPipeError(errno.EPIPE, "Broken pipe")))

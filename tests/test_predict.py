@@ -1,5 +1,6 @@
 import itertools
 import json
+import resource
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from kseg import panels, predict, segment, video
+from kseg.errors import InputError
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
 from kseg.segment import SURE, Answer
 from tests.conftest import assert_one_line, command, scene
@@ -47,6 +49,65 @@ def test_video_keeps_its_size_and_length(run_folder, frames, tmp_path):
     assert video.read()[1].shape == (96, 160, 3)
     assert len(list((out / "masks").glob("drive-*.png"))) == 6
     assert sorted(p.name for p in out.iterdir()) == ["drive.mp4", "masks"]
+
+
+class Tape:
+    """A cv2.VideoCapture of frames, None where one is damaged; past them every read fails."""
+
+    def __init__(self, frames):
+        self._frames, self.reads = list(frames), 0
+
+    def read(self):
+        self.reads += 1
+        frame = self._frames.pop(0) if self._frames else None
+        return frame is not None, frame
+
+    def grab(self):
+        return self.read()[0]
+
+
+def tape(*values, first=0, count=None):
+    frames = [v if v is None else np.full((4, 6, 3), v, np.uint8) for v in values]
+    return video.Clip("drive.mp4", Tape(frames), 10.0, first, count)
+
+
+def shades(clip):
+    return [int(frame[0, 0, 0]) for frame in video.frames(clip)]
+
+
+@pytest.mark.parametrize("count", [None, 7])
+def test_damaged_frames_of_a_video_are_left_out_and_counted(count, capsys):
+    assert shades(tape(1, None, 2, None, None, 3, 4, count=count)) == [1, 2, 3, 4]
+    assert capsys.readouterr().err == "drive.mp4: 7 frames came: 3 not decoded, left out\n"
+    assert shades(tape(None, 1, None, 2, 3, first=2, count=2)) == [2]
+    assert capsys.readouterr().err == "drive.mp4: 2 frames came: 1 not decoded, left out\n"
+
+
+def test_a_video_ends_where_no_frame_comes_any_more_whatever_its_header_says(capsys):
+    for clip in (tape(1, 2, count=10**9), tape(1, 2), tape(1, 2, None, None, count=4)):
+        assert shades(clip) == [1, 2] and clip.capture.reads < 1000
+    past = tape(1, 2, first=10**9)
+    with pytest.raises(InputError, match=r"drive\.mp4: .* not one frame can be read"):
+        shades(past)
+    assert past.capture.reads < 1000 and capsys.readouterr().err == ""
+
+
+def test_a_video_with_a_torn_frame_in_its_middle_is_drawn_to_its_end(run_folder, tmp_path, capsys):
+    codec, rng = cv2.VideoWriter_fourcc(*"MJPG"), np.random.default_rng(2)
+    writer = cv2.VideoWriter(str(tmp_path / "torn.avi"), codec, 10, (64, 48))
+    for _ in range(6):
+        writer.write(scene(rng, (48, 64))[0])
+    writer.release()
+    data, start = bytearray((tmp_path / "torn.avi").read_bytes()), -1
+    for _ in range(3):  # The third JPEG loses all it holds.
+        start = data.index(b"\xff\xd8\xff", start + 1)
+    data[start : start + 400] = bytes(400)
+    (tmp_path / "torn.avi").write_bytes(data)
+    out = tmp_path / "out"
+    assert command(predict.main, [run_folder, tmp_path / "torn.avi", "--out", out]) == 0
+    told = capsys.readouterr()
+    assert "5 frames in " in told.out and "6 frames came: 1 not decoded" in told.err
+    assert cv2.VideoCapture(str(out / "torn.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
 def test_an_overlay_never_replaces_its_input(run_folder, frames, capsys):
@@ -218,14 +279,32 @@ def test_a_gif_takes_no_more_pictures_than_it_needs(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["fast.gif"]
 
 
+def test_a_video_that_a_full_disk_cut_off_is_not_left(tmp_path):
+    rng, before = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Bytes in a file: past them a write fails, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, before[1]))
+    try:
+        words = r"drive\.mp4: could not be written to its end; is the disk full\?"
+        with pytest.raises(InputError, match=words), video.Mp4(tmp_path / "drive.mp4", 10) as movie:
+            for _ in range(60):
+                movie.add(rng.integers(0, 255, (96, 160, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_flags_that_cannot_be_get_one_line(run_folder, frames, tmp_path, capsys):
     drive, folder = frames / "drive.mp4", frames / "frames"
     for argv, words in (
         ([run_folder, folder, "--gif"], ("--gif", "videos")),
         ([run_folder, folder, "--flicker"], ("--flicker", "videos")),
         ([run_folder, drive, "--start", 9], ("drive.mp4", "0.6 s long")),
-        ([run_folder, drive, "--start", -1], ("--start -1",)),
-        ([run_folder, drive, "--seconds", 0], ("--seconds 0",)),
+        ([run_folder, drive, "--start", -1], ("--start -1: expected seconds, from 0",)),
+        ([run_folder, drive, "--start", "nan"], ("--start nan: expected seconds",)),
+        ([run_folder, drive, "--start", "inf"], ("--start inf: expected seconds",)),
+        ([run_folder, drive, "--seconds", 0], ("--seconds 0: expected seconds, above 0",)),
+        ([run_folder, drive, "--seconds", "nan"], ("--seconds nan: expected seconds",)),
+        ([run_folder, drive, "--seconds", "inf"], ("--seconds inf: expected seconds",)),
         ([run_folder, drive, "--gif-width", 0], ("--gif-width 0",)),
         ([run_folder, drive, "--compare", run_folder], ("named twice",)),
         ([run_folder, drive, "--compare", tmp_path / "none"], ("none", "no config.json")),

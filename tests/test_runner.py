@@ -1,6 +1,9 @@
 """kseg-run as a command: what it writes, what it survives, and how it ends."""
 
+import functools
 import json
+import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -70,6 +73,37 @@ def test_a_signal_leaves_a_whole_video_and_the_summary(number, tmp_path):
     assert f"{answered} frames, " in stderr and "from frame to class map" in stderr
 
 
+def test_a_second_signal_ends_it_at_once_and_says_so(monkeypatch, tmp_path, capsys):
+    put, close, waits_s = outputs.JsonLines.put, command.Stages.close, []
+
+    def put_and_signal(self, answer):
+        put(self, answer)
+        if answer.frame.number == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def signal_and_close(self):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            waits_s.append(self.end_s)
+            close(self)
+
+    monkeypatch.setattr(outputs.JsonLines, "put", put_and_signal)
+    monkeypatch.setattr(command.Stages, "close", signal_and_close)
+    drive, out = write_video(tmp_path / "drive.avi", 40), tmp_path / "out"
+    numbers = tmp_path / "numbers.jsonl"
+    assert run_in_process(MODEL, drive, "--out", out, "--json", numbers) == 128 + signal.SIGTERM
+    told = capsys.readouterr()
+    assert told.err == "stopped at once, after 3 frames; a video may lack its end\n"
+    assert told.out == "" and waits_s == [0] and len(read_lines(numbers)) == 3
+
+
+def test_a_signal_before_the_first_frame_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "Runner", lambda *args: signal.raise_signal(signal.SIGINT))
+    assert run_in_process(MODEL, GOLDEN / "half.png", "--out", tmp_path / "out") == 0
+    assert capsys.readouterr().err == "stopped before the first frame\n"
+
+
 def test_signals_are_the_callers_again_afterwards(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     argv = [MODEL, GOLDEN / "half.png", "--out", tmp_path]
@@ -89,6 +123,17 @@ def test_an_undecodable_image_is_skipped_and_counted(tmp_path, capsys):
     assert "2 frames" in told.out and "1 not decoded or not segmented" in told.out
     assert [(line["frame"], line["name"]) for line in read_lines(numbers)] == [(0, "a"), (2, "c")]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_two_images_of_one_name_are_refused_and_nothing_is_written(tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg"):
+        shutil.copy(GOLDEN / "half.png", folder / name)
+    assert run_in_process(MODEL, folder, "--out", tmp_path / "out") == 2
+    jpg, png = folder / "a.jpg", folder / "a.png"
+    words = f"error: {png}: has the same name as {jpg}; rename one of them\n"
+    assert capsys.readouterr().err == words and not (tmp_path / "out").exists()
 
 
 def test_input_without_one_good_frame_is_an_error(tmp_path, capsys):
@@ -122,16 +167,21 @@ def test_a_video_cut_off_counts_what_is_missing(tmp_path, capsys):
     assert 0 < answered < 40 and came == 40
 
 
+def give_camera(monkeypatch, *captures):
+    """Opened again and again, the camera is one of `captures` after the other, and then none."""
+    left = iter(captures)
+    opening = functools.partial(camera.Camera, capture=lambda *what: next(left, Capture([])))
+    monkeypatch.setattr(command, "open_source", opening)
+
+
 def test_a_camera_that_goes_away_and_comes_back_is_one_run(monkeypatch, tmp_path, capsys):
-    endless = [Capture([10] * 3), Capture([]), Capture(iter(lambda: 20, None))]
-    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: endless.pop(0))
+    give_camera(monkeypatch, Capture([10] * 3), Capture([]), Capture(iter(lambda: 20, None)))
     monkeypatch.setattr(camera, "RETRY_S", 0)
     out, numbers = tmp_path / "out", tmp_path / "numbers.jsonl"
     assert run_in_process(MODEL, "0", "--out", out, "--frames", 5, "--json", numbers) == 0
     told = capsys.readouterr()
     assert "0: camera lost" in told.err and "0: camera back after" in told.err
     assert "5 frames, " in told.out and "camera lost 1 times" in told.out
-    monkeypatch.undo()
     assert count_frames(out / "camera.mp4") == 5
     lines = read_lines(numbers)
     assert len(lines) == 5 and all(line["time_s"] >= 0 for line in lines)
@@ -140,13 +190,11 @@ def test_a_camera_that_goes_away_and_comes_back_is_one_run(monkeypatch, tmp_path
 def test_a_camera_that_stays_away_ends_with_code_3_and_keeps_what_was_written(
     monkeypatch, tmp_path, capsys
 ):
-    captures = iter([Capture([10])])
-    monkeypatch.setattr(camera.cv2, "VideoCapture", lambda *what: next(captures, Capture([])))
+    give_camera(monkeypatch, Capture([10]))
     assert run_in_process(MODEL, "0", "--out", tmp_path, "--reconnect", 0) == 3
     told = capsys.readouterr()
     assert told.err.splitlines()[-1] == "error: 0: no frame for 0 s"
     assert "1 frames, " in told.out and "camera lost 1 times" in told.out
-    monkeypatch.undo()
     assert count_frames(tmp_path / "camera.mp4") == 1
 
 
@@ -162,6 +210,37 @@ def test_a_camera_that_comes_back_with_another_size_begins_another_video(monkeyp
     files.close()
     counts = [count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4")]
     assert counts == [2, 1] and "camera.mp4, " in str(files)
+
+
+def test_a_full_disk_is_told_though_opencv_does_not(tmp_path):
+    drive, out = write_video(tmp_path / "drive.avi", 60), tmp_path / "out"
+    most = 1 << 12  # Bytes in a file: past them a write fails, as on a full disk.
+    done = subprocess.run(
+        [*COMMAND, MODEL, drive, "--out", out],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    path = out / "drive.mp4"
+    words = f"error: {path}: could not be written to its end; is the disk full?"
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == words
+    assert "60 frames, " in done.stdout
+
+
+def test_a_reader_of_json_lines_that_leaves_is_one_line():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*COMMAND, MODEL, GOLDEN / "half.png", "--no-overlays", "--json", "-"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        text=True,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.returncode == 2 and done.stderr.endswith("error: --json -: Broken pipe\n")
 
 
 def test_json_lines_tell_what_a_hand_drawn_class_map_holds():
@@ -240,8 +319,13 @@ def test_the_window_tells_latencies_and_q_ends(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: ord("q") if len(shown) == 3 else -1)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    assert run_in_process(MODEL, write_video(tmp_path / "drive.avi", 8), "--show") == 0
-    assert len(shown) == 3 and "3 frames" in capsys.readouterr().out
+    out = tmp_path / "out"
+    argv = [MODEL, write_video(tmp_path / "drive.avi", 8), "--show", "--save-masks", "--out", out]
+    assert run_in_process(*argv) == 0
+    told = capsys.readouterr().out
+    assert len(shown) == 3 and "3 frames" in told and "shown on screen; masks in " in told
+    masks = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.*"))]
+    assert masks == [f"masks/drive-00000{number}.png" for number in range(3)]
     status = [text for text in written if "ms (50 / 95 / 99 %)" in text]
     assert len(status) == 3 and status[0].startswith("CPU ") and "0 dropped" in status[0]
 

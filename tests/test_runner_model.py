@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from kseg_run import gpu, model
+from kseg_run.contract import _parse as parse_json
 from kseg_run.contract import read_contract
 from kseg_run.errors import FrameError, InputError, LostError
 
@@ -217,11 +218,17 @@ def test_a_contracts_json_is_read_strictly():
         (text[:-1], "its kseg contract is damaged"),
         ("[]", "damaged (contract_version)"),
         ("", "its kseg contract is damaged"),
+        (text.replace("direct", "\\ud800"), "surrogates not allowed"),
+        ("\ufeff" + text, "BOM"),
         (" " * 2_000_000, "longer than a contract can be"),
     ):
         with pytest.raises(InputError, match="its kseg contract is damaged") as error:
             read_contract(contract.embed(tflite, Raw(changed)), "raw.tflite")
         assert words in str(error.value)
+    for encoding in ("utf-16", "utf-16-le", "utf-32-be", "latin-1"):
+        encoded = text.replace("direct", "diréct").encode(encoding)
+        with pytest.raises(ValueError, match=r"codec can't decode|Expecting|control character"):
+            parse_json(encoded)
     assert read_contract(contract.embed(tflite, Raw(text)), "x") == json.loads(text)
 
 
@@ -237,6 +244,28 @@ def runner_of_logits():
     runner = model.Runner(GOLDEN / "model.tflite", 1)
     runner.contract["output_kind"] = "logits"
     return runner
+
+
+def test_a_frame_that_litert_or_opencv_fails_on_is_one_line_and_the_next_one_is_answered(
+    monkeypatch, expected
+):
+    runner = model.Runner(GOLDEN / "model.tflite", 1)
+
+    def invoke():
+        raise RuntimeError("Node number 3 (CONV_2D) failed to invoke.\nmore")
+
+    def resize(*args, **kwargs):
+        raise cv2.error("OpenCV(5) alloc.cpp:73: error: (-4) Failed to allocate")
+
+    for holder, name, failing, words in (
+        (runner._cpu._interpreter, "invoke", invoke, r"run the model \(Node .* to invoke\.\)$"),
+        (cv2, "resize", resize, "cannot be fitted"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, failing)
+            with pytest.raises(FrameError, match=words):
+                runner(FRAME)
+        assert np.array_equal(runner(FRAME), expected)
 
 
 def test_frames_that_no_memory_holds_are_refused():

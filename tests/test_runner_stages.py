@@ -1,12 +1,15 @@
 """kseg_run.stages: all frames of a file are answered in order, stale ones of a camera are not."""
 
+import re
 import threading
 
 import numpy as np
 import pytest
-from kseg_run.errors import FrameError
+from kseg_run.errors import FrameError, LostError
 from kseg_run.frames import Frame
-from kseg_run.stages import ROOM, TOLD, Queue, Stages
+from kseg_run.stages import FAILURES_IN_A_ROW, ROOM, TOLD, Queue, Stages
+
+from tests.conftest import ROOT
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 LIMIT_S = 60  # Only so that a test that would hang fails.
@@ -116,6 +119,27 @@ def test_frames_that_cannot_be_decoded_or_segmented_are_skipped_and_counted():
     assert_nothing_is_left(stages, source)
 
 
+def test_too_many_failures_in_a_row_are_the_device_and_fewer_are_not():
+    def failing(*numbers):
+        def answer(frame):
+            if frame.number in numbers:
+                raise FrameError("no answer")
+            return IMAGE[..., 0]
+
+        source = Source(lambda: frames(100), live=False)
+        return Stages(source, answer, say=lambda line: None), source
+
+    last = FAILURES_IN_A_ROW  # The first frame is answered.
+    stages, source = failing(*range(1, last), *range(last + 1, 2 * last))
+    assert numbers(stages) == [0, last, *range(2 * last, 100)]
+    assert_nothing_is_left(stages, source)
+    stages, source = failing(*range(1, last + 1))
+    with pytest.raises(LostError, match=r"^25 frames in a row cannot be segmented \(no answer\)$"):
+        list(stages)
+    assert (stages.answered, stages.failed) == (1, 25)
+    assert_nothing_is_left(stages, source)
+
+
 def test_a_thousand_bad_frames_do_not_fill_the_log():
     told = []
     source = Source(lambda: frames(1000, image=None, problem="torn"), live=False)
@@ -162,6 +186,26 @@ def test_asked_to_stop_it_ends_with_a_source_that_never_would():
         stages.stop_asked = True
     assert stages.answered == 1
     assert_nothing_is_left(stages, source)
+
+
+def test_threads_that_never_end_are_given_up_before_systemd_gives_up(monkeypatch):
+    clock_s = [100.0]
+
+    class Stuck:
+        ident = 1
+
+        def join(self, timeout_s):
+            clock_s[0] += timeout_s
+
+    stages = Stages(Source(lambda: [], live=True), None)
+    stages._threads = [Stuck(), Stuck()]
+    monkeypatch.setattr("kseg_run.stages.time.monotonic", lambda: clock_s[0])
+    stages.close()
+    waited_s = clock_s[0] - 100
+    unit = (ROOT / "deploy" / "jetson" / "kseg-python.service").read_text()
+    limit_s = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1])
+    # Besides, the frame at hand is drawn and the video's end written.
+    assert 0 < waited_s <= limit_s - 10
 
 
 def test_a_caller_that_leaves_early_lets_a_waiting_file_go():

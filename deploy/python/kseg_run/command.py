@@ -32,14 +32,15 @@ From a checkout, without installing: python deploy/python/run.py in place of kse
 Writes OUT/NAME.png or OUT/NAME.mp4. SIGINT (Ctrl-C) and SIGTERM end it in good order: the video is
 whole and the summary is printed.
 Exit codes: 0 done, or stopped by a signal or a key; 2 bad input, or no such device; 3 a camera or
-a GPU was lost on the way (what was written until then is kept).
+a GPU was lost on the way, or 25 frames in a row could not be segmented (what was written until then
+is kept); 130 or 143 after a second signal, which ends it at once.
 """
 
 
 def main(argv=None):
-    args = parse(argv)
+    args, stop = parse(argv), Stop()
     try:
-        with stop_signals() as stop:
+        with stop_signals(stop):
             return run(args, stop)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,8 +49,8 @@ def main(argv=None):
         print(f"error: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        print("stopped before the first frame", file=sys.stderr)
-        return 0
+        print(stop, file=sys.stderr)
+        return stop.code
 
 
 def parse(argv):
@@ -81,7 +82,9 @@ def parse(argv):
     parser.add_argument(
         "--ego", metavar="CLASS", help="our lane (default: direct, else all drivable classes)"
     )
-    parser.add_argument("--show", action="store_true", help="show a window instead; q or Esc ends")
+    parser.add_argument(
+        "--show", action="store_true", help="a window and no pictures; q or Esc ends"
+    )
     parser.add_argument(
         "--device",
         choices=DEVICES,
@@ -128,8 +131,9 @@ def run(args, stop):
         if args.show:
             status = Status(latencies_ms, stages, runner)
             outputs.append(Window(runner.contract, stay=source.rate is None, status=status))
-        elif args.save_masks or not args.no_overlays:
-            which = {"overlays": not args.no_overlays, "save_masks": args.save_masks}
+        overlays = not (args.show or args.no_overlays)
+        if overlays or args.save_masks:
+            which = {"overlays": overlays, "save_masks": args.save_masks}
             files = (Path(args.out), source.rate, Path(args.input), runner.contract)
             outputs.append(Files(*files, **which))
         if args.json:
@@ -146,6 +150,9 @@ def run(args, stop):
         raise InputError(problem)
     file = sys.stderr if args.json == "-" else sys.stdout
     print("\n".join(summary(stages, latencies_ms, outputs, source)), file=file, flush=True)
+    for output in outputs:
+        if output.problem:
+            raise InputError(output.problem)
     if lost:
         raise lost
     return 0
@@ -216,27 +223,34 @@ class Status:
 
 
 class Stop:
-    """What the signal handlers know."""
+    """What the signal handlers know. code: the exit code when a signal ended it at once."""
 
-    stages = None
+    stages, code = None, 0
 
     def __call__(self, number, frame):
-        if self.stages is None or self.stages.stop_asked:
+        if self.stages is None:
+            raise KeyboardInterrupt
+        if self.stages.stop_asked:
+            self.code, self.stages.end_s = 128 + number, 0
             raise KeyboardInterrupt
         self.stages.stop_asked = True
 
+    def __str__(self):
+        if self.code == 0:
+            return "stopped before the first frame"
+        return f"stopped at once, after {self.stages.answered} frames; a video may lack its end"
+
 
 @contextmanager
-def stop_signals():
+def stop_signals(stop):
     """SIGINT and SIGTERM end the stages in good order; a second one, or one before they run, at
     once. Outside the main thread, where Python takes no handlers, nothing changes."""
-    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -85,7 +85,8 @@ def _text(tflite, path):
 
 
 def _parse(text):
-    """JSON as RFC 8259 has it: no NaN, no key twice. Raises ValueError."""
+    """JSON as RFC 8259 has it: UTF-8 without a mark, no NaN, no key twice, no half of a surrogate
+    pair. Raises ValueError."""
     if len(text) > MAX_BYTES:
         raise ValueError("longer than a contract can be")
 
@@ -99,7 +100,10 @@ def _parse(text):
         return members
 
     try:
-        contract = json.loads(text, parse_constant=no_constant, object_pairs_hook=unique)
+        # Decoded here: given bytes, json guesses among UTF-8, 16 and 32.
+        decoded = text.decode()
+        contract = json.loads(decoded, parse_constant=no_constant, object_pairs_hook=unique)
+        json.dumps(contract, ensure_ascii=False).encode()  # "\ud800" has no UTF-8.
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(contract, dict):

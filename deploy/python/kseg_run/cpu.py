@@ -4,11 +4,14 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from kseg_run.contract import REEXPORT
-from kseg_run.errors import InputError
+from kseg_run.errors import FrameError, InputError
 
 
 class Cpu:
-    """(height, width, 3) uint8 RGB of the model's size -> its answer, (height, width, ...)."""
+    """(height, width, 3) uint8 RGB of the model's size -> its answer, (height, width, ...).
+
+    Raises FrameError for an answer that LiteRT does not give.
+    """
 
     name = "CPU"
 
@@ -17,7 +20,7 @@ class Cpu:
             self._interpreter = Interpreter(model_content=tflite, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            line = _first_line(error)
             raise InputError(f"{path}: damaged .tflite file ({line}); {REEXPORT}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -30,7 +33,10 @@ class Cpu:
         self._interpreter.set_tensor(
             self.input["index"], image[None].astype(self.input["dtype"], copy=False)
         )
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise FrameError(f"LiteRT cannot run the model ({_first_line(error)})") from error
         return self._interpreter.get_tensor(self.output["index"])[0]
 
     def close(self):
@@ -56,6 +62,10 @@ def check_graph(contract, takes, gives, path):
             f"{path}: its contract and its graph differ ({_words(takes)} to {_words(gives)}); "
             f"{REEXPORT}"
         )
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _words(tensor):

@@ -10,4 +10,4 @@ class FrameError(InputError):
 
 
 class LostError(RuntimeError):
-    """What worked at first, a camera or a GPU, and is gone. Exit code 3."""
+    """A camera or a GPU that is gone, or a model that answers no frame any more. Exit code 3."""

@@ -2,6 +2,7 @@
 
 import sys
 
+import cv2
 import numpy as np
 
 from kseg_run.contract import check_seal, read_contract, read_file
@@ -23,7 +24,7 @@ class Runner:
     else the CPU, saying so through `say`. The first frame is answered by both, because an
     accelerator can be silently wrong. smoothing: see kseg_run.smoothing.
     Raises InputError when the file is no model with a kseg contract that this runner reads or, for
-    "gpu", the GPU does not run it; FrameError for a frame of a size that cannot be fitted;
+    "gpu", the GPU does not run it; FrameError for a frame that cannot be fitted or segmented;
     LostError when a GPU that was asked for goes away.
     """
 
@@ -57,11 +58,14 @@ class Runner:
         if frame.shape != self._last_shape:
             self.restart()
             self._last_shape = frame.shape
-        image = fit_frame(frame, size, fit, self.contract["pad_value"])
-        ids = self._segment(image)
-        if self.smoothing:
-            ids = self.smoothing(ids)
-        return unfit_class_map(ids, frame.shape[:2], fit)
+        try:
+            image = fit_frame(frame, size, fit, self.contract["pad_value"])
+            ids = self._segment(image)
+            if self.smoothing:
+                ids = self.smoothing(ids)
+            return unfit_class_map(ids, frame.shape[:2], fit)
+        except cv2.error as error:  # No memory for it, for instance.
+            raise FrameError(f"cannot be fitted ({error.err})") from error
 
     def restart(self):
         """The next frame does not follow the last one: smoothing begins anew."""

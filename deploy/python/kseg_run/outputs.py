@@ -1,6 +1,7 @@
 """Where answers go: picture files, a video, PNG masks, a window, lines of JSON.
 
-An output has put(answer), close(), `closed` (somebody wants to end) and str() for the summary.
+An output has put(answer), close(), `closed` (somebody wants to end), `problem` (once closed: what
+could not be written, in one line) and str() for the summary.
 """
 
 import json
@@ -21,7 +22,7 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 class Files:
     """Writes pictures as PNG, or as one video when a frame rate is given, and class ids as PNG."""
 
-    closed = False
+    closed, problem = False, ""
 
     def __init__(self, folder, video_rate, source, contract, *, overlays=True, save_masks=False):
         self.folder, self.rate, self.contract = folder, video_rate, contract
@@ -51,8 +52,13 @@ class Files:
         self.count += 1
 
     def close(self):
-        if self.writer:
-            self.writer.release()
+        if self.writer is None:
+            return
+        self.writer.release()
+        self.writer, path = None, self.written[-1]
+        # Read again: OpenCV's writer does not tell that the disk is full.
+        if not cv2.VideoCapture(str(path)).isOpened():
+            self.problem = f"{path}: could not be written to its end; is the disk full?"
 
     def _writer(self, name, frame):
         size = (frame.shape[1], frame.shape[0])
@@ -61,10 +67,10 @@ class Files:
             number = len(self.written) + 1
             path = self.folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
             codec = cv2.VideoWriter_fourcc(*"mp4v")
-            self.writer = cv2.VideoWriter(str(path), codec, self.rate, size)
-            if not self.writer.isOpened():
+            writer = cv2.VideoWriter(str(path), codec, self.rate, size)
+            if not writer.isOpened():
                 raise InputError(f"{path}: video cannot be written there; choose another --out")
-            self.size = size
+            self.writer, self.size = writer, size
             self.written.append(path)
         return self.writer
 
@@ -84,6 +90,8 @@ class Window:
 
     status(answer) -> the line at the lower left.
     """
+
+    problem = ""
 
     def __init__(self, contract, *, stay, status):
         if not any(os.environ.get(name) for name in SCREENS):  # Qt would abort the process.
@@ -117,7 +125,7 @@ class JsonLines:
     dropped: frames dropped so far; and what kseg_run.measure.Measure tells.
     """
 
-    closed = False
+    closed, problem = False, ""
 
     def __init__(self, path, measure, dropped):
         self.path, self.measure, self.dropped = path, measure, dropped
@@ -141,6 +149,8 @@ class JsonLines:
             self.file.write(json.dumps(told) + "\n")
             self.file.flush()  # Who reads along, or comes after a crash, has all of it.
         except OSError as error:
+            if self.file is sys.stdout:  # Python would try again at its end, and say so at length.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
             raise InputError(f"--json {self.path}: {error.strerror}") from error
 
     def close(self):

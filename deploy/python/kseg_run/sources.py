@@ -22,6 +22,7 @@ def open_source(source, *, reconnect_s=60):
         images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
             raise InputError(f"{path}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
+        check_names(images)
         return Images(images)
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return Images([path])
@@ -30,6 +31,16 @@ def open_source(source, *, reconnect_s=60):
     if not path.is_file():
         raise InputError(f"{source}: no such file, folder or camera")
     return Video(path)
+
+
+def check_names(paths):
+    """Raises InputError where answers, which are named as their image is, would not differ."""
+    known = {}
+    for path in paths:
+        if path.stem in known:
+            other = known[path.stem]
+            raise InputError(f"{path}: has the same name as {other}; rename one of them")
+        known[path.stem] = path
 
 
 class Images:

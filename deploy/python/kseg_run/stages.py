@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kseg_run.errors import FrameError
+from kseg_run.errors import FrameError, LostError
 from kseg_run.frames import Frame
 
 ROOM = 2  # Frames in a queue: one being handed over, one ready.
-END_S = 15  # A camera's driver may hold its thread for 10 s.
+END_S = 15  # A camera's driver may hold its thread for 10 s. A service manager must wait longer.
+FAILURES_IN_A_ROW = 25  # Single frames may fail; after these it is the device.
 TOLD = 10  # Problems of single frames that are printed; the rest are only counted.
 
 
@@ -76,8 +77,8 @@ class Stages:
     """Iterate to get Answers; what goes wrong in a thread is raised here.
 
     source: see kseg_run.sources. answer(Frame) -> class map, called in a thread of its own; a
-    FrameError of it skips that frame. Once `stop_asked` is set, by a signal handler for instance,
-    the iteration ends; frames on their way are let go.
+    FrameError of it skips that frame, FAILURES_IN_A_ROW of them are a LostError. Once `stop_asked`
+    is set, by a signal handler for instance, the iteration ends; frames on their way are let go.
     """
 
     def __init__(self, source, answer, *, say=None):
@@ -92,7 +93,7 @@ class Stages:
                 ("inference", self._infer, self._answers),
             )
         ]
-        self.stop_asked = False
+        self.stop_asked, self.end_s = False, END_S
         self.captured = self.failed = self.answered = 0
         self.problem = ""  # The last frame's that failed.
 
@@ -120,10 +121,12 @@ class Stages:
             raise self._error
 
     def close(self):
-        """Waits until both threads have ended; call it last, since a camera may take its time."""
+        """Waits until both threads have ended, `end_s` at most; call it last, since a camera may
+        take its time."""
+        deadline = time.monotonic() + self.end_s
         for thread in self._threads:
             if thread.ident:
-                thread.join(END_S)
+                thread.join(max(0, deadline - time.monotonic()))
 
     def _guard(self, step, queue):
         try:
@@ -146,6 +149,7 @@ class Stages:
             frames.close()
 
     def _infer(self):
+        failed_in_a_row = 0
         while True:
             item, ended = self._frames.get()
             if ended:
@@ -156,7 +160,13 @@ class Stages:
                 class_map = self._answer(frame)
             except FrameError as error:
                 self._skip(f"{frame.name}: {error}")
+                failed_in_a_row += 1
+                if failed_in_a_row == FAILURES_IN_A_ROW:
+                    raise LostError(
+                        f"{failed_in_a_row} frames in a row cannot be segmented ({error})"
+                    ) from error
                 continue
+            failed_in_a_row = 0
             latency_ms = 1000 * (time.perf_counter() - start)
             if not self._answers.put(Answer(frame, class_map, latency_ms, captured)):
                 return
