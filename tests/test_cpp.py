@@ -376,6 +376,20 @@ def test_doctor_says_what_is_here(plain, tmp_path):
     assert run(plain, "--doctor", environment={"KSEG_LITERT": str(tmp_path)}).returncode == 1
 
 
+def test_a_litert_that_was_not_checked_is_refused(plain, tmp_path):
+    (tmp_path / "ai_edge_litert").mkdir()
+    shutil.copy(Path(LITERT) / "libLiteRt.so", tmp_path / "ai_edge_litert")
+    here = {"KSEG_LITERT": str(tmp_path / "ai_edge_litert")}
+    assert run(plain, "--doctor", environment=here).returncode == 0  # "unknown"
+    (tmp_path / "ai_edge_litert-2.3.7.dist-info").mkdir()
+    assert run(plain, "--doctor", environment=here).returncode == 0
+    (tmp_path / "ai_edge_litert-2.3.7.dist-info").rename(
+        tmp_path / "ai_edge_litert-2.30.0.dist-info"
+    )
+    done = run(plain, "--doctor", environment=here)
+    assert done.returncode == 1 and "is of LiteRT 2.30.0, whose C API was not" in done.stderr
+
+
 def test_both_doctors_see_the_same_frames_and_answers(plain):
     ours = run(plain, "--doctor", GOLDEN / "model.tflite").stdout
     _, theirs = selftest.on_cpu((GOLDEN / "model.tflite").read_bytes(), (72, 128))
@@ -394,6 +408,14 @@ def test_damaged_frames_are_skipped_and_counted(plain, tmp_path):
     assert "3 frames came: 1 not decoded or not segmented" in done.stdout
     assert "b.ppm: cannot be decoded" in done.stderr
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["a.ppm", "c.ppm"]
+
+
+def test_many_damaged_frames_are_not_listed(plain, tmp_path):
+    for i in range(13):
+        (tmp_path / f"{i}.ppm").write_bytes(b"P6\n160 144\n255\nshort")
+    done = run(plain, GOLDEN / "model.tflite", tmp_path, "--no-overlays")
+    assert done.returncode == 2 and done.stderr.count("skipped\n") == 10
+    assert "more are skipped, which are counted and not listed" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

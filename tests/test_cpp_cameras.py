@@ -51,11 +51,11 @@ def camera(video):
     path.unlink(missing_ok=True)
 
 
-def write_video(path, size):
+def write_video(path, size, frames=FRAMES):
     rng = np.random.default_rng(0)
     codec = cv2.VideoWriter_fourcc(*"MJPG")
     writer = cv2.VideoWriter(str(path), codec, 25, size[::-1])
-    for _ in range(FRAMES):
+    for _ in range(frames):
         writer.write(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
     writer.release()
     return path
@@ -200,3 +200,53 @@ def test_a_damaged_part_of_a_video_is_skipped_and_counted(with_opencv, video, tm
     )
     assert came == FRAMES and 0 < failed < FRAMES // 2 and well == came - failed
     assert count_frames(tmp_path / "o" / "drive.mp4") == well
+
+
+@pytest.fixture
+def long_video(tmp_path):
+    """A video whose JSON lines fill a pipe that nobody reads."""
+    return write_video(tmp_path / "drive.avi", (16, 16), frames=3000)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_a_line_waits_for_its_reader(with_opencv, long_video, tmp_path, name):
+    with start(with_opencv, MODEL, long_video, "--out", tmp_path / "o", "--json", "-") as running:
+        running.stdout.readline()
+        wait_until_it_sleeps(running)
+        running.send_signal(getattr(signal, name))
+        out, err = running.stdout.read(), running.stderr.read()
+    assert running.returncode == 0, err
+    answered = 1 + len(out.splitlines())
+    assert f"{answered} frames, " in err and f"stopped by {name}" in err
+    assert out.endswith("}\n") and 1 < answered < 3000
+    assert count_frames(tmp_path / "o" / "drive.mp4") == answered
+
+
+def test_a_second_signal_ends_it_at_once(with_opencv, long_video):
+    with start(with_opencv, MODEL, long_video, "--no-overlays", "--json", "-") as running:
+        running.stdout.readline()
+        wait_until_it_sleeps(running)
+        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)
+        running.wait(60)
+    # Where both are pending the second one is answered first.
+    assert running.returncode in (-signal.SIGINT, -signal.SIGTERM)
+
+
+def test_a_reader_that_leaves_is_one_line_and_a_whole_video(with_opencv, long_video, tmp_path):
+    with start(with_opencv, MODEL, long_video, "--out", tmp_path / "o", "--json", "-") as running:
+        running.stdout.readline()
+        running.stdout.close()
+        err = running.stderr.read()
+    assert running.returncode == 2 and err.splitlines()[-1] == "error: --json -: Broken pipe"
+    assert 1 <= count_frames(tmp_path / "o" / "drive.mp4") < 3000
+
+
+def wait_until_it_sleeps(process):
+    """Waits until a program's main thread waits for something in the kernel, ten times in a row."""
+    asleep = 0
+    while asleep < 10:
+        assert process.poll() is None
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.02)
