@@ -12,6 +12,10 @@ from kseg.errors import InputError, run
 
 EXAMPLES = """examples:
   python -m kseg.compare --preset course --data data/course       the course's five models
+  python -m kseg.compare --preset course --data data/course --models unet \\
+      fcn_resnet50:encoder_weights=imagenet deeplab_v3_plus_resnet50:encoder_weights=imagenet \\
+      pspnet_resnet50:encoder_weights=imagenet segformer_b3:encoder_weights=mit-b3.weights.h5
+                                 the same from pretrained encoders; kseg.import_weights makes MiT's
   python -m kseg.compare --preset camvid --out comparisons/camvid --models fcn_mobilenet_v2 \\
       unet:decoder_channels=16 segformer_b0:learning_rate=1e-3,clip_norm=1
   python -m kseg.compare --models edge=segformer_b0_edge slow=segformer_b0_edge:learning_rate=1e-4

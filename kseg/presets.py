@@ -71,7 +71,8 @@ def course():
     For any family: --preset course --model NAME. The course published these test mean IoUs (3
     classes, 3,430 BDD100K frames split 2401/686/343): unet 65.4, fcn_resnet50 69.6,
     deeplab_v3_plus_resnet50 73.1, pspnet_resnet50 75.5, segformer_b3 77.1, its best and the default
-    here. None has been repeated with this code yet.
+    here. None has been repeated with this code yet. Encoders start from
+    scratch unless --encoder-weights says otherwise (kseg.compare --help has the line for all five).
     Data: tfrecords_tools.build --source bdd100k --size 180 320 --limit 3430 --split 0.7 0.2 0.1.
     """
     return replace(

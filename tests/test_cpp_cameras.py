@@ -120,6 +120,15 @@ def count_frames(path):
     return count
 
 
+def test_two_images_of_one_name_are_refused(with_opencv, tmp_path):
+    for name in ("a.jpg", "a.png"):
+        cv2.imwrite(str(tmp_path / name), cv2.imread(str(GOLDEN / "half.png")))
+    done = run(with_opencv, MODEL, tmp_path, "--out", tmp_path / "o")
+    assert done.returncode == 2 and not (tmp_path / "o").exists()
+    names = f"{tmp_path}/a.png: has the same name as {tmp_path}/a.jpg"
+    assert done.stderr.splitlines()[-1] == f"error: {names}; rename one of them"
+
+
 def test_class_maps_are_the_python_runners(with_opencv, runner, tmp_path):
     assert_equal_to_python(with_opencv, runner, tmp_path, "png")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kseg import boundary, checkpoints, metrics, progress
+from kseg.comparison import plan, table
 from kseg.config import Config
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID, LabelClass, LabelSet
 from kseg.manifest import Manifest, Split
@@ -200,7 +201,7 @@ BAD = made_measure([[[30, 30], [0, 40]]] * 3)
 
 def made_page():
     runs = [made_run("a<i>"), made_run("b", learning_rate=0.5)]
-    return pages.page(runs, [BAD, GOOD], [], split="val", scenes=[], tables=("", ""))
+    return pages.page(runs, [BAD, GOOD], [], split="val", scenes=[], tables={"Exports": ""})
 
 
 def test_the_verdict_names_the_better_run_and_by_how_much():
@@ -231,6 +232,38 @@ def test_settings_that_differ_come_first_and_are_marked():
     assert told.index("≠ learning_rate 0.0003 0.5") < told.index("The same in all runs")
     assert told.count("≠") == 1 and "momentum 0.9 0.9" in told
     assert "All settings" in words(facts.configs([made_run("a")]))
+
+
+def test_a_comparison_is_repeated(tmp_path, capsys):
+    run = made_run("a")._replace(path=tmp_path / "out" / "a")
+    assert facts.comparisons([run], []) == ""
+    one = table.opened(plan.Row("<a>", run.path, run.config, run.path, True), "val")
+    one |= {"status": "done", "finished": True, "frames": 9, "mean_iou": 0.5, "iou/road": 0.25}
+    one |= {
+        "weights_bytes": 2_000_000,
+        "training_seconds": 90,
+        "latency_ms": 3,
+        "latency_min_ms": 3,
+    }
+    one |= {"latency_rounds": 7, "latency_threads": 1, "latency_cpu": "A CPU"}
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "comparison.json"
+    path.write_text(json.dumps([one]))
+    text = words(facts.comparisons([run, run], [path.parent]))  # Named and found: shown once.
+    assert text.count("<a> 50.00 25.00 - - - 2.00 - 3.0 1.5") == 1 and "7 rounds" in text
+    path.write_text("[1]")
+    assert command(lambda _: facts.comparisons([run], []), []) == 2
+    assert_one_line(capsys, "comparison.json", "kseg.compare")
+
+
+def test_pages_of_attention_are_linked_from_where_the_report_lies(tmp_path):
+    run = made_run("a")._replace(path=tmp_path / "runs" / "a")
+    out = tmp_path / "report.html"
+    assert facts.attention([run], out) == ""
+    (run.path / "attention").mkdir(parents=True)
+    (run.path / "attention" / "a street.attention.html").touch()
+    html = facts.attention([run], out)
+    assert 'href="runs/a/attention/a%20street.attention.html">a street</a>' in html
 
 
 def test_exports_and_timings_are_repeated_where_there_are_any(tmp_path, capsys):

@@ -15,8 +15,9 @@ EXAMPLES = """examples:
 Writes one file that opens from disk and needs nothing else: RUN/report.html, for several runs
 report.html here. The best weights of each run go once over the split; counts and answers of each
 frame are kept in RUN/report-SPLIT.jsonl, so that an interrupted command goes on where it was and
-the next one needs no model. Exports (RUN/*.tflite.report.json) and timings (RUN/benchmark*.json,
-and what --benchmark names) are shown where there are any.
+the next one needs no model. Shown where there are any: exports (RUN/*.tflite.report.json), timings
+(RUN/benchmark*.json, and what --benchmark names), the table of kseg.compare (of the folder that RUN
+lies in, and what --comparison names), and links to RUN/attention/*.attention.html.
 
 Scenes are known of CamVid, Cityscapes and KITTI by the frames' names, and by --scenes.
 """
@@ -48,6 +49,13 @@ def main(argv=None):
         default=[],
         help="JSON that kseg.benchmark --json wrote",
     )
+    parser.add_argument(
+        "--comparison",
+        metavar="DIR",
+        nargs="+",
+        default=[],
+        help="folder that kseg.compare wrote",
+    )
     parser.add_argument("--out", metavar="FILE", help="the page (default: see below)")
     return report(parser.parse_args(argv))
 
@@ -61,13 +69,15 @@ def report(args):
 
     runs = open_runs(args.runs, args.split, args.data)
     attributes = groups.read(args.scenes) if args.scenes else {}
-    benchmarks = facts.benchmarks(runs, args.benchmark)  # Fails before the long work.
-    exports = facts.exports(runs)
+    tables = {  # Fail before the long work.
+        "Comparison": facts.comparisons(runs, args.comparison),
+        "Exports": facts.exports(runs),
+        "Timings": facts.benchmarks(runs, args.benchmark),
+        "Attention": facts.attention(runs, out),
+    }
     measured, shown = _measure(runs, args)
     scenes = groups.scenes(measured[0].keys, runs[0].whole.request.get("source"), attributes)
-    html = page.page(
-        runs, measured, shown, split=args.split, scenes=scenes, tables=(exports, benchmarks)
-    )
+    html = page.page(runs, measured, shown, split=args.split, scenes=scenes, tables=tables)
     checkpoints.write(out, html)
     print(f"page in {out}")
     return 0

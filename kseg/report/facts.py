@@ -1,10 +1,14 @@
-"""What the report repeats from elsewhere: the data set, exports, timings and configs, as HTML."""
+"""What the report repeats from elsewhere, as HTML: the data set, comparisons, exports, timings,
+pages of attention, configs."""
 
 import dataclasses
 import json
+import os
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
+from kseg.comparison import table as comparison
 from kseg.edge import report_page
 from kseg.errors import InputError
 from kseg.page import bar, row, table
@@ -54,6 +58,43 @@ def exports(runs):
                 ) from error
             parts.append(f"<h3>{head(run, i)}</h3>{files}{more}")
     return "".join(parts)
+
+
+def comparisons(runs, folders):
+    """The tables of kseg.compare: of the folders named, and of those that the runs lie in."""
+    found = [Path(folder) / "comparison.json" for folder in folders]
+    found += [path for run in runs if (path := run.path.parent / "comparison.json").is_file()]
+    return "".join(_comparison(path, _json(path)) for path in dict.fromkeys(found))
+
+
+def _comparison(path, compared):
+    try:
+        columns = comparison.columns(compared)
+        rows = [
+            row(escape(each["name"]), *(escape(text(each)) for _, text in columns))
+            for each in compared
+        ]
+        notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes(compared))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not what kseg.compare writes ({error!r})") from error
+    headings = ("", *(escape(heading) for heading, _ in columns))
+    made = table(headings, rows, f"Comparison in {path.parent}")
+    return f'<p>{escape(str(path.parent))}</p>{made}<ul class="soft">{notes}</ul>'
+
+
+def attention(runs, out):
+    """Links from the page `out` to the pages that kseg.attention wrote into the runs."""
+    parts = []
+    for i, run in enumerate(runs):
+        pages = sorted((run.path / "attention").glob("*.attention.html"))
+        links = "".join(
+            f'<li><a href="{quote(os.path.relpath(page, out.parent))}">'
+            f"{escape(page.name.removesuffix('.attention.html'))}</a></li>"
+            for page in pages
+        )
+        parts.append(f"<h3>{head(run, i)}</h3><ul>{links}</ul>" if links else "")
+    told = "<p>Where the heads look from a point, picked by a click; files beside this page.</p>"
+    return told * any(parts) + "".join(parts)
 
 
 def benchmarks(runs, paths):

@@ -39,12 +39,11 @@ def page(runs, measured, shown, *, split, scenes, tables):
     """Returns the HTML of Runs and what was Measured of each.
 
     shown: (kind, frame number, an Answer for each run); scenes: (heading, groups) of
-    kseg.report.groups; tables: the HTML of exports and of timings, "" for none.
+    kseg.report.groups; tables: {heading: HTML}, "" for what there is none of.
     """
     names = " and ".join(run.name for run in runs) if len(runs) < 3 else f"{len(runs)} runs"
     title = f"{names} on {runs[0].whole.dataset}, {split}"
     slider, frames = viewer.section(runs, measured, shown)
-    exports, benchmarks = tables
     parts = {
         "Side by side": slider
         and f'<div class="look">{slider}<div>{viewer.keys(runs[0].labels)}</div></div>',
@@ -56,8 +55,7 @@ def page(runs, measured, shown, *, split, scenes, tables):
         "Scenes": _scenes(runs, measured, scenes),
         "Frames": frames,
         "Data set": facts.data_set(runs[0].whole),
-        "Exports": exports,
-        "Timings": benchmarks,
+        **tables,
         "Settings": facts.configs(runs),
     }
     parts = {name: html for name, html in parts.items() if html}

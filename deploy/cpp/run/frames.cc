@@ -1,6 +1,7 @@
 #include "run/frames.h"
 
 #include <algorithm>
+#include <map>
 
 namespace kseg {
 
@@ -52,6 +53,14 @@ Result<std::vector<fs::path>> list_images(const std::string& source,
   if (error) return Error{source + ": cannot be read (" + error.message() + ")"};
   if (paths.empty()) return Error{source + ": no images (" + joined(suffixes) + ") in it"};
   std::sort(paths.begin(), paths.end());
+  std::map<std::string, fs::path> known;  // By what their answers will be called.
+  for (const fs::path& path : paths) {
+    const auto [other, is_new] = known.emplace(path.stem().string(), path);
+    if (!is_new) {
+      return Error{path.string() + ": has the same name as " + other->second.string() +
+                   "; rename one of them"};
+    }
+  }
   return paths;
 }
 
