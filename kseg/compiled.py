@@ -57,6 +57,8 @@ def class_weights(config, whole):
     """Returns the weight of each class in the loss, or None. Raises InputError."""
     weights = class_weight_numbers(config.class_weights)
     if weights == "auto":
+        if not any(whole.splits["train"].shares):
+            raise InputError(f"{config.data}: split 'train' has no labelled pixel to weigh")
         return losses.median_frequency_weights(whole.splits["train"].shares)
     names = whole.labels.names
     if weights and len(weights) != len(names):

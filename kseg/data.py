@@ -1,5 +1,7 @@
 """TFRecord shards -> tf.data. The order of training examples is a function of seed and epoch."""
 
+import contextlib
+
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -172,6 +174,17 @@ def steps_per_epoch(config, whole, split="train"):
             f"{config.batch_size}; give a smaller --batch-size"
         )
     return examples // config.batch_size
+
+
+@contextlib.contextmanager
+def damage_told(folder):
+    """Makes an InputError of a damaged record, which tf.data tells when it comes to it."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        raise InputError(
+            f"{folder}: a record is damaged; python -m tfrecords_tools.verify {folder} tells which"
+        ) from error
 
 
 def _drivable(labels):

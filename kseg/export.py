@@ -148,7 +148,7 @@ def plan(args):
                 f"is slower there; with it take {' or '.join(profile.precisions)}, and "
                 f"{precision} with --profile cpu"
             )
-        targets.append(Target(profile, precision, Path(_name(profile, precision, args.size))))
+        targets.append(Target(profile, precision, Path(_name(profile, precision, args))))
     out = Path(args.out or args.run)
     if out.suffix == ".tflite":
         if len(targets) > 1:
@@ -161,9 +161,11 @@ def plan(args):
     return [target._replace(path=out / target.path) for target in targets]
 
 
-def _name(profile, precision, size):
-    """model-fp32.tflite for a CPU; model-gpu-fp16-288x512.tflite."""
-    parts = ["model", profile.name, precision, f"{size[0]}x{size[1]}" if size else ""]
+def _name(profile, precision, args):
+    """model-fp32.tflite for a CPU; model-gpu-fp16-logits-288x512.tflite."""
+    output = args.output if args.output != profile.outputs[0] else ""
+    size = "{}x{}".format(*args.size) if args.size else ""
+    parts = ["model", profile.name, precision, output, size]
     return "-".join(p for p in parts if p and p != "cpu") + ".tflite"
 
 

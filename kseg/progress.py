@@ -44,6 +44,7 @@ class SaveProgress(keras.callbacks.Callback):
         self.start, self.steps = state, steps
         self.save_steps, self.patience = save_steps, patience
         self.best = state["best"]
+        self.before = state if state["weights"] else None  # The last whole checkpoint.
         self.rows = read_history(run)[: state["epochs_done"]]
         # All hosts save: under JAX to save is to compute, which hosts do together or not at all.
         self._elsewhere = None if writes else tempfile.TemporaryDirectory()
@@ -105,11 +106,12 @@ class SaveProgress(keras.callbacks.Callback):
             "random": _values(_random_state(self.model)),
             "metrics": _values(self.model.metrics_variables) if step else [],
         }
-        before = _read_state(last / "state.json")
-        if before:
-            checkpoints.write(last / "previous.json", json.dumps(before))
+        # Not what state.json names: that may be a damaged one, passed over.
+        if self.before:
+            checkpoints.write(last / "previous.json", json.dumps(self.before))
         checkpoints.write(last / "state.json", json.dumps(state))
-        kept = {name, before["weights"] if before else None}
+        kept = {name, self.before["weights"] if self.before else None}
+        self.before = state
         for old in last.glob("*.weights.h5"):
             if old.name not in kept:
                 old.unlink()

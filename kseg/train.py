@@ -116,8 +116,8 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
 
     import keras
 
+    from kseg import data, progress
     from kseg import devices as shared
-    from kseg import progress
 
     share = shared.join(hosts, host) if len(hosts) > 1 else (0, 1)
     keras.utils.set_random_seed(config.seed)
@@ -125,7 +125,7 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
     if len(hosts) > 1:
         shared.check_same_start(state, out)
         pictures = False  # One host alone cannot predict.
-    with shared.scope(devices, config, hosts=share[1]):
+    with data.damage_told(config.data), shared.scope(devices, config, hosts=share[1]):
         datasets = _datasets(config, state, share, several, cache)
         history = _fit(
             config, whole, out, state, datasets, share[0], save_steps=save_steps, pictures=pictures

@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import json
 import shutil
@@ -103,6 +104,9 @@ def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp
     assert listed(report("a.tflite", 0.5), report("b.tflite", 0.5)) == ["a.tflite"]
     assert listed(report("a.tflite", 0.4)) == []  # Of a model that has been trained on since.
     assert listed(report("gone.tflite", 0.5)) == []
+    for text in ("{", "[1]", '[{"file": "a.tflite"}]'):
+        (tmp_path / "export_report.json").write_text(text)
+        assert proof._earlier(tmp_path / "export_report.json", [report("b.tflite", 0.5)]) == []
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,16 @@ def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp
 def test_bad_flags_get_one_line(run_folder, capsys, flags, words):
     assert command(export.main, [run_folder, "--tflite", *flags]) == 2
     assert_one_line(capsys, words)
+
+
+@pytest.mark.parametrize(
+    ("output", "first"), [(None, "model-fp32.tflite"), ("logits", "model-fp32-logits.tflite")]
+)
+def test_logits_do_not_replace_the_class_map(tmp_path, output, first):
+    flags = {"profile": ["cpu", "gpu-classic"], "precision": ["fp32"], "size": None}
+    args = argparse.Namespace(**flags, output=output, out=tmp_path, run=tmp_path)
+    names = [target.path.name for target in export.plan(args)]
+    assert names == [first, "model-gpu-classic-fp32.tflite"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 import types
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -185,6 +186,36 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(run_folder, tmp_path, 
     (last / "epoch-0003.weights.h5").unlink()
     with pytest.raises(InputError, match="no whole checkpoint; remove"):
         progress.resume_state(tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_not_what_the_next_one_falls_back_to(run_folder, tmp_path):
+    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
+    newest = last / "epoch-0004.weights.h5"
+    newest.write_bytes(b"torn")
+    saver = progress.SaveProgress(
+        tmp_path / "run", progress.resume_state(tmp_path / "run"), steps=1
+    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    saver.set_model(model)
+    saver.on_train_begin()
+    saver._checkpoint(4, 0)
+    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 4
+    newest.write_bytes(b"torn again")
+    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_a_damaged_record_is_one_line(config, tmp_path, capsys, cache):
+    folder = shutil.copytree(config.data, tmp_path / "data")
+    shard = next(folder.glob("*train*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run", "--cache", cache]
+    (tmp_path / "c.json").write_text(dataclasses.replace(config, data=str(folder)).to_json())
+    assert command(train.main, argv) == 2
+    assert_one_line(capsys, f"{folder}: a record is damaged; python -m tfrecords_tools.verify")
 
 
 def test_a_run_of_an_older_version_goes_on(run_folder, tmp_path):

@@ -66,9 +66,9 @@ def read(tflite, where="model"):
         raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
     try:
         model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-    except Exception as error:  # The generated reader trusts every offset in the file.
-        raise InputError(f"{where}: damaged .tflite file ({error})") from error
-    return [_operators(model, graph) for graph in model.subgraphs]
+        return [_operators(model, graph) for graph in model.subgraphs]
+    except Exception as error:  # Both trust every offset and number in the file.
+        raise InputError(f"{where}: damaged .tflite file ({error!r})") from error
 
 
 def _operators(model, graph):

@@ -9,6 +9,7 @@ A report (FILE.report.json; export_report.json lists those of a folder) has
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,17 +212,20 @@ def _earlier(path, reports):
     """
     try:
         told = json.loads(path.read_text())
+        fresh = {report["file"] for report in reports}
+        alike = ("input_size", "frames", "keras")
+        return [
+            report
+            for report in told
+            if report["file"] not in fresh
+            and (path.parent / report["file"]).is_file()
+            and all(report[key] == reports[0][key] for key in alike)
+        ]
     except FileNotFoundError:
         return []
-    fresh = {report["file"] for report in reports}
-    alike = ("input_size", "frames", "keras")
-    return [
-        report
-        for report in told
-        if report["file"] not in fresh
-        and (path.parent / report["file"]).is_file()
-        and all(report[key] == reports[0][key] for key in alike)
-    ]
+    except (ValueError, KeyError, TypeError):  # What is to be written does not depend on it.
+        print(f"{path}: is not what kseg.export writes, and is replaced", file=sys.stderr)
+        return []
 
 
 def _attends(model):

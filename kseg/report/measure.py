@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from kseg import boundary, checkpoints, data, metrics
-from kseg.errors import InputError
 from kseg.models import cost
 from kseg.report import calibration
 
@@ -93,7 +92,7 @@ def measure(predictor, config, labels, split, every, advance):
         advance(len(lines))
         frames = data.labelled_frames(config, split, every).skip(len(lines) // config.batch_size)
         with path.open("a") as file:
-            for counted in _batches(predictor, frames, labels, f"{config.data}, split '{split}'"):
+            for counted in _batches(predictor, frames, labels, config.data):
                 file.writelines(json.dumps(line) + "\n" for line in counted)
                 file.flush()
                 lines += counted
@@ -129,11 +128,9 @@ def _kept(path, asked, total):
     return (head, lines) if usable else (None, [])
 
 
-def _batches(predictor, frames, labels, where):
+def _batches(predictor, frames, labels, folder):
     """Yields for each batch the list of what its frames count."""
-    import tensorflow as tf
-
-    try:
+    with data.damage_told(folder):
         for batch in frames:
             logits = predictor(batch["image"])
             truths = batch["mask"].numpy().astype(np.uint8)
@@ -143,10 +140,6 @@ def _batches(predictor, frames, labels, where):
                     batch["key"].numpy(), batch["image"].numpy(), truths, logits, strict=True
                 )
             ]
-    except tf.errors.DataLossError as error:
-        raise InputError(
-            f"{where}: a record is damaged; python -m tfrecords_tools.verify tells which"
-        ) from error
 
 
 def _count(key, image, truth, logits, classes):
