@@ -1,6 +1,7 @@
 """Boundary IoU (Cheng et al., 2021, arXiv:2103.16562): IoU of the strips along the borders.
 
-IoU over whole regions hardly notices where a border lies; this does. NumPy and OpenCV only.
+IoU over whole regions hardly notices where a border lies; this does. NumPy and OpenCV only; while
+training there is kseg.metrics.BoundaryIoU.
 """
 
 import cv2
@@ -19,12 +20,17 @@ def counts(truth, predicted, num_classes):
     Ignored pixels are of no class in truth and prediction alike. Add up over images.
     """
     predicted = np.where(truth == IGNORE_ID, IGNORE_ID, predicted)
-    width = max(1, round(DILATION * float(np.hypot(*truth.shape))))
+    pixels = width(truth.shape)
     result = np.zeros((num_classes, 2), np.int64)
     for c in range(num_classes):
-        ours, theirs = strip(predicted == c, width), strip(truth == c, width)
+        ours, theirs = strip(predicted == c, pixels), strip(truth == c, pixels)
         result[c] = (ours & theirs).sum(), (ours | theirs).sum()
     return result
+
+
+def width(size):
+    """(H, W) -> how many pixels wide a strip is."""
+    return max(1, round(DILATION * float(np.hypot(*size))))
 
 
 def strip(region, width):

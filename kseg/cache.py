@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.edge import machine
 from kseg.errors import InputError
 
 _SMALL = 0.1  # Of the memory that is free: what "auto" takes without being asked.
@@ -79,12 +80,11 @@ def _fill(images, masks, frames):
         images[i], masks[i] = image, mask
 
 
-def _available_memory():
-    """Bytes that programs may still take, by the kernel's estimate."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("/proc/meminfo has no MemAvailable")
+def _available_memory(root="/"):
+    """Bytes that programs may still take: by the kernel's estimate, or a container's limit."""
+    found = machine.memory(root)
+    free = found["available_mb"]
+    return 1e6 * (free if found["limit_mb"] is None else min(free, found["limit_mb"]))
 
 
 def _check_room(flag, need, free, whose):

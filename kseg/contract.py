@@ -13,6 +13,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kseg.errors import InputError
 
 METADATA_NAME = "kseg_contract"
@@ -26,7 +28,7 @@ class Contract:
     """All a runner needs. Sizes are (height, width); frames are handed over as raw RGB 0..255."""
 
     model: str
-    precision: str  # fp32, fp16 (weights), int8, int8-dynamic
+    precision: str  # fp32, fp16 (weights), int8, int8-dynamic, int16x8
     input_size: tuple[int, int]
     input_dtype: str  # uint8 or float32, raw RGB either way
     channel_order: str  # RGB
@@ -81,9 +83,7 @@ class Contract:
 
 def embed(tflite, contract):
     """Returns the .tflite (bytes) with the contract inside, in place of any older one, unsealed."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    model = unpack(tflite)
     put(model, METADATA_NAME, contract.to_json().encode())
     return pack(model, len(tflite))
 
@@ -100,6 +100,21 @@ def put(model, name, data):
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
     model.buffers[entry.buffer].data = list(data)
+
+
+def unpack(tflite):
+    """Returns a .tflite (bytes) as a schema.ModelT with all its weights.
+
+    Some writers put large ones behind the graph, and there `pack` would leave them.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1: there is nothing behind the graph.
+            buffer.data = np.frombuffer(tflite, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def pack(model, size):

@@ -4,8 +4,10 @@ All hold the same weights.
 
 TensorFlow trains under tf.distribute.MirroredStrategy, JAX under keras.distribution.DataParallel
 (which on TensorFlow does nothing, without a word: one device does the work). Under JAX the
-computation is that of one device. Under TensorFlow two things are of each device's share alone:
-batch norm's statistics, and losses that are not means over pixels (Dice and its kin).
+computation is that of one device. Under TensorFlow too, with batch norm and clipping over all
+devices, but for the loss, which each device takes of its share of the batch: the mean of these is
+not the whole's for Dice and its kin, nor where shares have unequally many ignored pixels. And each
+device draws a dropout of its own.
 """
 
 import contextlib
@@ -79,6 +81,30 @@ def scope(count, config, hosts=1):
     if backend not in makers:
         raise InputError(f"--devices {count}: KERAS_BACKEND is {backend}; use tensorflow or jax")
     return makers[backend](count, config)
+
+
+def synchronize(model):
+    """Lets batch norm under TensorFlow take its statistics over all devices, as JAX's does."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def summed(gradients):
+    """Returns (gradients, copies): each device's sum over all, which TensorFlow will add up again.
+
+    Elsewhere, and on one device, they are whole already: copies is 1.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return gradients, 1
+    import tensorflow as tf
+
+    copies = tf.distribute.get_strategy().num_replicas_in_sync
+    if copies > 1:
+        gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+    return gradients, copies
 
 
 def _mirrored(count, config):

@@ -20,9 +20,10 @@ def nearest(got, known):
 def run(main):
     """Calls `main()` as a command.
 
-    Returns its exit code (None is 0); 2 after printing an InputError or what the system says of a
-    file (no such folder, no permission, disk full), 130 after Ctrl-C, 141 where whoever read its
-    output has left (`| head`): the code that the shell gives programs that SIGPIPE ends.
+    Returns its exit code (None is 0); 2 after printing an InputError, what the system says of a
+    file (no such folder, no permission, disk full), or that Keras' backend is missing; 130 after
+    Ctrl-C; 141 where whoever read its output has left (`| head`): the code that the shell gives
+    programs that SIGPIPE ends.
     """
     try:
         try:
@@ -46,6 +47,16 @@ def run(main):
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}", file=sys.stderr)
         _stdout_fails()
+        return 2
+    except ModuleNotFoundError as error:
+        backend = os.environ.get("KERAS_BACKEND")
+        if error.name != backend:
+            raise
+        print(
+            f"error: KERAS_BACKEND is {backend}, which is not installed; unset it, or for jax: "
+            "./scripts/install jax",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 import keras
 
+from kseg import devices
+
 
 def build(config, learning_rate, encoder=()):
     """Returns the optimizer of a Config for a learning rate or schedule.
@@ -42,6 +44,7 @@ class _ByVariable:
         """Sets the rules; call it before the optimizer is built. Returns the optimizer."""
         self.factors = {id(variable): factor for variable in encoder}
         self.decay, self.decoupled = decay, decoupled
+        self.copies = 1
         return self
 
     def build(self, variables):
@@ -51,7 +54,14 @@ class _ByVariable:
             for v in variables
         )
 
+    def apply(self, grads, trainable_variables=None):
+        if self.global_clipnorm:  # Of all devices; Keras on TensorFlow clips what each one has.
+            grads, self.copies = devices.summed(grads)
+        return super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
+        if self.copies > 1:
+            gradient = gradient / self.copies
         factor, decay = self.rules[self._get_variable_index(variable)]
         if factor != 1:
             learning_rate = learning_rate * factor

@@ -66,7 +66,7 @@ def main(argv=None):
         "--host",
         type=int,
         metavar="K",
-        default=int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)),
+        default=os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0"),
         help="which of --hosts this is, from 0; the first listens at its port and writes RUN",
     )
     parser.add_argument(
@@ -81,6 +81,12 @@ def main(argv=None):
     args = parser.parse_args(argv)
     config = presets.resolve(args)
     hosts = args.hosts.split(",") if args.hosts else []
+    expected = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "")
+    if expected and expected != str(max(1, len(hosts))):
+        raise InputError(
+            f"KERAS_DISTRIBUTION_NUM_PROCESSES is {expected}, and {len(hosts)} are named; name "
+            "each in --hosts, or in KERAS_DISTRIBUTION_JOB_ADDRESSES"
+        )
     if args.dry_run:
         if hosts:
             raise InputError("--dry-run: of one host only; leave --hosts out")
@@ -128,7 +134,15 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
     with data.damage_told(config.data), shared.scope(devices, config, hosts=share[1]):
         datasets = _datasets(config, state, share, several, cache)
         history = _fit(
-            config, whole, out, state, datasets, share[0], save_steps=save_steps, pictures=pictures
+            config,
+            whole,
+            out,
+            state,
+            datasets,
+            share[0],
+            several=several,
+            save_steps=save_steps,
+            pictures=pictures,
         )
     if history and not math.isfinite(history.history["loss"][-1]):
         print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
@@ -152,14 +166,16 @@ def _datasets(config, state, share, several, cache):
     return training, data.evaluation_dataset(config, "val", share if several else None)
 
 
-def _fit(config, whole, out, state, datasets, host, *, save_steps, pictures):
+def _fit(config, whole, out, state, datasets, host, *, several, save_steps, pictures):
     """Trains from `state` on. Returns the keras History, None when there is nothing to do."""
-    from kseg import checkpoints, compiled, data, progress, summary
+    from kseg import checkpoints, compiled, data, devices, progress, summary
 
     done, step = state["epochs_done"], state["step"]
     steps = data.steps_per_epoch(config, whole)
     training, validation = datasets
     model = compiled.compiled_model(config, whole, steps)
+    if several:
+        devices.synchronize(model)
     # Only now: what was refused so far leaves no run that the corrected command would run into.
     if host == 0:
         checkpoints.start_run(out, config, whole)

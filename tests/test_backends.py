@@ -25,13 +25,16 @@ config = Config(
 model.compile(
     optimizers.build(config, schedules.build(config, 10), model.trainable_variables[:4]),
     losses.build("+".join(LOSSES), [1, 2, 3]),
-    metrics=[metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
+    metrics=[
+        metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE),
+        metrics.BoundaryIoU(labels.BDD100K_DRIVABLE),
+    ],
 )
 before = [w.numpy().copy() for w in model.trainable_weights]
 for _ in range(4):  # Two updates: the average begins as the weights after the first.
     logs = model.train_on_batch(images, masks, return_dict=True)
 assert np.isfinite(logs["loss"]), logs
-assert 0 <= logs["mean_iou"] <= 1, logs
+assert 0 <= logs["mean_iou"] <= 1 and 0 <= logs["mean_boundary_iou"] <= 1, logs
 assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weights))
 after = [w.numpy().copy() for w in model.trainable_weights]
 with averaged(model):

@@ -28,6 +28,17 @@ def test_auto_keeps_what_a_tenth_of_the_free_memory_holds(monkeypatch):
     assert cache.keep("auto", None, 5, SIZE, "a") is None
 
 
+@pytest.mark.parametrize(("limit", "free"), [("max", 8192e6), ("5000000000", 5e9)])
+def test_a_containers_limit_counts_as_what_is_free(tmp_path, limit, free):
+    for path, text in (
+        ("proc/meminfo", "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n"),
+        ("sys/fs/cgroup/memory.max", f"{limit}\n"),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert cache._available_memory(tmp_path) == free
+
+
 def test_other_frames_do_not_take_the_place_of_these(tmp_path):
     images, masks = cache.keep(tmp_path, lambda: frames(4), 4, SIZE, "a")
     assert images[:, 0, 0, 0].tolist() == masks[:, 0, 0].tolist() == [0, 1, 2, 3]

@@ -90,13 +90,16 @@ def two_steps(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "tolerance"), [("tensorflow", 0.02), ("jax", 5e-4)])
-def test_two_devices_have_the_losses_of_one(two_steps, tmp_path, backend, tolerance):
-    # Under TensorFlow batch norm sees each device's half of the batch alone.
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_have_the_losses_of_one(two_steps, tmp_path, backend):
     if backend == "jax":
         pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    if backend == "tensorflow":  # Neither dropout nor ignored pixels: kseg.devices says why.
+        two_steps = dataclasses.replace(
+            two_steps, model="unet", decoder_channels=8, scale_min=1.0, scale_max=1.0
+        )
     one, two = (losses(tmp_path / str(count), two_steps, count, backend) for count in (1, 2))
-    assert two == pytest.approx(one, rel=tolerance)
+    assert two == pytest.approx(one, rel=2e-4 if backend == "tensorflow" else 5e-4)
 
 
 HOST = """

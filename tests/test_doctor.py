@@ -10,7 +10,7 @@ import pytest
 from kseg import doctor
 from kseg.edge import gate, gpu, gpu_child, machine, machine_child, probe, selftest
 from kseg.edge.litert import TFLiteModel
-from kseg.edge.profiles import PRECISIONS, PROFILES
+from kseg.edge.profiles import PROFILES, TUNED
 from tests.conftest import ROOT, assert_one_line, command
 
 MODEL = ROOT / "tests" / "golden" / "model.tflite"
@@ -34,7 +34,7 @@ def answering(monkeypatch, answers, **compiled):
     monkeypatch.setattr(gpu, "find_driver", lambda: (gpu.Driver("some driver", {}), None))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", TUNED)
 def test_the_probe_is_a_model_of_its_precision_with_answers_of_all_kinds(precision):
     tflite = probe.model(precision)
     frames = probe.frames(probe.SIZE)
@@ -51,7 +51,7 @@ def test_its_int8_weights_are_int8_and_its_halves_float16():
     from ai_edge_litert import schema_py_generated as schema
 
     kinds = {}
-    for precision in PRECISIONS:
+    for precision in TUNED:
         model = schema.ModelT.InitFromPackedBuf(probe.model(precision), 0)
         kinds[precision] = {tensor.type for tensor in model.subgraphs[0].tensors}
     types = schema.TensorType
@@ -66,7 +66,7 @@ def test_a_machine_without_a_gpu_is_well_and_every_profile_is_told(no_gpu, capsy
     report = json.loads(capsys.readouterr().out)
     assert report["problems"] == [] and "CpuAccelerator" in report["accelerators"]
     for name, profile in PROFILES.items():
-        assert set(report["profiles"][name]) == set(profile.precisions)
+        assert set(report["profiles"][name]) == set(profile.precisions) & set(TUNED)
     assert all(tried["works"] for tried in report["profiles"]["cpu"].values())
     assert report["profiles"]["gpu"]["fp32"] == {"works": None, "reason": "no Vulkan device"}
     assert "no Python wheel" in report["profiles"]["gpu-classic"]["fp16"]["reason"]

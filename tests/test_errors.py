@@ -27,6 +27,16 @@ def test_what_the_system_says_of_a_file_is_one_line(capsys):
     assert capsys.readouterr().err == "error: a.tflite: No such file\n"
 
 
+def test_a_backend_that_is_not_installed_is_one_line(monkeypatch, capsys):
+    missing = ModuleNotFoundError("No module named 'jax'", name="jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert run(failing(missing)) == 2
+    assert capsys.readouterr().err.startswith("error: KERAS_BACKEND is jax, which is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(ModuleNotFoundError):
+        run(failing(missing))
+
+
 def test_other_errors_of_the_system_keep_their_traceback():
     with pytest.raises(OSError, match="Broken"):
         run(failing(OSError(errno.EBADF, "Broken")))

@@ -40,11 +40,16 @@ def test_a_file_may_be_better_than_the_model():
 
 def test_the_gpu_refuses_what_it_answers_otherwise_or_leaves_to_the_cpu():
     right = {"verified": True, "device": "D", "fully_accelerated": True, "pixel_agreement": 0.996}
+    right |= {"frames": 2, "gpu": KERAS, "cpu": KERAS}
     assert gate.gpu_problems(right, required=True) == []
     (line,) = gate.gpu_problems(right | {"pixel_agreement": 0.88}, required=False)
     assert "88.000 %" in line and "99.5 %" in line
     (line,) = gate.gpu_problems(right | {"fully_accelerated": False}, required=False)
     assert "part of it runs on the CPU" in line
+    worse = right | {"gpu": {"mean_iou": 0.797, "drivable_iou": 0.9}}
+    (line,) = gate.gpu_problems(worse, required=False)
+    assert "mean IoU is 0.30 points below the CPU's on the same 2 frames" in line
+    assert gate.gpu_problems(worse, required=False, allowed_loss=0.4) == []
 
 
 def test_no_gpu_is_a_problem_only_where_one_was_asked_for():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kseg import metrics
+from kseg import boundary, metrics
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
 
 # 3 direct, 2 alternative, 3 background, 1 ignored pixel.
@@ -52,8 +52,8 @@ def test_counting_is_exact_past_what_float32_and_int32_hold():
     mask, logits = np.zeros((1, 64, 64), int), as_logits(np.zeros((1, 64, 64), int))
     metric.update_state(mask, logits)
     # As if 2**33 pixels had been counted before: float32 would swallow the next one.
-    metric.high.assign(np.array([2**9, 0, 0, 0, 0, 0, 0, 0, 0]))
-    metric.low.assign(np.array([2**24 - 1, 0, 0, 0, 0, 0, 0, 0, 0]))
+    metric.high.assign(np.eye(10)[0] * 2**9)
+    metric.low.assign(np.eye(10)[0] * (2**24 - 1))
     metric.update_state(mask[:, :1, :1], logits[:, :1, :1])
     assert metric.confusion()[0, 0] == 2**33 + 2**24
 
@@ -90,3 +90,39 @@ def test_precision_and_recall_by_hand():
 def test_ids_out_of_range_are_refused(truth, answer):
     with pytest.raises(ValueError, match=r"expected 0\.\.2"):
         metrics.confusion_matrix(np.array(truth), np.array(answer), 3)
+
+
+@pytest.mark.parametrize("strange", [3, 254, -1])
+def test_the_keras_metric_does_not_hide_ids_out_of_range(strange):
+    metric = metrics.SegmentationMetrics(BDD100K_DRIVABLE)
+    truth = TRUTH[None].copy()
+    metric.update_state(truth, as_logits(ANSWER[None]))
+    truth[0, 0, 0] = strange
+    metric.update_state(truth, as_logits(ANSWER[None]))
+    assert all(np.isnan(float(value)) for value in metric.result().values())
+    with pytest.raises(ValueError, match=r"1 pixels of the truth have ids beyond 0\.\.2"):
+        metric.confusion()
+
+
+def test_boundary_iou_as_a_keras_metric_is_that_of_opencv():
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 3, (2, 4, 7, 8)).astype(np.uint8)  # Blocks, answers of them moved.
+    truth, answer = (np.kron(ids, np.ones((1, 9, 13), np.uint8)) for ids in small)
+    answer = np.where(rng.random(answer.shape) < 0.8, np.roll(truth, 2, 1), answer)
+    truth[:, 20:30, 40:60] = IGNORE_ID
+    metric, total = metrics.BoundaryIoU(BDD100K_DRIVABLE), 0
+    for part in (slice(0, 3), slice(3, 4)):
+        metric.update_state(truth[part], as_logits(answer[part]))
+    for one, other in zip(truth, answer, strict=True):
+        total = total + boundary.counts(one, other, 3)
+    assert np.array_equal(metric.counts().reshape(2, 3).T, total)
+    expected = boundary.scores(total, BDD100K_DRIVABLE)
+    assert {k: float(v) for k, v in metric.result().items()} == pytest.approx(expected)
+    assert 0.05 < expected["mean_boundary_iou"] < 0.95
+
+
+def test_a_class_that_is_nowhere_has_no_boundary():
+    metric = metrics.BoundaryIoU(BDD100K_DRIVABLE)
+    metric.update_state(np.full((1, 8, 9), 2), as_logits(np.full((1, 8, 9), 2)))
+    result = metric.result()
+    assert float(result["mean_boundary_iou"]) == 1 and np.isnan(result["boundary_iou/direct"])

@@ -78,13 +78,21 @@ def test_everything_a_whole_report_tells_is_shown():
         problems=["2 x CAST <left on the CPU>"],
         notes=["ran on a GPU: SwiftShader"],
         lint={"operators": 90, "delegated": 88, "left_on_cpu": 2, "problems": ["CAST"]},
-        gpu={"verified": True, "pixel_agreement": 0.9995, "frames": 4},
+        gpu={
+            "verified": True,
+            "pixel_agreement": 0.9995,
+            "frames": 4,
+            "gpu": {"mean_iou": 0.7},
+            "cpu": {"mean_iou": 0.75},
+        },
     )
     text = html([report(), whole], embedded={"model-gpu-fp16.tflite": '{"model": "unet"}'})
     told = words(text)
     assert "Export of unet: 1 of 2 files REJECTED" in told
     assert "gpu fp16: 2 x CAST <left on the CPU>" in told and "<left" not in text
     assert "ran on a GPU: SwiftShader" in told and "99.950% as the CPU, 4 frames" in told
+    assert "on the GPU, 4 frames 70.00% -5.00 points" in told
+    assert "on the CPU, the same 75.00%" in told
     assert "88 on the GPU, 2 left on the CPU" in told and '"model": "unet"' in told
 
 

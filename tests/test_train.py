@@ -368,3 +368,20 @@ def test_a_step_whose_loss_is_no_number_is_no_checkpoint(tmp_path, monkeypatch, 
     saver.on_epoch_begin(0)
     saver.on_train_batch_end(0, {"loss": loss})
     assert seen == made
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"NUM_PROCESSES": "4", "JOB_ADDRESSES": "a:1"}, "NUM_PROCESSES is 4, and 1 are named"),
+        ({"NUM_PROCESSES": "4"}, "NUM_PROCESSES is 4, and 0 are named"),
+        ({"PROCESS_ID": "first"}, "--host: invalid int value"),
+    ],
+)
+def test_what_keras_reads_from_the_environment_is_not_half_heard(
+    monkeypatch, capsys, environment, words
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    assert command(train.main, []) == 2
+    assert words in capsys.readouterr().err

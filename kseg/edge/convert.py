@@ -43,7 +43,8 @@ def to_tflite(model, precision, profile=PROFILES["cpu"], output=None):
 
     Normalisation and resizing lie inside, the argmax too unless the output is logits. precision is
     that of the weights: "fp32", "fp16", or "int8-dynamic" (activations are quantised while it
-    runs); "int8" needs frames to calibrate on: kseg.edge.quantize. Raises InputError under JAX.
+    runs); "int8" and "int16x8" need frames to calibrate on and are made by kseg.edge.quantize and
+    kseg.edge.int16x8. Raises InputError under JAX.
     """
     with saved_model(model, form(profile, output)) as folder:
         converter = from_saved_model(folder)

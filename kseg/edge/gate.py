@@ -16,6 +16,7 @@ LIMITS = {
     "fp16": Limit(0.995, 0.2),
     "int8": Limit(0.98, 1.0),
     "int8-dynamic": Limit(0.98, 1.0),
+    "int16x8": Limit(0.98, 1.0),
 }
 # GPUs compute in float16 unless told otherwise, whatever the weights are.
 GPU_AGREEMENT = LIMITS["fp16"].agreement
@@ -39,7 +40,8 @@ def accuracy_problems(measured, keras, precision, allowed_loss=None):
     if allowed_loss is None and agreement < limit.agreement:
         found.append(
             f"{100 * agreement:.3f} % of pixels name the class that the Keras model names, at "
-            f"least {100 * limit.agreement:g} % must ({precision})"
+            f"least {100 * limit.agreement:g} % must ({precision}); --allow-loss POINTS judges by "
+            "IoU alone"
         )
     most = limit.loss if allowed_loss is None else allowed_loss
     for name, lost in losses(measured["scores"], keras).items():
@@ -51,10 +53,11 @@ def accuracy_problems(measured, keras, precision, allowed_loss=None):
     return found
 
 
-def gpu_problems(gpu, required):
+def gpu_problems(gpu, required, allowed_loss=None):
     """Returns lines on what kseg.edge.gpu found.
 
-    A file that no GPU has run has none, unless it was `required` to run on one.
+    A file that no GPU has run has none, unless it was `required` to run on one. allowed_loss
+    (points) takes the place of the limit that IoU has; agreement with the CPU is asked for anyway.
     """
     if not gpu["verified"]:
         lines = gpu.get("refused") or ([gpu["reason"]] if required else [])
@@ -67,4 +70,11 @@ def gpu_problems(gpu, required):
             f"on the GPU ({gpu['device']}) {100 * gpu['pixel_agreement']:.3f} % of pixels name the "
             f"class that the CPU names, at least {100 * GPU_AGREEMENT:g} % must"
         )
+    most = LIMITS["fp16"].loss if allowed_loss is None else allowed_loss
+    for name, lost in losses(gpu["gpu"], gpu["cpu"]).items():
+        if lost > most:
+            found.append(
+                f"on the GPU ({gpu['device']}) {_WATCHED[name]} is {lost:.2f} points below the "
+                f"CPU's on the same {gpu['frames']} frames, at most {most:g} may be lost"
+            )
     return found

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from kseg import contract
 from kseg.errors import InputError
 
 _OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if k.isupper()}
@@ -65,7 +66,7 @@ def read(tflite, where="model"):
     if tflite[4:8] != b"TFL3":
         raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
     try:
-        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+        model = contract.unpack(tflite)
         return [_operators(model, graph) for graph in model.subgraphs]
     except Exception as error:  # Both trust every offset and number in the file.
         raise InputError(f"{where}: damaged .tflite file ({error!r})") from error

@@ -13,9 +13,8 @@ import io
 import zipfile
 
 import flatbuffers
-from ai_edge_litert import schema_py_generated as schema
 
-from kseg.contract import pack, put
+from kseg.contract import pack, put, unpack
 
 METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
@@ -36,7 +35,7 @@ def embed(tflite, contract):
     Metadata already there is replaced; the same file comes out byte for byte each time. Must be
     the last to repack the file, which loses the archive behind it; only the seal comes after.
     """
-    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    model = unpack(tflite)
     names = _name_ends(model)
     put(model, METADATA_NAME, _model_metadata(contract, *names))
     return _append(pack(model, len(tflite)), LABELS_FILE, _labels(contract))

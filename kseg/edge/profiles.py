@@ -22,7 +22,9 @@ def _names(text):
     return frozenset(text.split())
 
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int16x8")
+# Those for which LiteRT has kernels that depend on the CPU. int16x8 runs on plain C++ everywhere.
+TUNED = ("fp32", "fp16", "int8", "int8-dynamic")
 
 # tflite/delegates/gpu/common/model_builder.cc, NewOperationParser. CAST is there too, but only
 # between float32, int32 and bool: tflite/tools/versioning/gpu_compatibility.cc.

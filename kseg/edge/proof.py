@@ -13,11 +13,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from kseg import checkpoints, contract, data, preprocess
 from kseg.edge import (
     convert,
     gate,
     gpu,
+    int16x8,
     lint,
     metadata,
     parity,
@@ -58,6 +61,8 @@ class Prover:
         """Raises InputError on what cannot work, before minutes are spent; finds the GPU."""
         for target in targets:
             convert.form(target.profile, output)
+            if target.precision == "int16x8":
+                int16x8.check()
             if target.profile.name == "gpu-gl" and _attends(self.model):
                 raise InputError(
                     f"--profile gpu-gl: {self.config.model} has attention, and TFLite's OpenGL "
@@ -74,6 +79,9 @@ class Prover:
         key = (convert.form(profile, output), precision)
         if key not in self._converted and precision == "int8":
             self._converted[key], self._int8[key] = self._quantize(profile, output)
+        elif key not in self._converted and precision == "int16x8":
+            images = [frame.image for frame in self._calibration()]
+            self._converted[key] = int16x8.to_tflite(self._simple, images, profile, output)
         elif key not in self._converted:
             self._converted[key] = convert.to_tflite(self._simple, precision, profile, output)
         return self._converted[key]
@@ -101,7 +109,7 @@ class Prover:
         report_page.write(folder / "export_report.html", reports, worst, self.labels)
 
     def _quantize(self, profile, output):
-        frames = samples.calibration(self.config, "train", self.checks.calibration)
+        frames = self._calibration()
 
         def problems_of(tflite):
             measured = parity.measure(self.model, {"": tflite}, frames, self.labels)
@@ -114,12 +122,17 @@ class Prover:
             tflite, findings = quantize.search(quantizer, problems_of)
         return tflite, {"calibration_frames": len(frames), **findings}
 
+    def _calibration(self):
+        return samples.calibration(self.config, "train", self.checks.calibration)
+
     def _prove(self, target, tflite, measured, config_hash, dataset):
         profile, precision = target.profile, target.precision
         mine = measured["files"][target]
         linted = lint.inspect(tflite, profile)
         on_gpu = self._on_gpu(profile, tflite)
-        problems = linted["problems"] + gate.gpu_problems(on_gpu, self._must_run_on_gpu(profile))
+        problems = linted["problems"] + gate.gpu_problems(
+            on_gpu, self._must_run_on_gpu(profile), self.checks.allowed_loss
+        )
         problems += gate.accuracy_problems(
             mine, measured["keras"], precision, self.checks.allowed_loss
         )
@@ -154,9 +167,16 @@ class Prover:
         report["notes"] = _notes(report)
         promise = self._contract(report, runner, config_hash, dataset)
         # Metadata behind the contract: its labels lie after the model, where repacking loses them.
-        tflite = metadata.embed(contract.embed(tflite, promise), promise)
-        _write(report, contract.seal(tflite), target.path)
+        tflite = contract.seal(metadata.embed(contract.embed(tflite, promise), promise))
+        self._check_packing(tflite, runner)
+        _write(report, tflite, target.path)
         return report
+
+    def _check_packing(self, tflite, runner):
+        """What is written must answer as what was measured."""
+        frame = next(samples.labelled(self.config, self.checks.split, 1))
+        if not np.array_equal(parity.TFLiteModel(tflite)(frame.image), runner(frame.image)):
+            raise RuntimeError("the file changed its answers when its contract was put in")
 
     def _on_gpu(self, profile, tflite):
         if profile.operators is None:
@@ -248,6 +268,11 @@ def _notes(report):
             )
     if report["int8"]:
         notes += _int8_notes(report["int8"])
+    if report["precision"] == "int8" and not report["passed"]:
+        notes.append(
+            "--precision int16x8 keeps 16 bits of activations: nearer to Keras, and on CPUs ten "
+            "times slower or more"
+        )
     if report["allowed_loss"] is not None:
         notes.append(f"a loss of {report['allowed_loss']:g} points was allowed")
     return notes

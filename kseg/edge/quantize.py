@@ -125,7 +125,7 @@ def take_bytes(tflite):
     readers = [op for op in graph.read(tflite)[0] if any(t.name == _IMAGE for t in op.inputs)]
     if not readers or any(op.name != "QUANTIZE" for op in readers):
         return tflite
-    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    model = contract.unpack(tflite)
     image = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
     image.type = schema.TensorType.UINT8
     image.quantization = schema.QuantizationParametersT()

@@ -99,6 +99,7 @@ def files(reports):
                 f"{report['bytes'] / 1e6:.2f} MB",
             )
         )
+        rows += _gpu_rows(report)
     heads = ("file", "", "mean IoU", "drivable IoU", "agreement", "GPU", "CPU, one thread", "size")
     return table(heads, rows)
 
@@ -122,6 +123,15 @@ def _on_gpu(report):
         return "not run"
     told = f"as the CPU, {gpu['frames']} frames"
     return f"{percent(gpu['pixel_agreement'], 3)}<small>{told}</small>"
+
+
+def _gpu_rows(report):
+    """What the GPU scored, and below it what the CPU did on the same frames."""
+    gpu = report.get("gpu") or {}
+    if "gpu" in gpu:
+        name = f"&nbsp; on the GPU, {gpu['frames']} frames"
+        yield row(name, "", *_scores(gpu["gpu"], than=gpu["cpu"]), *[""] * 4)
+        yield row("&nbsp; on the CPU, the same", "", *_scores(gpu["cpu"]), *[""] * 4)
 
 
 def _classes(reports):

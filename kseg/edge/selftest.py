@@ -7,7 +7,7 @@ import numpy as np
 
 from kseg.edge import gate, gpu, probe
 from kseg.edge.litert import TFLiteModel, class_ids
-from kseg.edge.profiles import PROFILES
+from kseg.edge.profiles import PROFILES, TUNED
 
 _NOT_IN_WHEELS = "TFLite's GPU delegate is in no Python wheel"
 
@@ -65,7 +65,7 @@ def profiles(driver, why, devices):
     {"works": True, False (wrong) or None (not here), "reason"}}}, names of LiteRT's accelerators).
     """
     found, loaded = {name: {} for name in PROFILES}, []
-    for precision in PROFILES["cpu"].precisions:
+    for precision in TUNED:
         found["cpu"][precision] = _try_cpu(precision)
     for precision in PROFILES["gpu"].precisions:
         found["gpu"][precision] = {"works": None, "reason": why}
