@@ -375,7 +375,6 @@ def test_a_step_whose_loss_is_no_number_is_no_checkpoint(tmp_path, monkeypatch, 
     [
         ({"NUM_PROCESSES": "4", "JOB_ADDRESSES": "a:1"}, "NUM_PROCESSES is 4, and 1 are named"),
         ({"NUM_PROCESSES": "4"}, "NUM_PROCESSES is 4, and 0 are named"),
-        ({"PROCESS_ID": "first"}, "--host: invalid int value"),
     ],
 )
 def test_what_keras_reads_from_the_environment_is_not_half_heard(
@@ -385,3 +384,10 @@ def test_what_keras_reads_from_the_environment_is_not_half_heard(
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
     assert command(train.main, []) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_process_id_of_the_environment_must_be_a_number(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "first")
+    with pytest.raises(SystemExit):
+        command(train.main, [])
+    assert "--host: invalid int value: 'first'" in capsys.readouterr().err
