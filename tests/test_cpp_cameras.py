@@ -6,6 +6,7 @@ The camera is a video in /dev/shm: by its path a camera to kseg_run, which ends 
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -209,6 +210,23 @@ def test_a_damaged_part_of_a_video_is_skipped_and_counted(with_opencv, video, tm
     )
     assert came == FRAMES and 0 < failed < FRAMES // 2 and well == came - failed
     assert count_frames(tmp_path / "o" / "drive.mp4") == well
+
+
+def test_a_full_disk_is_told_though_opencv_does_not(with_opencv, video, tmp_path):
+    most = 1 << 12  # Bytes in a file: past them a write fails, as on a full disk.
+    done = subprocess.run(
+        [str(with_opencv / "kseg_run"), str(MODEL), str(video), "--out", str(tmp_path / "o")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        restore_signals=False,  # Python ignores SIGXFSZ, which a full disk does not send.
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KSEG_LITERT": LITERT},
+        check=False,
+    )
+    path = tmp_path / "o" / "drive.mp4"
+    words = f"error: {path}: could not be written to its end; is the disk full?"
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == words
+    assert f"{FRAMES} frames, " in done.stdout
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ class Sink {
   // Where overlays are asked for: draws the classes over `picture` (RGB), which write then takes.
   virtual Status draw(const Image& class_map, Image& picture) = 0;
   virtual Status write(const std::string& name, const Image& picture, const Image& class_map) = 0;
+  // Ends a video, without which it cannot be read. An error: it could not be written to its end.
+  virtual Status close() { return Done{}; }
   // Where things were written, for people.
   virtual std::string text() const = 0;
 };

@@ -152,6 +152,14 @@ class Files : public Sink {
     }
   }
 
+  Status close() override {
+    if (!writer_.isOpened()) return Done{};
+    writer_.release();
+    // Read again: OpenCV's writer does not tell that the disk is full.
+    if (cv::VideoCapture(written_.string()).isOpened()) return Done{};
+    return Error{written_.string() + ": could not be written to its end; is the disk full?"};
+  }
+
   std::string text() const override {
     if (!options_.overlays) return "masks in " + (options_.folder / "masks").string();
     return "overlays in " + (written_.empty() ? options_.folder : written_).string();
@@ -165,6 +173,8 @@ class Files : public Sink {
 
   Status append(const std::string& name) {
     if (bgr_.size() != size_) {  // A camera may come back with another size: a video has only one.
+      const Status ended = close();
+      if (!ended) return ended;
       const std::string number = ++videos_ == 1 ? "" : "-" + std::to_string(videos_);
       written_ = options_.folder / (name + number + ".mp4");
       size_ = bgr_.size();
@@ -183,7 +193,7 @@ class Files : public Sink {
   int count_ = 0, videos_ = 0;
   cv::Mat bgr_;
   cv::Size size_;
-  cv::VideoWriter writer_;  // Its end is written when this is destroyed.
+  cv::VideoWriter writer_;
 };
 
 }  // namespace

@@ -245,13 +245,15 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
           : segment(*segmenter, **frames, *outputs, arguments.frames, tally);
   kseg::notify("STOPPING=1");
   const std::string written = outputs->text();
-  outputs->sink.reset();  // First of all: a video without its end cannot be read.
+  // First of all: a video without its end cannot be read.
+  const kseg::Status closed = outputs->sink ? outputs->sink->close() : kseg::Done{};
   if (!done) return done.error();
   if (tally.frames == 0 && tally.lost.empty() && kseg::stop_signal() == 0) {
     const std::string nothing = input + ": opened, but not one frame can be read";
     return kseg::Error{tally.failed > 0 ? tally.problem : nothing};
   }
   print_summary(tally, *segmenter, **frames, written, arguments);
+  if (!closed) return closed.error();
   if (tally.lost.empty()) return 0;
   std::fprintf(stderr, "error: %s\n", tally.lost.c_str());
   return kLostCode;
