@@ -494,6 +494,29 @@ def test_a_gpu_that_answers_wrongly_is_found_out(plain, other_graphs, software_g
 
 
 @pytest.mark.slow
+def test_the_first_frame_shows_whether_a_gpu_is_right(plain, other_graphs, software_gpu, tmp_path):
+    frame, wrong = tmp_path / "frame.ppm", other_graphs["negative"]
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+
+    def on(model, device, out):
+        flags = ("--device", device, "--no-overlays", "--save-masks", "--out", tmp_path / out)
+        return run(plain, model, frame, *flags, environment=software_gpu)
+
+    right = on(GOLDEN / "model.tflite", "gpu", "right")
+    assert right.returncode == 0 and "on the GPU" in right.stdout
+    assert "GPU: answers as the CPU on 100.000 % of the first frame's pixels" in right.stderr
+    gpu, auto, cpu = (on(wrong, device, device) for device in ("gpu", "auto", "cpu"))
+    (line,) = error_lines(gpu)
+    assert gpu.returncode == 2 and line.startswith(f"error: {wrong}: the GPU answers as the CPU on")
+    assert line.endswith("only (limit 99.5%); use --device cpu")
+    assert not list((tmp_path / "gpu").rglob("*.pgm"))
+    assert auto.returncode == cpu.returncode == 0 and "on the CPU" in auto.stdout
+    assert "only (limit 99.5%); running on the CPU" in auto.stderr
+    masks = [(tmp_path / name / "masks/frame.pgm").read_bytes() for name in ("auto", "cpu")]
+    assert masks[0] == masks[1]
+
+
+@pytest.mark.slow
 def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     assert_equal_to_python(sanitized, runner, tmp_path)
     compare_fits(sanitized, runner, sizes(40))

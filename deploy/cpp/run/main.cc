@@ -8,6 +8,7 @@
 
 #include "kseg/model.h"
 #include "run/arguments.h"
+#include "run/device.h"
 #include "run/doctor.h"
 #include "run/frames.h"
 #include "run/json_lines.h"
@@ -21,19 +22,6 @@ constexpr int kLostCode = 3;
 constexpr std::size_t kKeptLatencies = 1 << 16;  // A camera has no end: old ones give way to new.
 constexpr int kFailuresInARow = 25;  // Single frames may fail; after these it is the device.
 constexpr int kTold = 10;  // Problems of single frames that are printed; the rest are only counted.
-
-kseg::Result<kseg::Segmenter> load(const kseg::Arguments& arguments,
-                                   kseg::SegmenterOptions options) {
-  const std::string& path = arguments.positional[0];
-  if (arguments.device != "cpu") {
-    options.accelerator = kseg::Accelerator::kGpu;
-    auto segmenter = kseg::Segmenter::load(path, options);
-    if (segmenter || arguments.device == "gpu") return segmenter;
-    std::fprintf(stderr, "no GPU: %s; running on the CPU\n", segmenter.error().message.c_str());
-    options.accelerator = kseg::Accelerator::kCpu;
-  }
-  return kseg::Segmenter::load(path, options);
-}
 
 // Memory in use, MiB.
 double resident_mib() {
@@ -107,7 +95,7 @@ struct Outputs {
 
 // Segments what `frames` has left. At most `limit` frames in all, 0: no limit.
 // Fails when nothing can be written any more.
-kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outputs& outputs,
+kseg::Status segment(kseg::Device& device, kseg::FrameSource& frames, Outputs& outputs,
                      int limit, Tally& tally) {
   kseg::Image frame, class_map;
   kseg::FrameLine line;
@@ -129,7 +117,8 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outp
     kseg::Stopwatch came, watch;
     kseg::RunTimes run;
     const auto done =
-        segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map, &run);
+        device.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map, run);
+    if (device.refused()) return done;
     if (!done) {
       tally.fail(name + ": " + done.error().message);
       if (++failed_in_a_row < kFailuresInARow) continue;
@@ -149,12 +138,12 @@ kseg::Status segment(kseg::Segmenter& segmenter, kseg::FrameSource& frames, Outp
   return kseg::Done{};
 }
 
-kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments,
+kseg::Status repeat(kseg::Device& device, const kseg::Arguments& arguments,
                     Outputs& outputs, Tally& tally) {
   for (int pass = 0; pass < arguments.repeat && kseg::stop_signal() == 0; ++pass) {
     const auto frames = kseg::open_frames(arguments.positional[1], arguments.reconnect_s);
     if (!frames) return frames.error();
-    const auto done = segment(segmenter, **frames, outputs, arguments.frames, tally);
+    const auto done = segment(device, **frames, outputs, arguments.frames, tally);
     if (!done) return done;
     if (!tally.lost.empty()) break;
     std::printf("pass %d, %d frames: %.1f MiB\n", pass + 1, tally.frames, resident_mib());
@@ -166,7 +155,7 @@ kseg::Status repeat(kseg::Segmenter& segmenter, const kseg::Arguments& arguments
 // Where pictures go; null when none are asked for.
 kseg::Result<std::unique_ptr<kseg::Sink>> make_sink(const kseg::Arguments& arguments,
                                                     const kseg::FrameSource& frames,
-                                                    const kseg::Segmenter& segmenter) {
+                                                    const kseg::Device& device) {
   if (arguments.repeat > 0 || (arguments.no_overlays && !arguments.save_masks)) {
     return std::unique_ptr<kseg::Sink>();
   }
@@ -176,16 +165,16 @@ kseg::Result<std::unique_ptr<kseg::Sink>> make_sink(const kseg::Arguments& argum
   return kseg::open_sink(
       {arguments.out, frames.rate(), !arguments.no_overlays, arguments.save_masks,
        arguments.threads},
-      segmenter.contract().classes);
+      device.contract().classes);
 }
 
 kseg::Result<Outputs> make_outputs(const kseg::Arguments& arguments,
                                    const kseg::FrameSource& frames,
-                                   const kseg::Segmenter& segmenter) {
+                                   const kseg::Device& device) {
   auto measure =
-      kseg::Measure::make(segmenter.contract().classes, arguments.rows, arguments.ego);
+      kseg::Measure::make(device.contract().classes, arguments.rows, arguments.ego);
   if (!measure) return measure.error();
-  auto sink = make_sink(arguments, frames, segmenter);
+  auto sink = make_sink(arguments, frames, device);
   if (!sink) return sink.error();
   std::unique_ptr<kseg::JsonLines> json;
   if (!arguments.json.empty()) {
@@ -196,7 +185,7 @@ kseg::Result<Outputs> make_outputs(const kseg::Arguments& arguments,
   return Outputs{std::move(*sink), std::move(json), std::move(*measure)};
 }
 
-void print_summary(Tally& tally, const kseg::Segmenter& segmenter, const kseg::FrameSource& frames,
+void print_summary(Tally& tally, const kseg::Device& device, const kseg::FrameSource& frames,
                    const std::string& written, const kseg::Arguments& arguments) {
   std::FILE* const file = arguments.json == "-" ? stderr : stdout;
   std::fprintf(file, "%d frames", tally.frames);
@@ -207,7 +196,7 @@ void print_summary(Tally& tally, const kseg::Segmenter& segmenter, const kseg::F
                  ", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on "
                  "the %s",
                  times.front(), percentile(times, 0.5), percentile(times, 0.95),
-                 name_of(segmenter.accelerator()));
+                 name_of(device.accelerator()));
   }
   std::fprintf(file, "; %s\n", written.c_str());
   const auto times_lost = frames.times_lost();
@@ -233,16 +222,16 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
   const std::string& input = arguments.positional[1];
   const auto frames = kseg::open_frames(input, arguments.reconnect_s);
   if (!frames) return frames.error();
-  auto segmenter = load(arguments, options);
-  if (!segmenter) return segmenter.error();
-  auto outputs = make_outputs(arguments, **frames, *segmenter);
+  auto device = kseg::Device::open(arguments.positional[0], options, arguments.device);
+  if (!device) return device.error();
+  auto outputs = make_outputs(arguments, **frames, *device);
   if (!outputs) return outputs.error();
   kseg::notify("READY=1");
   Tally tally;
   const auto done =
       arguments.repeat > 0
-          ? repeat(*segmenter, arguments, *outputs, tally)
-          : segment(*segmenter, **frames, *outputs, arguments.frames, tally);
+          ? repeat(*device, arguments, *outputs, tally)
+          : segment(*device, **frames, *outputs, arguments.frames, tally);
   kseg::notify("STOPPING=1");
   const std::string written = outputs->text();
   // First of all: a video without its end cannot be read.
@@ -252,7 +241,7 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
     const std::string nothing = input + ": opened, but not one frame can be read";
     return kseg::Error{tally.failed > 0 ? tally.problem : nothing};
   }
-  print_summary(tally, *segmenter, **frames, written, arguments);
+  print_summary(tally, *device, **frames, written, arguments);
   if (!closed) return closed.error();
   if (tally.lost.empty()) return 0;
   std::fprintf(stderr, "error: %s\n", tally.lost.c_str());
