@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.edge import machine
 from kseg.errors import InputError
 
 _SMALL = 0.1  # Of the memory that is free: what "auto" takes without being asked.
@@ -82,9 +81,11 @@ def _fill(images, masks, frames):
 
 def _available_memory(root="/"):
     """Bytes that programs may still take: by the kernel's estimate, or a container's limit."""
-    found = machine.memory(root)
-    free = found["available_mb"]
-    return 1e6 * (free if found["limit_mb"] is None else min(free, found["limit_mb"]))
+    lines = Path(root, "proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+    limit = Path(root, "sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(free, int(text)) if text.isdecimal() else free
 
 
 def _check_room(flag, need, free, whose):

@@ -84,27 +84,22 @@ def scope(count, config, hosts=1):
 
 
 def synchronize(model):
-    """Lets batch norm under TensorFlow take its statistics over all devices, as JAX's does."""
+    """Lets a compiled model's batch norm and clipping see all devices, as they do under JAX."""
     if keras.backend.backend() != "tensorflow":
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # Of float16.
+    optimizer.sum_over_devices = _sum_over_devices
 
 
-def summed(gradients):
-    """Returns (gradients, copies): each device's sum over all, which TensorFlow will add up again.
-
-    Elsewhere, and on one device, they are whole already: copies is 1.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return gradients, 1
+def _sum_over_devices(gradients):
+    """Returns each device's sum over all, and how many there are: TensorFlow adds them up again."""
     import tensorflow as tf
 
-    copies = tf.distribute.get_strategy().num_replicas_in_sync
-    if copies > 1:
-        gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-    return gradients, copies
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce("SUM", gradients), context.num_replicas_in_sync
 
 
 def _mirrored(count, config):

@@ -2,8 +2,6 @@
 
 import keras
 
-from kseg import devices
-
 
 def build(config, learning_rate, encoder=()):
     """Returns the optimizer of a Config for a learning rate or schedule.
@@ -44,7 +42,7 @@ class _ByVariable:
         """Sets the rules; call it before the optimizer is built. Returns the optimizer."""
         self.factors = {id(variable): factor for variable in encoder}
         self.decay, self.decoupled = decay, decoupled
-        self.copies = 1
+        self.sum_over_devices, self.copies = None, 1
         return self
 
     def build(self, variables):
@@ -55,8 +53,9 @@ class _ByVariable:
         )
 
     def apply(self, grads, trainable_variables=None):
-        if self.global_clipnorm:  # Of all devices; Keras on TensorFlow clips what each one has.
-            grads, self.copies = devices.summed(grads)
+        if self.global_clipnorm and self.sum_over_devices:
+            # kseg.devices says so: else Keras on TensorFlow would clip what each device has.
+            grads, self.copies = self.sum_over_devices(grads)
         return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):

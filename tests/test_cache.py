@@ -28,7 +28,7 @@ def test_auto_keeps_what_a_tenth_of_the_free_memory_holds(monkeypatch):
     assert cache.keep("auto", None, 5, SIZE, "a") is None
 
 
-@pytest.mark.parametrize(("limit", "free"), [("max", 8192e6), ("5000000000", 5e9)])
+@pytest.mark.parametrize(("limit", "free"), [("max", 8192_000_000), ("5000000000", 5_000_000_000)])
 def test_a_containers_limit_counts_as_what_is_free(tmp_path, limit, free):
     for path, text in (
         ("proc/meminfo", "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n"),
