@@ -50,7 +50,7 @@ def run(main):
         return 2
     except ModuleNotFoundError as error:
         backend = os.environ.get("KERAS_BACKEND")
-        if error.name != backend:
+        if not backend or error.name != backend:
             raise
         print(
             f"error: KERAS_BACKEND is {backend}, which is not installed; unset it, or for jax: "

@@ -35,6 +35,9 @@ def test_a_backend_that_is_not_installed_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(ModuleNotFoundError):
         run(failing(missing))
+    monkeypatch.delenv("KERAS_BACKEND")
+    with pytest.raises(ModuleNotFoundError):
+        run(failing(ModuleNotFoundError("another")))
 
 
 def test_other_errors_of_the_system_keep_their_traceback():
