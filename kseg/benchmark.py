@@ -62,13 +62,13 @@ def benchmark(args):
 
     import cv2
 
-    from kseg.edge import benchmark_tables, frames, runtimes
+    from kseg.runtime import benchmark_frames, benchmark_tables, other_runtimes
 
     specs = [*args.models, *args.vs]
     for spec in specs:  # All are looked at before the first is loaded.
-        if runtimes.split(spec)[0] == "gpu":
+        if other_runtimes.split(spec)[0] == "gpu":
             raise InputError(f"{spec}: the GPU has a process of its own; name the file with --gpu")
-    frame = frames.read(args.image)
+    frame = benchmark_frames.read(args.image)
     cv2.setNumThreads(args.threads)
     here = machine()  # Before its own work is part of the load.
     rows = measure(names(specs), frame, args)
@@ -101,14 +101,14 @@ def measure(specs, frame, args):
     from rich.console import Console
     from rich.progress import Progress
 
-    from kseg.edge import frames, runtimes, timing
+    from kseg.runtime import benchmark_frames, other_runtimes, timing
 
-    models = {name: runtimes.load(spec, args.threads) for name, spec in specs.items()}
+    models = {name: other_runtimes.load(spec, args.threads) for name, spec in specs.items()}
     calls, draws = {}, {}
     for name, model in models.items():
-        array = frames.model_input(frame, model.input_shape, model.input_dtype)
+        array = benchmark_frames.model_input(frame, model.input_shape, model.input_dtype)
         calls[name] = lambda model=model, array=array: model(array)
-        draw = frames.whole_frame(model, runtimes.split(specs[name])[1])
+        draw = benchmark_frames.whole_frame(model, other_runtimes.split(specs[name])[1])
         if draw:
             draws[name] = lambda draw=draw: draw(frame)
     limits = {"rounds": args.runs, "seconds": args.seconds}
@@ -132,7 +132,7 @@ def measure(specs, frame, args):
 
 
 def _row(name, model, model_ms, frame_ms):
-    from kseg.edge import timing
+    from kseg.runtime import timing
 
     reference = next(iter(model_ms))
     row = {
@@ -151,21 +151,21 @@ def _row(name, model, model_ms, frame_ms):
 
 def _alone(spec, args):
     """What a process that runs this model alone tells: memory, and operators where asked for."""
-    from kseg.edge import apart
+    from kseg.runtime import subprocess_benchmark
 
     limits = {"threads": args.threads, "rounds": 2, "seconds": 10}
     operators = args.operators and spec in args.models
-    measured = apart.measure(spec, **limits, image=args.image, operators=operators)
+    measured = subprocess_benchmark.measure(spec, **limits, image=args.image, operators=operators)
     told = {key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}
     return {**told, "operators": measured["operators"]} if operators else told
 
 
 def _gpu_row(spec, args):
-    from kseg.edge import apart, timing
+    from kseg.runtime import subprocess_benchmark, timing
 
     limits = {"threads": args.threads, "rounds": args.runs, "seconds": args.seconds}
     try:
-        measured = apart.measure(spec, **limits, image=args.image)
+        measured = subprocess_benchmark.measure(spec, **limits, image=args.image)
     except InputError as error:
         return {"name": spec, "failed": str(error)}
     row = {"name": spec, "runtime": measured["runtime"]}

@@ -35,7 +35,7 @@ MODELS = (
 )
 
 
-# Names of kseg.losses.build, for the same reason.
+# Names of kseg.training.losses.build, for the same reason.
 LOSSES = ("cross_entropy", "focal", "dice", "log_dice", "tversky", "focal_tversky", "lovasz")
 
 

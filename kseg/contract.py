@@ -43,7 +43,7 @@ class Contract:
     config_hash: str
     kseg_version: str
     metrics: dict  # measured on this very file by export's check
-    profile: str = "cpu"  # the target the file was made for: kseg/edge/profiles.py
+    profile: str = "cpu"  # the target the file was made for: kseg/export/profiles.py
     allowed_loss: float | None = None  # points of IoU that --allow-loss let pass
     gpu: dict | None = None  # {"verified", ...}: what export's run on a GPU found
     contract_version: int = VERSION
@@ -126,12 +126,12 @@ def pack(model, size):
     return bytes(builder.Output())
 
 
-def seal(tflite):
+def append_checksum(tflite):
     """Returns a .tflite (bytes) with "KCRC" and the CRC-32 of all of it behind; the last step."""
     return tflite + SEAL + struct.pack("<I", zlib.crc32(tflite))
 
 
-def check_seal(tflite, where="model"):
+def verify_checksum(tflite, where="model"):
     """Raises InputError unless a .tflite (bytes) is whole, to the last bit, as `seal` left it."""
     if tflite[-8:-4] != SEAL:
         raise InputError(f"{where}: cut off, or not sealed by kseg.export; {REEXPORT}")
@@ -154,7 +154,7 @@ def read(path):
     if text is None:
         raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
     contract = Contract.from_json(text, where=path)
-    check_seal(tflite, path)
+    verify_checksum(tflite, path)
     return contract
 
 

@@ -56,13 +56,13 @@ def examine(model=None, *, need_gpu=False):
     path) is no file that kseg.export wrote.
     """
     tflite = None if model is None else _read(model)
-    from kseg.edge import machine
+    from kseg.runtime import hardware
 
     report = {
-        "system": machine.system(),
+        "system": hardware.system(),
         "litert": _litert(),
-        "cpu": machine.cpu(),
-        "memory": machine.memory(),
+        "cpu": hardware.cpu(),
+        "memory": hardware.memory(),
         "devices": None,
         "accelerators": [],
         "profiles": {},
@@ -71,16 +71,16 @@ def examine(model=None, *, need_gpu=False):
     }
     if report["litert"]["problem"]:
         report["problems"].append(report["litert"]["problem"])
-        report["devices"] = machine.devices({})
+        report["devices"] = hardware.devices({})
         return report
 
     from kseg import contract
-    from kseg.edge import gpu, selftest
+    from kseg.runtime import gpu, self_test
 
     told = None if model is None else contract.read(model)
     driver, why = gpu.find_driver()
-    report["devices"] = machine.devices(driver.environment if driver else {})
-    report["profiles"], report["accelerators"] = selftest.profiles(driver, why, report["devices"])
+    report["devices"] = hardware.devices(driver.environment if driver else {})
+    report["profiles"], report["accelerators"] = self_test.profiles(driver, why, report["devices"])
     if tflite is not None:
         report["model"] = _try_model(tflite, told, model, driver, why)
     report["problems"] += _problems(report, need_gpu)
@@ -114,17 +114,17 @@ def _read(path):
 def _try_model(tflite, told, path, driver, why):
     """Runs the self-test on a file with the contract `told`. Returns the report's "model"."""
     from kseg import contract
-    from kseg.edge import selftest
+    from kseg.runtime import self_test
 
     try:
-        class_maps, on_cpu = selftest.on_cpu(tflite, told.input_size)
+        class_maps, on_cpu = self_test.on_cpu(tflite, told.input_size)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{path}: LiteRT does not run it ({str(error).splitlines()[0]}); {contract.REEXPORT}"
         ) from error
     on_gpu = {"works": None, "reason": why}
     if driver:
-        on_gpu, _ = selftest.on_gpu(tflite, told.input_size, class_maps, driver)
+        on_gpu, _ = self_test.on_gpu(tflite, told.input_size, class_maps, driver)
     return {
         "file": str(path),
         "name": told.model,

@@ -51,35 +51,35 @@ def main(argv=None):
 
 def evaluate(args):
     """Runs the command. Returns its exit code."""
-    from kseg import checkpoints
+    from kseg import files, run_folder, trained_model
 
-    checkpoints.read_run(args.run)  # Fails on bad input before the model is built.
+    run_folder.read_run(args.run)  # Fails on bad input before the model is built.
     import dataclasses
 
-    from kseg import boundary, data, metrics
+    from kseg.data import pipeline
+    from kseg.evaluation import boundary
+    from kseg.evaluation.scores import compute_scores, confusion_matrix
     from kseg.models import cost
 
     out = Path(args.out or args.run)
-    model, config, labels = checkpoints.load(args.run)
+    model, config, labels = trained_model.load(args.run)
     config = dataclasses.replace(config, data=args.data or config.data)
-    whole, _ = data.open_split(config, args.split, labels)
-    frames = data.labelled_frames(config, args.split)
-    total = whole.splits[args.split].examples
+    manifest, _ = pipeline.open_split(config, args.split, labels)
+    frames = pipeline.labelled_frames(config, args.split)
+    total = manifest.splits[args.split].examples
     out.mkdir(exist_ok=True)
     pictures = out / f"overlays-{args.split}"
     chosen = _spread(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
     confusion, borders = _score_model(model, frames, batches, labels, pictures, chosen)
-    results = {"model": metrics.scores(confusion, labels) | boundary.scores(borders, labels)}
+    results = {"model": compute_scores(confusion, labels) | boundary.scores(borders, labels)}
     if args.position_baseline:
-        modes = position_modes(data.labelled_frames(config, "train"), len(labels.classes))
+        modes = position_modes(pipeline.labelled_frames(config, "train"), len(labels.classes))
         confusion_baseline = sum(
-            metrics.confusion_matrix(
-                batch["mask"].numpy(), _repeat(modes, batch), len(labels.classes)
-            )
+            confusion_matrix(batch["mask"].numpy(), _repeat(modes, batch), len(labels.classes))
             for batch in frames
         )
-        results["position only"] = metrics.scores(confusion_baseline, labels)
+        results["position only"] = compute_scores(confusion_baseline, labels)
     _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
     _print_classes(results["model"], labels)
     report = {
@@ -92,7 +92,7 @@ def evaluate(args):
         "confusion": confusion.tolist(),
     }
     path = out / f"evaluation-{args.split}.json"
-    checkpoints.write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    files.write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(f"numbers in {path}" + (f", pictures in {pictures}" if args.overlays else ""))
     return 0
 
@@ -108,8 +108,9 @@ def _score_model(model, frames, batches, labels, pictures, chosen):
     import numpy as np
     from rich.progress import track
 
-    from kseg import boundary, metrics
-    from kseg.overlay import side_by_side, write
+    from kseg.evaluation import boundary
+    from kseg.evaluation.scores import confusion_matrix
+    from kseg.visualize.overlay import side_by_side, write
 
     if chosen:
         pictures.mkdir(exist_ok=True)
@@ -117,7 +118,7 @@ def _score_model(model, frames, batches, labels, pictures, chosen):
     for batch in track(frames, "evaluating", total=batches):
         predicted = np.argmax(model.predict_on_batch(batch["image"]), axis=-1).astype(np.uint8)
         truth = batch["mask"].numpy().astype(np.uint8)
-        confusion = confusion + metrics.confusion_matrix(truth, predicted, len(labels.classes))
+        confusion = confusion + confusion_matrix(truth, predicted, len(labels.classes))
         for i, key in enumerate(batch["key"].numpy()):
             borders = borders + boundary.counts(truth[i], predicted[i], len(labels.classes))
             if number in chosen:

@@ -88,15 +88,15 @@ def write_encoder(folder, document, out):
     if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
         raise InputError(f"--out {out}: expected NAME.weights.h5 in a folder that exists")
 
-    from kseg import checkpoints
-    from kseg.models import published
+    from kseg import trained_model
     from kseg.models.encoders import mit
+    from kseg.models.pretrained import segformer_weights
 
     name = _variant_name(folder, document)
     values, _ = _read(folder, document)
     encoder = mit.build((64, 64), mit.VARIANTS[name])
-    published.fill(encoder, values, str(folder))
-    checkpoints.save_weights(encoder, out)
+    segformer_weights.fill(encoder, values, str(folder))
+    trained_model.save_weights(encoder, out)
     print(
         f"{out}: MiT-{name.upper()}; use it with --model segformer_{name} --encoder-weights {out}"
     )
@@ -104,10 +104,10 @@ def write_encoder(folder, document, out):
 
 def write_run(folder, document, out, size):
     """Writes the whole model with its classes as a run folder, as a whole or not at all."""
-    from kseg import checkpoints
+    from kseg import run_folder, trained_model
     from kseg.config import Config
     from kseg.manifest import Manifest
-    from kseg.models import published
+    from kseg.models.pretrained import segformer_weights
 
     name = _variant_name(folder, document)
     encoder, head = _read(folder, document)
@@ -122,11 +122,11 @@ def write_run(folder, document, out, size):
         decoder_channels=document.get("decoder_hidden_size", 0),
     )
     labels = label_set(folder, document)
-    model = checkpoints.build_model(config, labels)
-    published.fill(model, encoder | head, str(folder))
-    whole = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
-    checkpoints.start_run(out, config, whole)
-    checkpoints.save_weights(model, out / checkpoints.BEST)
+    model = trained_model.build_model(config, labels)
+    segformer_weights.fill(model, encoder | head, str(folder))
+    manifest = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
+    run_folder.start_run(out, config, manifest)
+    trained_model.save_weights(model, out / run_folder.BEST)
     print(
         f"{out}: SegFormer-{name.upper()}, {len(labels.classes)} classes, input {size[0]}x{size[1]}"
     )
@@ -180,10 +180,10 @@ def _variant_name(folder, document):
 
 def _read(folder, document):
     """Returns ({encoder weight path: array}, {head weight path: array})."""
-    from kseg.models import published
+    from kseg.models.pretrained import segformer_weights
 
     tensors = read_tensors(folder)
-    return published.from_hugging_face(tensors, document["depths"], str(folder))
+    return segformer_weights.from_hugging_face(tensors, document["depths"], str(folder))
 
 
 def read_tensors(folder):

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from kseg.edge.profiles import PROFILES
 from kseg.errors import run
+from kseg.export.profiles import PROFILES
 
 EXAMPLES = """examples:
   python -m kseg.lint runs/demo/model-fp32.tflite --profile gpu
@@ -36,9 +36,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     tflite = Path(args.file).read_bytes()
 
-    from kseg.edge import lint
+    from kseg.export import linter
 
-    reports = [lint.inspect(tflite, PROFILES[name], args.file) for name in args.profile]
+    reports = [linter.inspect(tflite, PROFILES[name], args.file) for name in args.profile]
     for report in reports:
         print(f"{args.file}, {report['profile']}: {summary(report)}")
         for problem in report["problems"]:
@@ -47,7 +47,7 @@ def main(argv=None):
 
 
 def summary(report):
-    """Returns one line on what kseg.edge.lint.inspect found."""
+    """Returns one line on what kseg.export.linter.inspect found."""
     if report["partitions"] is None:
         return f"{report['operators']} operators, {len(report['problems'])} problems"
     return (

@@ -61,7 +61,7 @@ class Manifest:
         return json.dumps(document, indent=1) + "\n"
 
 
-def read(folder):
+def read_manifest(folder):
     """Reads FOLDER/manifest.json. Raises InputError when there is none or it is not ours."""
     path = to_path(folder) / FILE_NAME
     try:

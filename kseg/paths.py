@@ -3,7 +3,6 @@
 The paths of both have pathlib's methods; those of buckets are etils.epath's, which TFDS uses too.
 """
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -42,12 +41,6 @@ def size_bytes(path):
     """Returns a file's size. Raises OSError."""
     stat = path.stat()
     return stat.length if is_remote(path) else stat.st_size
-
-
-def sha256(path):
-    """Returns the SHA-256 of a file, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def for_tensorflow(path):

@@ -53,11 +53,12 @@ def main(argv=None):
 
 def predict(args):
     """Runs the command. Returns its exit code."""
-    from kseg import checkpoints, video
+    from kseg import run_folder
+    from kseg.visualize import video
 
     runs = [args.run, *args.compare]
     for path in runs:
-        checkpoints.read_run(path)  # Fails on bad input before the seconds of building a model.
+        run_folder.read_run(path)  # Fails on bad input before the seconds of building a model.
     source = Path(args.input)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
@@ -114,7 +115,7 @@ def _images(source):
 
 def _segmenters(runs, confidence):
     """Returns a function: list of frames -> for each frame, the Answers of all runs."""
-    from kseg import segment
+    from kseg.evaluation import predictor
 
     names = [Path(path).name for path in runs]
     if len(set(names)) < len(names):
@@ -122,15 +123,15 @@ def _segmenters(runs, confidence):
     if len(set(names)) < len(names):
         raise InputError(f"--compare: one run named twice among {', '.join(runs)}")
     functions = [
-        segment.load(path, name, confidence=confidence)
+        predictor.load(path, name, confidence=confidence)
         for path, name in zip(runs, names, strict=True)
     ]
     return lambda frames: list(zip(*(function(frames) for function in functions), strict=True))
 
 
 def _predict_images(images, segment, out, args):
-    from kseg import overlay, panels
-    from kseg.segment import batched
+    from kseg.evaluation.predictor import batched
+    from kseg.visualize import overlay, panels
 
     with _progress() as progress:
         for batch in batched(progress.track(images, description="predicting"), BATCH):
@@ -152,9 +153,9 @@ def _read_image(path):
 
 
 def _predict_video(clip, segment, out, args):
-    from kseg import panels, video
-    from kseg.flicker import Flicker
-    from kseg.segment import batched
+    from kseg.evaluation.flicker import Flicker
+    from kseg.evaluation.predictor import batched
+    from kseg.visualize import panels, video
 
     name, count, answers = clip.source.stem, 0, ()
     flicker = Flicker() if args.flicker else None
@@ -180,7 +181,7 @@ def _predict_video(clip, segment, out, args):
 
 
 def _write_masks(out, name, answers):
-    from kseg import overlay
+    from kseg.visualize import overlay
 
     for answer in answers:
         folder = out / "masks" / (answer.name if len(answers) > 1 else "")
@@ -190,7 +191,7 @@ def _write_masks(out, name, answers):
 
 def _report_flicker(flicker, clip, names, out):
     """Prints the means, and writes them and every frame's numbers beside the video."""
-    from kseg import checkpoints
+    from kseg import files
 
     runs = {}
     for number, (name, mean) in enumerate(zip(names, flicker.summary(), strict=False)):
@@ -208,7 +209,7 @@ def _report_flicker(flicker, clip, names, out):
         print("flicker: nothing to measure in a single frame")
     told = {"video": clip.source.name, "frames_per_second": clip.rate, "runs": runs}
     path = out / f"{clip.source.stem}.flicker.json"
-    checkpoints.write(path, json.dumps(told, indent=1) + "\n")
+    files.write_text(path, json.dumps(told, indent=1) + "\n")
 
 
 def _number(value):

@@ -90,10 +90,10 @@ def main(argv=None):
     if args.dry_run:
         if hosts:
             raise InputError("--dry-run: of one host only; leave --hosts out")
-        whole = _checked_data(config)
-        from kseg.dry_run import dry_run
+        manifest = _checked_data(config)
+        from kseg.training.dry_run import dry_run
 
-        return dry_run(config, whole, args.devices)
+        return dry_run(config, manifest, args.devices)
     return train(
         config,
         Path(args.out or f"runs/{args.preset}"),
@@ -110,10 +110,10 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
     """Trains one Config in the run folder `out`, resuming what is there. Returns the exit code.
 
     save_steps: a checkpoint also every so many steps; pictures: write RUN/tensorboard/; devices:
-    how many share each batch; hosts, host: as kseg.devices.join; cache: as `keep` of
-    kseg.data.training_dataset.
+    how many share each batch; hosts, host: as kseg.training.distributed.join; cache: as `keep` of
+    kseg.data.pipeline.training_dataset.
     """
-    whole = _checked_data(config)
+    manifest = _checked_data(config)
     if save_steps < 0:
         raise InputError(f"--save-steps {save_steps}: expected 0 or more")
     several = devices > 1 or len(hosts) > 1
@@ -122,20 +122,24 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
 
     import keras
 
-    from kseg import data, progress
-    from kseg import devices as shared
+    from kseg.data import pipeline
+    from kseg.training import distributed as shared
+    from kseg.training import resume
 
     share = shared.join(hosts, host) if len(hosts) > 1 else (0, 1)
     keras.utils.set_random_seed(config.seed)
-    state = progress.resume_state(out)
+    state = resume.resume_state(out)
     if len(hosts) > 1:
         shared.check_same_start(state, out)
         pictures = False  # One host alone cannot predict.
-    with data.damage_told(config.data), shared.scope(devices, config, hosts=share[1]):
+    with (
+        pipeline.raise_on_corrupt_record(config.data),
+        shared.scope(devices, config, hosts=share[1]),
+    ):
         datasets = _datasets(config, state, share, several, cache)
         history = _fit(
             config,
-            whole,
+            manifest,
             out,
             state,
             datasets,
@@ -148,45 +152,47 @@ def train(config, out, *, save_steps=0, pictures=False, devices=1, hosts=(), hos
         print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
         return 1
     if share[0] == 0:
-        _finish(config, whole, out)
+        _finish(config, manifest, out)
     return 0
 
 
 def _datasets(config, state, share, several, cache):
     """Returns the training frames from `state` on and those for validation, of this host."""
-    from kseg import data
+    from kseg.data import pipeline
 
-    training = data.training_dataset(
+    training = pipeline.training_dataset(
         config,
         first_epoch=state["epochs_done"],
         first_step=state["step"],
         keep=cache,
         share=share,
     )
-    return training, data.evaluation_dataset(config, "val", share if several else None)
+    return training, pipeline.evaluation_dataset(config, "val", share if several else None)
 
 
-def _fit(config, whole, out, state, datasets, host, *, several, save_steps, pictures):
+def _fit(config, manifest, out, state, datasets, host, *, several, save_steps, pictures):
     """Trains from `state` on. Returns the keras History, None when there is nothing to do."""
-    from kseg import checkpoints, compiled, data, devices, progress, summary
+    from kseg import run_folder
+    from kseg.data import pipeline
+    from kseg.training import build_training, callbacks, distributed, history, resume, summary
 
     done, step = state["epochs_done"], state["step"]
-    steps = data.steps_per_epoch(config, whole)
+    steps = pipeline.steps_per_epoch(config, manifest)
     training, validation = datasets
-    model = compiled.compiled_model(config, whole, steps)
+    model = build_training.build_compiled_model(config, manifest, steps)
     if several:
-        devices.synchronize(model)
+        distributed.synchronize(model)
     # Only now: what was refused so far leaves no run that the corrected command would run into.
     if host == 0:
-        checkpoints.start_run(out, config, whole)
-    progress.restore(out, model, state)
-    print(summary.opening(config, whole, compiled.cost(model), steps))
-    if done >= config.epochs or progress.is_over(progress.read_history(out), config.patience):
+        run_folder.start_run(out, config, manifest)
+    resume.restore(out, model, state)
+    print(summary.describe_run(config, manifest, build_training.cost(model), steps))
+    if done >= config.epochs or history.is_over(history.read(out), config.patience):
         print(f"{out}: already trained, nothing to do")
         return None
     if done or step:
         print(f"{out}: resuming after epoch {done}" + f" and {step} steps" * (step > 0))
-    saving = progress.SaveProgress(
+    saving = callbacks.SaveProgress(
         out,
         state,
         steps,
@@ -202,31 +208,32 @@ def _fit(config, whole, out, state, datasets, host, *, several, save_steps, pict
         steps_per_epoch=steps,
         shuffle=False,  # The dataset does.
         verbose="auto" if host == 0 else 0,
-        callbacks=_callbacks(config, whole, out, saving, pictures),
+        callbacks=_callbacks(config, manifest, out, saving, pictures),
     )
 
 
-def _callbacks(config, whole, out, saving, pictures):
+def _callbacks(config, manifest, out, saving, pictures):
     import keras
 
-    from kseg import averages, tensorboard
-    from kseg.bar import ProgressBar
+    from kseg.training import ema, tensorboard
+    from kseg.training.progress_bar import ProgressBar
 
-    board = tensorboard.callbacks(config, whole.labels, out / "tensorboard") if pictures else []
-    validating = averages.ValidateAverages()
-    bar = ProgressBar(whole.labels)
+    board = tensorboard.callbacks(config, manifest.labels, out / "tensorboard") if pictures else []
+    validating = ema.ValidateAverages()
+    bar = ProgressBar(manifest.labels)
     return [keras.callbacks.TerminateOnNaN(), validating, saving, *board, bar]
 
 
-def _finish(config, whole, out):
-    from kseg import checkpoints, progress, summary
+def _finish(config, manifest, out):
+    from kseg import files
+    from kseg.training import history, summary
 
-    rows = summary.numbers(progress.read_history(out))
-    with checkpoints.whole(out / "curves.png") as partial:
+    rows = summary.numbers(history.read(out))
+    with files.atomic_write(out / "curves.png") as partial:
         summary.plot(rows, partial)
     best = summary.best_row(rows)
     epoch = f"epoch {best['epoch'] + 1:.0f} of {config.epochs}"
-    summary.print_best(rows, whole.labels, f"{out}, {epoch}")
+    summary.print_best(rows, manifest.labels, f"{out}, {epoch}")
     print(
         f"{out}: best validation mean IoU {best['val_mean_iou']:.4f} ({epoch}), curves in "
         f"{out / 'curves.png'}"
@@ -235,13 +242,13 @@ def _finish(config, whole, out):
 
 def _checked_data(config):
     """Returns the Manifest of config.data; bad input fails before TensorFlow is imported."""
-    from kseg import manifest
+    from kseg.manifest import read_manifest
 
-    whole = manifest.read(config.data)
+    manifest = read_manifest(config.data)
     for split in ("train", "val"):
-        if split not in whole.splits:
+        if split not in manifest.splits:
             raise InputError(f"{config.data}: no split '{split}'; build it with --split")
-    return whole
+    return manifest
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kseg import records
+from kseg.data import records
 from kseg.errors import run
 from tfrecords_tools import shards
 from tfrecords_tools.datasets import bdd100k

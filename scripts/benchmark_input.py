@@ -14,7 +14,8 @@ import time
 
 import tensorflow as tf
 
-from kseg import data, presets, records
+from kseg import presets
+from kseg.data import pipeline, records
 
 
 def main():
@@ -24,18 +25,20 @@ def main():
     presets.add_flags(parser)
     args = parser.parse_args()
     config = presets.resolve(args)
-    whole, paths = data.open_split(config, "train")
-    alone, pipeline, kept = [], [], []
+    manifest, paths = pipeline.open_split(config, "train")
+    alone, streamed, kept = [], [], []
     for _ in range(args.runs):
-        alone.append(rate(decoded(paths, data.decode_ratio(whole.size, config)), args.images, 1))
-        pipeline.append(rate(data.training_dataset(config), args.images, config.batch_size))
-        frames = data.training_dataset(config, keep="memory")
+        alone.append(
+            rate(decoded(paths, pipeline.decode_ratio(manifest.size, config)), args.images, 1)
+        )
+        streamed.append(rate(pipeline.training_dataset(config), args.images, config.batch_size))
+        frames = pipeline.training_dataset(config, keep="memory")
         kept.append(rate(frames, args.images, config.batch_size))
-    share = max(pipeline) / max(alone)
+    share = max(streamed) / max(alone)
     print(
         f"{len(os.sched_getaffinity(0))} cores, {config.data} at {config.size[0]}x"
         f"{config.size[1]}: decoding alone {max(alone):.0f} images/s, training pipeline "
-        f"{max(pipeline):.0f} images/s, that is {100 * share:.0f} %; with kept "
+        f"{max(streamed):.0f} images/s, that is {100 * share:.0f} %; with kept "
         f"frames {max(kept):.0f} images/s, {100 * max(kept) / max(alone):.0f} %"
     )
 

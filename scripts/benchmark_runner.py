@@ -23,7 +23,7 @@ from kseg_run.measure import Measure
 from kseg_run.model import Runner
 
 from kseg import contract
-from kseg.edge import timing
+from kseg.runtime import timing
 
 ROOT = Path(__file__).parent.parent
 

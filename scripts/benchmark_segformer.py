@@ -129,7 +129,7 @@ def write_tflite(out):
     import keras
 
     from kseg import models
-    from kseg.edge import convert
+    from kseg.export import convert
     from kseg.models.simplify import simplify
 
     keras.utils.set_random_seed(0)

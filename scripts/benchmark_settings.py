@@ -64,12 +64,16 @@ def seconds(args):
     """Seconds of each step, after two that are not counted, on one batch of real frames."""
     if os.environ.get("CORES") == "1":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    from kseg import compiled, data, presets
+    from kseg import presets
+    from kseg.data import pipeline
+    from kseg.training import build_training
 
     config = presets.resolve(args)
-    whole, _ = data.open_split(config, "train")
-    model = compiled.compiled_model(config, whole, data.steps_per_epoch(config, whole))
-    images, masks = next(data.training_dataset(config).as_numpy_iterator())
+    manifest, _ = pipeline.open_split(config, "train")
+    model = build_training.build_compiled_model(
+        config, manifest, pipeline.steps_per_epoch(config, manifest)
+    )
+    images, masks = next(pipeline.training_dataset(config).as_numpy_iterator())
     times = []
     for _ in range(2 + args.steps):
         start = time.perf_counter()

@@ -96,8 +96,8 @@ def main():
 
 def train_model(folder):
     """Trains a U-Net of 2 channels on demo frames. Returns the folder of its .tflite files."""
-    from kseg import export
     from kseg.config import Config
+    from kseg.export import __main__ as export
     from kseg.train import train
     from tfrecords_tools import build
     from tfrecords_tools.demo.__main__ import main as demo_main

@@ -118,7 +118,7 @@ def config(dataset):
 
 
 @pytest.fixture(scope="session")
-def run_folder(config, tmp_path_factory):
+def trained_run(config, tmp_path_factory):
     """A finished training run of `config`."""
     from kseg.train import train
 
@@ -128,12 +128,12 @@ def run_folder(config, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tflite_path(run_folder):
-    """The fp32 .tflite of `run_folder`, exported by the command."""
-    from kseg import export
+def tflite_path(trained_run):
+    """The fp32 .tflite of `trained_run`, exported by the command."""
+    from kseg.export import __main__ as export
 
-    assert export.main([str(run_folder), "--tflite"]) == 0
-    return run_folder / "model-fp32.tflite"
+    assert export.main([str(trained_run), "--tflite"]) == 0
+    return trained_run / "model-fp32.tflite"
 
 
 @pytest.fixture(scope="session")
@@ -189,10 +189,10 @@ def write_shard(path, examples):
     """Writes serialized examples as they are to one TFRecord file. Returns its manifest.Shard."""
     import tensorflow as tf
 
-    from kseg import manifest
+    from kseg.manifest import Shard
 
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             writer.write(example)
     data = path.read_bytes()
-    return manifest.Shard(path.name, len(examples), hashlib.sha256(data).hexdigest(), len(data))
+    return Shard(path.name, len(examples), hashlib.sha256(data).hexdigest(), len(data))

@@ -5,10 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from kseg import benchmark, overlay
-from kseg.edge import apart, frames, operators, runtimes, timing
+from kseg import benchmark
 from kseg.errors import InputError
 from kseg.labels import BDD100K_DRIVABLE
+from kseg.runtime import (
+    benchmark_frames,
+    operator_profiler,
+    other_runtimes,
+    subprocess_benchmark,
+    timing,
+)
+from kseg.visualize import overlay
 from tests.conftest import assert_one_line, command, scene
 
 
@@ -73,14 +80,14 @@ def test_percentiles_are_told_only_with_runs_behind_them():
 
 def test_a_frame_takes_the_layout_and_type_of_the_input():
     frame = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    last = frames.model_input(frame, (1, 6, 8, 3), "float32")
-    first = frames.model_input(frame, (1, 3, 6, 8), "float32")
+    last = benchmark_frames.model_input(frame, (1, 6, 8, 3), "float32")
+    first = benchmark_frames.model_input(frame, (1, 3, 6, 8), "float32")
     assert last.dtype == np.float32 and (last[0] == frame).all()
     assert (first[0, 1] == frame[..., 1]).all() and first.flags.c_contiguous
-    shifted = frames.model_input(frame, (1, 6, 8, 3), "int8")
+    shifted = benchmark_frames.model_input(frame, (1, 6, 8, 3), "int8")
     assert (shifted[0].astype(int) + 128 == frame).all()
     with pytest.raises(InputError, match="expected"):
-        frames.model_input(frame, (1, 100), "float32")
+        benchmark_frames.model_input(frame, (1, 100), "float32")
 
 
 class Threshold:
@@ -103,7 +110,7 @@ def test_a_whole_frame_is_what_the_runner_in_the_car_sees(tflite_path, runner, l
     image = runner.fit_frame(frame, told["input_size"], told["fit"], told["pad_value"])
     light = (image[..., 0] > 128).astype(np.uint8)
     class_map = runner.unfit_class_map(light, frame.shape[:2], told["fit"])
-    draw = frames.whole_frame(Threshold(logits), tflite_path)
+    draw = benchmark_frames.whole_frame(Threshold(logits), tflite_path)
     assert 0.1 < class_map.mean() < 0.9
     assert (draw(frame) == overlay.overlay(frame, class_map, BDD100K_DRIVABLE)).all()
 
@@ -124,7 +131,9 @@ def test_the_command_tells_speed_memory_and_operators(tflite_path, tmp_path, cap
 
 
 def test_operators_are_named_with_what_they_take(tflite_path):
-    rows = apart.measure(str(tflite_path), threads=1, rounds=1, seconds=1, operators=True)
+    rows = subprocess_benchmark.measure(
+        str(tflite_path), threads=1, rounds=1, seconds=1, operators=True
+    )
     calls = {row["operator"]: row["calls"] for row in rows["operators"]}
     assert calls["ARG_MAX"] == 1 and sum(n for k, n in calls.items() if "Convolution" in k) >= 20
     times = [row["ms"] for row in rows["operators"]]
@@ -132,9 +141,11 @@ def test_operators_are_named_with_what_they_take(tflite_path):
 
 
 def test_a_profile_in_a_form_not_known_is_refused(monkeypatch):
-    monkeypatch.setattr(operators, "_profile", lambda *_: "== Summary by node type ==\nnothing")
+    monkeypatch.setattr(
+        operator_profiler, "_profile", lambda *_: "== Summary by node type ==\nnothing"
+    )
     with pytest.raises(InputError, match="no table"):
-        operators.times("model.tflite", 1)
+        operator_profiler.times("model.tflite", 1)
 
 
 def test_without_a_gpu_the_row_says_so_and_the_rest_stands(
@@ -151,7 +162,7 @@ def test_without_a_gpu_the_row_says_so_and_the_rest_stands(
 
 def test_a_process_that_crashes_is_told_by_its_signal():
     done = subprocess.CompletedProcess([], -11, stdout="", stderr="driver: oh\n")
-    assert apart._words("gpu:a.tflite", done) == (
+    assert subprocess_benchmark._words("gpu:a.tflite", done) == (
         "gpu:a.tflite: its process ended with signal 11 (driver: oh)"
     )
 
@@ -203,15 +214,17 @@ def test_onnx_runtime_runs_onnx(tmp_path):
     pytest.importorskip("onnxruntime", reason="an extra (./scripts/install benchmark)")
     path = tmp_path / "relu.onnx"
     path.write_bytes(relu_onnx((1, 3, 4, 5)))
-    model = runtimes.load(str(path), 1)
+    model = other_runtimes.load(str(path), 1)
     assert model.input_shape == (1, 3, 4, 5) and model.input_dtype == np.float32
     array = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
     assert (model(array) == np.maximum(array, 0)).all()
 
 
 def assert_same_answers(spec, other):
-    ours, theirs = runtimes.load(spec, 1), runtimes.load(other, 1)
-    array = frames.model_input(frames.read(None), ours.input_shape, ours.input_dtype)
+    ours, theirs = other_runtimes.load(spec, 1), other_runtimes.load(other, 1)
+    array = benchmark_frames.model_input(
+        benchmark_frames.read(None), ours.input_shape, ours.input_dtype
+    )
     assert ours.input_shape == theirs.input_shape and ours.input_dtype == theirs.input_dtype
     assert (ours(array) == theirs(array)).mean() > 0.99
 

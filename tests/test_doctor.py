@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from kseg import doctor
-from kseg.edge import gate, gpu, gpu_child, machine, machine_child, probe, selftest
-from kseg.edge.litert import TFLiteModel
-from kseg.edge.profiles import PROFILES, TUNED
+from kseg.export import thresholds
+from kseg.export.profiles import PROFILES, TUNED
+from kseg.runtime import gpu, gpu_probe, gpu_worker, hardware, self_test, tiny_model
+from kseg.runtime.litert import TFLiteModel
 from tests.conftest import ROOT, assert_one_line, command
 
 MODEL = ROOT / "tests" / "golden" / "model.tflite"
@@ -36,15 +37,15 @@ def answering(monkeypatch, answers, **compiled):
 
 @pytest.mark.parametrize("precision", TUNED)
 def test_the_probe_is_a_model_of_its_precision_with_answers_of_all_kinds(precision):
-    tflite = probe.model(precision)
-    frames = probe.frames(probe.SIZE)
-    reference = TFLiteModel(probe.model("fp32"), reference_kernels=True)
+    tflite = tiny_model.model(precision)
+    frames = tiny_model.frames(tiny_model.SIZE)
+    reference = TFLiteModel(tiny_model.model("fp32"), reference_kernels=True)
     expected = np.stack([reference(frame) for frame in frames])
     assert np.bincount(expected.ravel()).max() < 0.6 * expected.size  # No class wins everywhere.
     runner = TFLiteModel(tflite)
     got = np.stack([runner(frame) for frame in frames])
-    assert got.shape == (10, *probe.SIZE) and runner.image_dtype == "uint8"
-    assert (got == expected).mean() >= gate.LIMITS[precision].agreement
+    assert got.shape == (10, *tiny_model.SIZE) and runner.image_dtype == "uint8"
+    assert (got == expected).mean() >= thresholds.LIMITS[precision].agreement
 
 
 def test_its_int8_weights_are_int8_and_its_halves_float16():
@@ -52,7 +53,7 @@ def test_its_int8_weights_are_int8_and_its_halves_float16():
 
     kinds = {}
     for precision in TUNED:
-        model = schema.ModelT.InitFromPackedBuf(probe.model(precision), 0)
+        model = schema.ModelT.InitFromPackedBuf(tiny_model.model(precision), 0)
         kinds[precision] = {tensor.type for tensor in model.subgraphs[0].tensors}
     types = schema.TensorType
     assert types.INT8 not in kinds["fp32"] | kinds["fp16"]
@@ -77,7 +78,7 @@ def test_a_machine_without_a_gpu_is_well_and_every_profile_is_told(no_gpu, capsy
 def test_no_tensorflow_is_loaded(tmp_path):
     code = (
         "import sys; from kseg import doctor\n"
-        "from kseg.edge import gpu; gpu.find_driver = lambda: (None, 'none')\n"
+        "from kseg.export import gpu; gpu.find_driver = lambda: (None, 'none')\n"
         f"assert doctor.main([{str(MODEL)!r}, '--json', {str(tmp_path / 'd.json')!r}]) == 0\n"
         "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
     )
@@ -112,7 +113,7 @@ def test_a_gpu_that_takes_a_part_is_a_problem_only_where_it_should_take_all(monk
     answering(monkeypatch, lambda maps: maps, fully_accelerated=False)
     devices = {"vulkan": {"found": True, "error": None, "devices": []}}
     devices["opencl"] = devices["vulkan"]
-    monkeypatch.setattr(machine, "devices", lambda environment: devices)
+    monkeypatch.setattr(hardware, "devices", lambda environment: devices)
     assert doctor.examine()["problems"] == []
     devices["vulkan"]["devices"].append({"name": "Orin", "software": False})
     (line,) = doctor.examine()["problems"]
@@ -129,9 +130,9 @@ def test_a_gpu_that_takes_a_part_is_a_problem_only_where_it_should_take_all(monk
 def test_a_crash_is_wrong_and_no_device_is_none(tmp_path, monkeypatch, code, works, words):
     child = tmp_path / "child.py"
     child.write_text(code)
-    monkeypatch.setattr(gpu_child, "__file__", str(child))
-    tflite = probe.model("fp32")
-    found, _ = selftest.on_gpu(tflite, probe.SIZE, None, gpu.Driver("some driver", {}))
+    monkeypatch.setattr(gpu_worker, "__file__", str(child))
+    tflite = tiny_model.model("fp32")
+    found, _ = self_test.on_gpu(tflite, tiny_model.SIZE, None, gpu.Driver("some driver", {}))
     assert found["works"] is works and words in found["reason"]
 
 
@@ -144,7 +145,7 @@ def test_kernels_that_compute_wrongly_are_found_out(monkeypatch):
         def __call__(self, image):
             return np.roll(super().__call__(image), 9 * self.shift, axis=0)
 
-    monkeypatch.setattr(selftest, "TFLiteModel", Wrong)
+    monkeypatch.setattr(self_test, "TFLiteModel", Wrong)
     monkeypatch.setattr(gpu, "find_driver", lambda: (None, "none"))
     problems = doctor.examine()["problems"]
     assert len(problems) == 4 and "profile cpu, int8: answers as LiteRT's reference" in problems[2]
@@ -186,24 +187,24 @@ def test_an_arm_board_is_read_from_its_files(tmp_path):
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    cpu = machine.cpu(tmp_path)
+    cpu = hardware.cpu(tmp_path)
     assert cpu["name"] == "NVIDIA Jetson Orin Nano Developer Kit"
     assert cpu["features"] == ["asimd", "asimdhp", "asimddp"]
-    assert machine.memory(tmp_path) == {"total_mb": 8192, "available_mb": 4096, "limit_mb": 1000}
+    assert hardware.memory(tmp_path) == {"total_mb": 8192, "available_mb": 4096, "limit_mb": 1000}
 
 
 def test_a_driver_that_crashes_while_asked_for_devices_is_told(tmp_path, monkeypatch):
     child = tmp_path / "child.py"
     child.write_text("import os; os.kill(os.getpid(), 11)")
-    monkeypatch.setattr(machine_child, "__file__", str(child))
-    assert "ends the process with -11" in machine.devices({})["vulkan"]["error"]
+    monkeypatch.setattr(gpu_probe, "__file__", str(child))
+    assert "ends the process with -11" in hardware.devices({})["vulkan"]["error"]
 
 
 def test_devices_of_software_are_told_as_such():
     driver, why = gpu.find_driver()
     if driver is None or "swiftshader" not in driver.name:
         pytest.skip(f"no software device ({why})")
-    (device,) = machine.devices(driver.environment)["vulkan"]["devices"]
+    (device,) = hardware.devices(driver.environment)["vulkan"]["devices"]
     assert device["software"] and "SwiftShader" in device["name"]
 
 
@@ -228,7 +229,7 @@ def test_frames_are_the_ones_that_the_cpp_doctor_draws():
         state = (state * 1664525 + 1013904223) % 2**32
         noise.append(state >> 28)
     noise = np.array(noise).reshape(height, width, 3)
-    frame = probe.frame((height, width), number)
+    frame = tiny_model.frame((height, width), number)
     assert np.array_equal(frame[0, 0], noise[0, 0] + [150, 180, 210])
     # Road: |x - 20 * 8 // 20| < 5 - 6 // 3.
     assert np.array_equal(frame[5, 5], noise[5, 5] + [60, 120, 60])

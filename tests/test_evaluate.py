@@ -4,37 +4,39 @@ import shutil
 import numpy as np
 import pytest
 
-from kseg import checkpoints, data, evaluate, progress
+from kseg import evaluate, trained_model
+from kseg.data import pipeline
+from kseg.training import resume
 from tests.conftest import assert_one_line, command
 
 
-def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(run_folder, config):
-    assert evaluate.main([str(run_folder), "--overlays", "3", "--position-baseline"]) == 0
-    report = json.loads((run_folder / "evaluation-val.json").read_text())
+def test_numbers_are_those_of_the_best_epoch_and_pictures_are_written(trained_run, config):
+    assert evaluate.main([str(trained_run), "--overlays", "3", "--position-baseline"]) == 0
+    report = json.loads((trained_run / "evaluation-val.json").read_text())
     assert report["frames"] == 8
-    assert report["parameters"] == checkpoints.load(run_folder)[0].count_params()
+    assert report["parameters"] == trained_model.load(trained_run)[0].count_params()
     assert report["gflops"] > 0
     assert np.sum(report["confusion"]) == 8 * 64 * 97
-    best = progress.resume_state(run_folder)["best"]
+    best = resume.resume_state(trained_run)["best"]
     assert report["model"]["mean_iou"] == pytest.approx(best, abs=1e-5)
     assert 0 < report["model"]["mean_boundary_iou"] < report["model"]["mean_iou"]
     assert 0 < report["model"]["boundary_iou/background"] < 1
-    pictures = list((run_folder / "overlays-val").glob("*.png"))
+    pictures = list((trained_run / "overlays-val").glob("*.png"))
     assert len(pictures) == 3
     from kseg.evaluate import position_modes
 
-    modes = position_modes(data.labelled_frames(config, "train"), 3)
+    modes = position_modes(pipeline.labelled_frames(config, "train"), 3)
     assert modes.shape == config.size and (modes[:20] == 2).all() and modes[-1, 10] == 0
     assert 0.2 < report["position only"]["mean_iou"] < 0.95
 
 
-def test_what_is_written_goes_to_out(run_folder, tmp_path):
-    before = sorted(run_folder.rglob("*"))
-    argv = [str(run_folder), "--out", str(tmp_path / "elsewhere"), "--overlays", "1"]
+def test_what_is_written_goes_to_out(trained_run, tmp_path):
+    before = sorted(trained_run.rglob("*"))
+    argv = [str(trained_run), "--out", str(tmp_path / "elsewhere"), "--overlays", "1"]
     assert evaluate.main(argv) == 0
     names = {path.name for path in (tmp_path / "elsewhere").iterdir()}
     assert names == {"evaluation-val.json", "overlays-val"}
-    assert sorted(run_folder.rglob("*")) == before
+    assert sorted(trained_run.rglob("*")) == before
 
 
 def test_a_folder_that_is_no_run_gets_one_line(tmp_path, capsys):
@@ -42,15 +44,15 @@ def test_a_folder_that_is_no_run_gets_one_line(tmp_path, capsys):
     assert_one_line(capsys, tmp_path, "no config.json", "kseg.train")
 
 
-def test_missing_split_gets_one_line(run_folder, capsys):
-    assert command(evaluate.main, [run_folder, "--split", "test"]) == 2
+def test_missing_split_gets_one_line(trained_run, capsys):
+    assert command(evaluate.main, [trained_run, "--split", "test"]) == 2
     assert_one_line(capsys, "no split 'test'")
 
 
-def test_other_classes_get_one_line(run_folder, dataset, tmp_path, capsys):
+def test_other_classes_get_one_line(trained_run, dataset, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(dataset, other)
     text = (other / "manifest.json").read_text().replace('"alternative"', '"pavement"')
     (other / "manifest.json").write_text(text)
-    assert command(evaluate.main, [run_folder, "--data", other]) == 2
+    assert command(evaluate.main, [trained_run, "--data", other]) == 2
     assert_one_line(capsys, "pavement", "alternative")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kseg import contract
-from kseg.edge import graph, lint
+from kseg.export import linter, tflite_graph
 
 
 def convert(function, shape, *operators, custom=False):
@@ -39,14 +39,14 @@ FILES = {
 
 @pytest.mark.parametrize("named", FILES)
 def test_it_is_refused_by_name_with_a_remedy(named):
-    lines = lint.problems(convert(*FILES[named]))
+    lines = linter.problems(convert(*FILES[named]))
     assert any(named in line and line.count(";") for line in lines), lines
 
 
 def test_a_custom_operator_is_refused():
     tflite = convert(tf.math.erfinv, SHAPE, custom=True)
     assert any(
-        "CUSTOM Erfinv" in line and "no phone has it" in line for line in lint.problems(tflite)
+        "CUSTOM Erfinv" in line and "no phone has it" in line for line in linter.problems(tflite)
     )
 
 
@@ -60,6 +60,8 @@ def test_weights_behind_the_graph_are_weights():
     large.offset, large.size = 2, len(data)  # A first guess, to learn the graph's length.
     large.offset = len(contract.pack(model, 4096))
     behind = contract.pack(model, 4096) + data
-    (op,) = [op for op in graph.read(behind)[0] if op.name in ("FULLY_CONNECTED", "BATCH_MATMUL")]
+    (op,) = [
+        op for op in tflite_graph.read(behind)[0] if op.name in ("FULLY_CONNECTED", "BATCH_MATMUL")
+    ]
     assert any(t.data is not None and bytes(t.data) == data for t in op.inputs)
     assert bytes(data) in contract.pack(contract.unpack(behind), 4096)

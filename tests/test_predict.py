@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg import panels, predict, segment, video
+from kseg import predict
 from kseg.errors import InputError
+from kseg.evaluation import predictor
+from kseg.evaluation.predictor import SURE, Prediction
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
-from kseg.segment import SURE, Answer
+from kseg.visualize import panels, video
 from tests.conftest import assert_one_line, command, scene
 
 
@@ -30,9 +32,9 @@ def frames(tmp_path):
     return tmp_path
 
 
-def test_images_get_overlays_and_masks_of_their_own_size(run_folder, frames, tmp_path):
+def test_images_get_overlays_and_masks_of_their_own_size(trained_run, frames, tmp_path):
     out = tmp_path / "out"
-    argv = [run_folder, frames / "frames", "--out", out, "--save-masks"]
+    argv = [trained_run, frames / "frames", "--out", out, "--save-masks"]
     assert command(predict.main, argv) == 0
     for name, size in (("wide", (90, 200)), ("tall", (150, 100))):
         assert cv2.imread(str(out / f"{name}.png")).shape == (*size, 3)
@@ -40,9 +42,9 @@ def test_images_get_overlays_and_masks_of_their_own_size(run_folder, frames, tmp
         assert mask.shape == size and set(np.unique(mask)) <= {0, 1, 2}
 
 
-def test_video_keeps_its_size_and_length(run_folder, frames, tmp_path):
+def test_video_keeps_its_size_and_length(trained_run, frames, tmp_path):
     out = tmp_path / "out"
-    argv = [run_folder, frames / "drive.mp4", "--out", out, "--save-masks"]
+    argv = [trained_run, frames / "drive.mp4", "--out", out, "--save-masks"]
     assert command(predict.main, argv) == 0
     video = cv2.VideoCapture(str(out / "drive.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 6
@@ -92,7 +94,7 @@ def test_a_video_ends_where_no_frame_comes_any_more_whatever_its_header_says(cap
     assert past.capture.reads < 1000 and capsys.readouterr().err == ""
 
 
-def test_a_video_with_a_torn_frame_in_its_middle_is_drawn_to_its_end(run_folder, tmp_path, capsys):
+def test_a_video_with_a_torn_frame_in_its_middle_is_drawn_to_its_end(trained_run, tmp_path, capsys):
     codec, rng = cv2.VideoWriter_fourcc(*"MJPG"), np.random.default_rng(2)
     writer = cv2.VideoWriter(str(tmp_path / "torn.avi"), codec, 10, (64, 48))
     for _ in range(6):
@@ -104,31 +106,31 @@ def test_a_video_with_a_torn_frame_in_its_middle_is_drawn_to_its_end(run_folder,
     data[start : start + 400] = bytes(400)
     (tmp_path / "torn.avi").write_bytes(data)
     out = tmp_path / "out"
-    assert command(predict.main, [run_folder, tmp_path / "torn.avi", "--out", out]) == 0
+    assert command(predict.main, [trained_run, tmp_path / "torn.avi", "--out", out]) == 0
     told = capsys.readouterr()
     assert "5 frames in " in told.out and "6 frames came: 1 not decoded" in told.err
     assert cv2.VideoCapture(str(out / "torn.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
-def test_an_overlay_never_replaces_its_input(run_folder, frames, capsys):
+def test_an_overlay_never_replaces_its_input(trained_run, frames, capsys):
     before = {p: p.read_bytes() for p in frames.rglob("*.*") if p.is_file()}
     for source in (frames / "frames", frames / "drive.mp4"):
         folder = source if source.is_dir() else source.parent
-        assert command(predict.main, [run_folder, source, "--out", folder]) == 2
+        assert command(predict.main, [trained_run, source, "--out", folder]) == 2
         assert_one_line(capsys, "would be replaced", "--out")
     (frames / "frames" / "tall.jpg").write_bytes(before[frames / "frames" / "wide.jpg"])
-    assert command(predict.main, [run_folder, frames / "frames", "--out", frames / "o"]) == 2
+    assert command(predict.main, [trained_run, frames / "frames", "--out", frames / "o"]) == 2
     assert_one_line(capsys, "tall.png", "tall.jpg", "same name")
     assert before == {p: p.read_bytes() for p in before}
 
 
-def test_a_file_where_the_output_should_go_gets_one_line(run_folder, frames, capsys):
+def test_a_file_where_the_output_should_go_gets_one_line(trained_run, frames, capsys):
     (frames / "taken").write_text("")
-    assert command(predict.main, [run_folder, frames / "frames", "--out", frames / "taken"]) == 2
+    assert command(predict.main, [trained_run, frames / "frames", "--out", frames / "taken"]) == 2
     assert_one_line(capsys, "taken")
 
 
-def test_unreadable_inputs_get_one_line_and_leave_no_output(run_folder, tmp_path, capsys):
+def test_unreadable_inputs_get_one_line_and_leave_no_output(trained_run, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     (tmp_path / "broken.jpg").write_bytes(b"not an image")
     (tmp_path / "empty").mkdir()
@@ -138,17 +140,17 @@ def test_unreadable_inputs_get_one_line_and_leave_no_output(run_folder, tmp_path
         ("empty", "no images"),
         ("nothing", "no such file"),
     ):
-        argv = [run_folder, tmp_path / name, "--out", tmp_path / "out"]
+        argv = [trained_run, tmp_path / name, "--out", tmp_path / "out"]
         assert command(predict.main, argv) == 2
         assert_one_line(capsys, name, words)
         assert not list((tmp_path / "out").rglob("*.*"))
 
 
-def test_a_batch_answers_as_its_frames_do_one_by_one(run_folder):
-    from kseg import checkpoints
+def test_a_batch_answers_as_its_frames_do_one_by_one(trained_run):
+    from kseg import trained_model
 
-    model, config, labels = checkpoints.load(run_folder)
-    answers = segment.segmenter(model, config, labels, "run", confidence=True)
+    model, config, labels = trained_model.load(trained_run)
+    answers = predictor.segmenter(model, config, labels, "run", confidence=True)
     rng = np.random.default_rng(1)
     frames = [np.ascontiguousarray(scene(rng, size)[0]) for size in ((90, 200), (150, 100))]
     for together, alone in zip(answers(frames), [answers([f])[0] for f in frames], strict=True):
@@ -165,14 +167,14 @@ def test_confidence_is_the_largest_softmax_share():
     image = keras.Input((1, 2, 3))
     model = keras.Model(image, image * 0 + logits[None])
     config = SimpleNamespace(size=(1, 2), fit="stretch")
-    answers = segment.segmenter(model, config, BDD100K_DRIVABLE, "run", confidence=True)
+    answers = predictor.segmenter(model, config, BDD100K_DRIVABLE, "run", confidence=True)
     (answer,) = answers([np.zeros((1, 2, 3), np.uint8)])
     assert answer.class_map.tolist() == [[0, 2]]
     assert answer.confidence.tolist() == [[127, 203]]  # 254 halves, and 4 fifths of 254.
 
 
 def answer(name="one", labels=BDD100K_DRIVABLE, size=(90, 160), confidence=None):
-    return Answer(name, labels, np.zeros(size, np.uint8), confidence)
+    return Prediction(name, labels, np.zeros(size, np.uint8), confidence)
 
 
 def test_panels_stand_side_by_side_with_confidence_below():
@@ -211,22 +213,23 @@ def test_the_surer_the_lighter():
 
 
 def test_runs_are_compared_with_flicker_confidence_and_gif(
-    run_folder, frames, tmp_path, capsys, monkeypatch
+    trained_run, frames, tmp_path, capsys, monkeypatch
 ):
     from PIL import Image
 
     def load(run, name, *, confidence):
         sure = np.full((96, 160), SURE, np.uint8) if confidence else None
         return lambda batch: [
-            Answer(name, BDD100K_DRIVABLE, (f[..., 0] > 100).astype(np.uint8), sure) for f in batch
+            Prediction(name, BDD100K_DRIVABLE, (f[..., 0] > 100).astype(np.uint8), sure)
+            for f in batch
         ]
 
-    monkeypatch.setattr(segment, "load", load)  # Whatever is light: that flickers.
+    monkeypatch.setattr(predictor, "load", load)  # Whatever is light: that flickers.
 
     other = tmp_path / "other"
-    other.symlink_to(run_folder)
+    other.symlink_to(trained_run)
     out = tmp_path / "out"
-    argv = [run_folder, frames / "drive.mp4", "--compare", other, "--out", out, "--save-masks"]
+    argv = [trained_run, frames / "drive.mp4", "--compare", other, "--out", out, "--save-masks"]
     argv += ["--confidence", "--gif", "--gif-width", 64, "--flicker", "--start", 0.1]
     assert command(predict.main, [*argv, "--seconds", 0.4]) == 0
     names = ["drive.flicker.json", "drive.gif", "drive.mp4", "masks"]
@@ -293,21 +296,21 @@ def test_a_video_that_a_full_disk_cut_off_is_not_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_flags_that_cannot_be_get_one_line(run_folder, frames, tmp_path, capsys):
+def test_flags_that_cannot_be_get_one_line(trained_run, frames, tmp_path, capsys):
     drive, folder = frames / "drive.mp4", frames / "frames"
     for argv, words in (
-        ([run_folder, folder, "--gif"], ("--gif", "videos")),
-        ([run_folder, folder, "--flicker"], ("--flicker", "videos")),
-        ([run_folder, drive, "--start", 9], ("drive.mp4", "0.6 s long")),
-        ([run_folder, drive, "--start", -1], ("--start -1: expected seconds, from 0",)),
-        ([run_folder, drive, "--start", "nan"], ("--start nan: expected seconds",)),
-        ([run_folder, drive, "--start", "inf"], ("--start inf: expected seconds",)),
-        ([run_folder, drive, "--seconds", 0], ("--seconds 0: expected seconds, above 0",)),
-        ([run_folder, drive, "--seconds", "nan"], ("--seconds nan: expected seconds",)),
-        ([run_folder, drive, "--seconds", "inf"], ("--seconds inf: expected seconds",)),
-        ([run_folder, drive, "--gif-width", 0], ("--gif-width 0",)),
-        ([run_folder, drive, "--compare", run_folder], ("named twice",)),
-        ([run_folder, drive, "--compare", tmp_path / "none"], ("none", "no config.json")),
+        ([trained_run, folder, "--gif"], ("--gif", "videos")),
+        ([trained_run, folder, "--flicker"], ("--flicker", "videos")),
+        ([trained_run, drive, "--start", 9], ("drive.mp4", "0.6 s long")),
+        ([trained_run, drive, "--start", -1], ("--start -1: expected seconds, from 0",)),
+        ([trained_run, drive, "--start", "nan"], ("--start nan: expected seconds",)),
+        ([trained_run, drive, "--start", "inf"], ("--start inf: expected seconds",)),
+        ([trained_run, drive, "--seconds", 0], ("--seconds 0: expected seconds, above 0",)),
+        ([trained_run, drive, "--seconds", "nan"], ("--seconds nan: expected seconds",)),
+        ([trained_run, drive, "--seconds", "inf"], ("--seconds inf: expected seconds",)),
+        ([trained_run, drive, "--gif-width", 0], ("--gif-width 0",)),
+        ([trained_run, drive, "--compare", trained_run], ("named twice",)),
+        ([trained_run, drive, "--compare", tmp_path / "none"], ("none", "no config.json")),
     ):
         assert command(predict.main, [*argv, "--out", tmp_path / "out"]) == 2
         assert_one_line(capsys, *words)
@@ -315,17 +318,17 @@ def test_flags_that_cannot_be_get_one_line(run_folder, frames, tmp_path, capsys)
 
 
 def test_a_gif_never_replaces_its_input_and_a_broken_clip_leaves_nothing(
-    run_folder, frames, tmp_path, capsys, monkeypatch
+    trained_run, frames, tmp_path, capsys, monkeypatch
 ):
     (frames / "drive.gif").write_bytes(b"")
     video.write_gif(frames / "drive.gif", [np.zeros((32, 48, 3), np.uint8)] * 2, 10)
     before = (frames / "drive.gif").read_bytes()
-    argv = [run_folder, frames / "drive.gif", "--gif", "--out"]
+    argv = [trained_run, frames / "drive.gif", "--gif", "--out"]
     assert command(predict.main, [*argv, frames]) == 2
     assert_one_line(capsys, "drive.gif", "would be replaced")
     assert (frames / "drive.gif").read_bytes() == before
     monkeypatch.setattr(video, "GIF_PICTURES", 3)
-    argv = [run_folder, frames / "drive.mp4", "--gif", "--out", tmp_path / "out"]
+    argv = [trained_run, frames / "drive.mp4", "--gif", "--out", tmp_path / "out"]
     assert command(predict.main, argv) == 2
     assert_one_line(capsys, "drive.gif", "more than 3", "--seconds")
     assert list((tmp_path / "out").iterdir()) == []

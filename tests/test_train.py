@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import checkpoints, progress, train
-from kseg import history as kseg_history
+from kseg import files, run_folder, train, trained_model
 from kseg.errors import InputError
+from kseg.training import callbacks, resume
+from kseg.training import history as run_history
 from tests.conftest import ROOT, assert_one_line, command, files_of_at_most
 
 
@@ -35,15 +36,15 @@ def history(run):
         return [dict(row, seconds="") for row in csv.DictReader(file)]
 
 
-def test_a_run_folder_holds_what_everything_else_reads(run_folder, config):
-    names = {p.name for p in run_folder.iterdir()}
+def test_a_run_folder_holds_what_everything_else_reads(trained_run, config):
+    names = {p.name for p in trained_run.iterdir()}
     assert {"config.json", "labels.json", "best.weights.h5", "history.csv", "curves.png"} <= names
-    assert checkpoints.read_run(run_folder)[0] == config
-    rows = history(run_folder)
+    assert run_folder.read_run(trained_run)[0] == config
+    rows = history(trained_run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     # No optimizer state in the file that everybody copies.
-    with h5py.File(run_folder / "best.weights.h5") as file:
+    with h5py.File(trained_run / "best.weights.h5") as file:
         assert "optimizer" not in file
 
 
@@ -53,7 +54,7 @@ class Killed(Exception):
 
 def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
     """Trains until a checkpoint's weights are written, but not yet the state that names them."""
-    write = checkpoints.write
+    write = files.write_text
 
     def killed_write(path, text):
         if path.name == "state.json":
@@ -63,7 +64,7 @@ def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
         write(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(checkpoints, "write", killed_write)
+        patch.setattr(files, "write_text", killed_write)
         train.train(config, run, **options)
 
 
@@ -77,19 +78,19 @@ def assert_same_end(run, other, name):
 
 
 def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
-    run_folder, config, tmp_path, monkeypatch, capsys
+    trained_run, config, tmp_path, monkeypatch, capsys
 ):
     run, often = tmp_path / "run", {"save_steps": 2}
     # 6 steps an epoch. Killed in the second epoch, then again at its end, after its line was
     # written into the history and before it counts.
     train_until(monkeypatch, config, run, 1, step=4, **often)
-    assert (progress.resume_state(run)["epochs_done"], progress.resume_state(run)["step"]) == (1, 2)
+    assert (resume.resume_state(run)["epochs_done"], resume.resume_state(run)["step"]) == (1, 2)
     train_until(monkeypatch, config, run, 2, **often)
     assert "resuming after epoch 1 and 2 steps" in capsys.readouterr().out
-    assert len(history(run)) == 2 and progress.resume_state(run)["step"] == 4
-    assert progress.resume_state(run)["seconds"] > 0
+    assert len(history(run)) == 2 and resume.resume_state(run)["step"] == 4
+    assert resume.resume_state(run)["seconds"] > 0
     assert train.train(config, run) == 0
-    assert_same_end(run_folder, run, "epoch-0004.weights.h5")
+    assert_same_end(trained_run, run, "epoch-0004.weights.h5")
     assert sorted(p.name for p in (run / "last").iterdir()) == [
         "epoch-0003.weights.h5",
         "epoch-0004.weights.h5",
@@ -99,19 +100,19 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
 
 
 @pytest.mark.slow
-def test_resuming_at_the_wrong_data_would_be_seen(run_folder, config, tmp_path, monkeypatch):
-    from kseg import data
+def test_resuming_at_the_wrong_data_would_be_seen(trained_run, config, tmp_path, monkeypatch):
+    from kseg.data import pipeline
 
-    run, training_dataset = tmp_path / "run", data.training_dataset
+    run, training_dataset = tmp_path / "run", pipeline.training_dataset
     train_until(monkeypatch, config, run, 1, step=4, save_steps=2)
 
     def from_the_start_of_the_epoch(config, first_epoch, first_step, keep, share):
         return training_dataset(config, first_epoch=first_epoch, keep=keep, share=share)
 
-    monkeypatch.setattr(data, "training_dataset", from_the_start_of_the_epoch)
+    monkeypatch.setattr(pipeline, "training_dataset", from_the_start_of_the_epoch)
     assert train.train(config, run) == 0
     with pytest.raises(AssertionError):
-        assert_same_end(run_folder, run, "epoch-0004.weights.h5")
+        assert_same_end(trained_run, run, "epoch-0004.weights.h5")
 
 
 @pytest.mark.slow
@@ -138,12 +139,12 @@ def test_everything_that_has_a_state_resumes_to_the_bit(config, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_kill_9_at_some_step_and_the_same_command_again(run_folder, config, tmp_path):
+def test_kill_9_at_some_step_and_the_same_command_again(trained_run, config, tmp_path):
     (tmp_path / "c.json").write_text(config.to_json())
     argv = ["-m", "kseg.train", "--config", tmp_path / "c.json", "--out", tmp_path / "run"]
     command = [sys.executable, *map(str, argv), "--save-steps", "1"]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while (state := progress.resume_state(tmp_path / "run"))["epochs_done"] < 1:
+    while (state := resume.resume_state(tmp_path / "run"))["epochs_done"] < 1:
         if state["step"] >= 3:
             break
         assert first.poll() is None
@@ -151,58 +152,56 @@ def test_kill_9_at_some_step_and_the_same_command_again(run_folder, config, tmp_
     first.kill()
     first.wait()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    assert_same_end(run_folder, tmp_path / "run", "epoch-0004.weights.h5")
+    assert_same_end(trained_run, tmp_path / "run", "epoch-0004.weights.h5")
 
 
 def test_an_epochs_seconds_are_counted_on_where_it_was_interrupted(tmp_path, monkeypatch):
     clock = iter(range(100, 200, 10))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    half_done = progress.START | {"epochs_done": 0, "step": 4, "seconds": 7.0, "metrics": []}
-    saver = progress.SaveProgress(tmp_path, half_done, steps=6)
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    half_done = resume.START | {"epochs_done": 0, "step": 4, "seconds": 7.0, "metrics": []}
+    saver = callbacks.SaveProgress(tmp_path, half_done, steps=6)
     saver.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1)))
     monkeypatch.setattr(saver, "_checkpoint", lambda *where: None)
     saver.on_train_begin()
     for epoch in range(2):
         saver.on_epoch_end(epoch, {"loss": 1.0, "val_mean_iou": -1.0})
-    assert [row["seconds"] for row in kseg_history.read(tmp_path)] == ["17.0", "10"]
-    assert kseg_history.training_seconds(tmp_path) == 27
+    assert [row["seconds"] for row in run_history.read(tmp_path)] == ["17.0", "10"]
+    assert run_history.training_seconds(tmp_path) == 27
     (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_iou\n0,,0.1\n1,9.5,0.2\n")
-    assert kseg_history.training_seconds(tmp_path) is None
-    assert kseg_history.training_seconds(tmp_path / "nowhere") is None
+    assert run_history.training_seconds(tmp_path) is None
+    assert run_history.training_seconds(tmp_path / "nowhere") is None
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(run_folder, tmp_path, capsys):
-    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
-    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 4
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained_run, tmp_path, capsys):
+    last = shutil.copytree(trained_run, tmp_path / "run") / "last"
+    assert resume.resume_state(tmp_path / "run")["epochs_done"] == 4
     newest = last / "epoch-0004.weights.h5"
     content = newest.read_bytes()
     for torn in (content[:-1], content[:5000] + bytes(100) + content[5100:]):
         newest.write_bytes(torn)
-        assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+        assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
         assert "state.json: its checkpoint is damaged" in capsys.readouterr().err
     newest.write_bytes(content)
     (last / "state.json").write_text('{"epochs_done": 4, "st')
-    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+    assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
     (last / "epoch-0003.weights.h5").unlink()
     with pytest.raises(InputError, match="no whole checkpoint; remove"):
-        progress.resume_state(tmp_path / "run")
+        resume.resume_state(tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_is_not_what_the_next_one_falls_back_to(run_folder, tmp_path):
-    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
+def test_a_damaged_checkpoint_is_not_what_the_next_one_falls_back_to(trained_run, tmp_path):
+    last = shutil.copytree(trained_run, tmp_path / "run") / "last"
     newest = last / "epoch-0004.weights.h5"
     newest.write_bytes(b"torn")
-    saver = progress.SaveProgress(
-        tmp_path / "run", progress.resume_state(tmp_path / "run"), steps=1
-    )
+    saver = callbacks.SaveProgress(tmp_path / "run", resume.resume_state(tmp_path / "run"), steps=1)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     saver.set_model(model)
     saver.on_train_begin()
     saver._checkpoint(4, 0)
-    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 4
+    assert resume.resume_state(tmp_path / "run")["epochs_done"] == 4
     newest.write_bytes(b"torn again")
-    assert progress.resume_state(tmp_path / "run")["epochs_done"] == 3
+    assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
@@ -218,20 +217,20 @@ def test_a_damaged_record_is_one_line(config, tmp_path, capsys, cache):
     assert_one_line(capsys, f"{folder}: a record is damaged; python -m tfrecords_tools.verify")
 
 
-def test_a_run_of_an_older_version_goes_on(run_folder, tmp_path):
-    last = shutil.copytree(run_folder, tmp_path / "run") / "last"
+def test_a_run_of_an_older_version_goes_on(trained_run, tmp_path):
+    last = shutil.copytree(trained_run, tmp_path / "run") / "last"
     old = {"epochs_done": 4, "best": 0.5, "weights": "epoch-0004.weights.h5", "random": []}
     (last / "state.json").write_text(json.dumps(old))
-    state = progress.resume_state(tmp_path / "run")
+    state = resume.resume_state(tmp_path / "run")
     assert (state["epochs_done"], state["step"]) == (4, 0)
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(run_folder, tmp_path):
-    model, _, _ = checkpoints.load(run_folder)
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(trained_run, tmp_path):
+    model, _, _ = trained_model.load(trained_run)
     path = tmp_path / "w.weights.h5"
     path.write_bytes(b"the last good one")
     with files_of_at_most(200_000), pytest.raises(InputError, match=r"cannot be written .*make r"):
-        checkpoints.save_weights(model, path)
+        trained_model.save_weights(model, path)
     assert path.read_bytes() == b"the last good one"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -251,9 +250,7 @@ def test_a_full_disk_while_training_ends_the_command_and_not_the_run(config, tmp
 
 def test_patience_counts_epochs_since_the_best(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_mean_iou\n0,0.1\n1,0.5\n2,0.5\n3,0.4\n")
-    assert [
-        progress.is_over(progress.read_history(tmp_path), patience) for patience in (1, 2, 3, 0)
-    ] == [
+    assert [history.is_over(history.read(tmp_path), patience) for patience in (1, 2, 3, 0)] == [
         True,
         True,
         False,
@@ -270,11 +267,11 @@ def test_a_run_that_does_not_improve_stops_and_stays_stopped(config, tmp_path, c
         assert len(history(tmp_path / "run")) == 2
 
 
-def test_a_finished_run_is_left_alone(run_folder, config, capsys):
-    before = {p: p.stat().st_mtime_ns for p in run_folder.rglob("*.h5")}
-    assert train.train(config, run_folder) == 0
+def test_a_finished_run_is_left_alone(trained_run, config, capsys):
+    before = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*.h5")}
+    assert train.train(config, trained_run) == 0
     assert "already trained" in capsys.readouterr().out
-    assert before == {p: p.stat().st_mtime_ns for p in run_folder.rglob("*.h5")}
+    assert before == {p: p.stat().st_mtime_ns for p in trained_run.rglob("*.h5")}
 
 
 def test_a_dry_run_tells_and_writes_nothing(config, tmp_path, monkeypatch, capsys):
@@ -289,14 +286,14 @@ def test_a_dry_run_tells_and_writes_nothing(config, tmp_path, monkeypatch, capsy
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-def test_a_run_with_another_config_is_not_touched(run_folder, config):
+def test_a_run_with_another_config_is_not_touched(trained_run, config):
     with pytest.raises(InputError, match="batch_size 4 then, 2 now"):
-        train.train(dataclasses.replace(config, batch_size=2), run_folder)
+        train.train(dataclasses.replace(config, batch_size=2), trained_run)
 
 
-def test_a_run_on_data_that_was_built_anew_is_not_continued(run_folder, config, dataset, tmp_path):
+def test_a_run_on_data_that_was_built_anew_is_not_continued(trained_run, config, dataset, tmp_path):
     anew = shutil.copytree(dataset, tmp_path / "anew")
-    copy = shutil.copytree(run_folder, tmp_path / "run")
+    copy = shutil.copytree(trained_run, tmp_path / "run")
     moved = dataclasses.replace(config, data=str(anew))
     (copy / "config.json").write_text(moved.to_json())
     assert train.train(moved, copy) == 0  # The same data in another place.
@@ -337,22 +334,22 @@ def test_unknown_config_key_gets_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     "other", [{"model": "segformer_b0"}, {"encoder_alpha": 0.5}, {"decoder_channels": 24}]
 )
-def test_weights_of_another_architecture_are_refused(run_folder, tmp_path, other):
+def test_weights_of_another_architecture_are_refused(trained_run, tmp_path, other):
     copy = tmp_path / "run"
-    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("last"))
-    config = dataclasses.replace(checkpoints.read_run(copy)[0], **other)
+    shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("last"))
+    config = dataclasses.replace(run_folder.read_run(copy)[0], **other)
     (copy / "config.json").write_text(config.to_json())
     with pytest.raises(InputError, match=r"best.weights.h5: does not hold the weights of"):
-        checkpoints.load(copy)
+        trained_model.load(copy)
 
 
-def test_truncated_weights_are_refused(run_folder, tmp_path):
+def test_truncated_weights_are_refused(trained_run, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("last"))
+    shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("last"))
     path = copy / "best.weights.h5"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"best.weights.h5"):
-        checkpoints.load(copy)
+        trained_model.load(copy)
 
 
 def test_a_diverging_run_says_so(config, tmp_path, capsys):
@@ -363,7 +360,7 @@ def test_a_diverging_run_says_so(config, tmp_path, capsys):
 
 @pytest.mark.parametrize(("loss", "made"), [(0.5, [(0, 1)]), (float("nan"), [])])
 def test_a_step_whose_loss_is_no_number_is_no_checkpoint(tmp_path, monkeypatch, loss, made):
-    saver, seen = progress.SaveProgress(tmp_path, progress.START, steps=9, save_steps=1), []
+    saver, seen = callbacks.SaveProgress(tmp_path, resume.START, steps=9, save_steps=1), []
     monkeypatch.setattr(saver, "_checkpoint", lambda *where: seen.append(where))
     saver.on_epoch_begin(0)
     saver.on_train_batch_end(0, {"loss": loss})

@@ -1,8 +1,8 @@
 """python -m tfrecords_tools.build: labelled driving images -> TFRecord shards + manifest.json.
 
-Frames are checked, resized once (--size) and written in the schema of kseg/records.py. The shards
-appear in OUT.partial, which is renamed to OUT when all is written: a killed build never looks
-finished, and the same command again continues with the missing shards.
+Frames are checked, resized once (--size) and written in the schema of kseg/data/records.py. The
+shards appear in OUT.partial, which is renamed to OUT when all is written: a killed build never
+looks finished, and the same command again continues with the missing shards.
 """
 
 import argparse

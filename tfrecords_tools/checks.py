@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kseg import manifest
 from kseg.labels import IGNORE_ID
+from kseg.manifest import FILE_NAME
 from kseg.paths import for_tensorflow, size_bytes
 from tfrecords_tools import duplicates
 
-# As in kseg/records.py.
+# As in kseg/data/records.py.
 FEATURES = {
     "key": "bytes_list",
     "image": "bytes_list",
@@ -36,7 +36,7 @@ class Reading:
     """What one shard held.
 
     keys and where name its decodable frames, thumbnails shows them as (32, 32) uint8 grey, counts
-    is the number of pixels of each of the 256 mask ids. whole is False when anything is lost.
+    is the number of pixels of each of the 256 mask ids. complete is False when anything is lost.
     """
 
     split: str
@@ -45,15 +45,15 @@ class Reading:
     where: list[str] = field(default_factory=list)
     thumbnails: list[np.ndarray] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    whole: bool = True
+    complete: bool = True
     problems: list[Problem] = field(default_factory=list)
 
     def complain(self, kind, text, lost=False, warning=False):
         self.problems.append(Problem(kind, text, warning))
-        self.whole = self.whole and not lost
+        self.complete = self.complete and not lost
 
 
-def read_shard(folder, split, shard, whole, advance):
+def read_shard(folder, split, shard, manifest, advance):
     """Checks one manifest.Shard of `split`; calls advance() after each example.
 
     Returns its Reading.
@@ -71,13 +71,13 @@ def read_shard(folder, split, shard, whole, advance):
         return reading
     count = 0
     for serialized in _records(path, reading):
-        _check_example(serialized, count, whole, reading)
+        _check_example(serialized, count, manifest, reading)
         count += 1
         advance()
     # Damaged framing ends the reading; that is told already.
     if count != shard.examples and not any(p.kind == "framing" for p in reading.problems):
         reading.complain("record count", f"{shard.name}: got {count} records, expected "
-                         f"{shard.examples} by {manifest.FILE_NAME}", lost=True)  # fmt: skip
+                         f"{shard.examples} by {FILE_NAME}", lost=True)  # fmt: skip
     return reading
 
 
@@ -106,7 +106,7 @@ def _records(path, reading):
                          f"({_short(error)}), the rest cannot be read", lost=True)  # fmt: skip
 
 
-def _check_example(serialized, number, whole, reading):
+def _check_example(serialized, number, manifest, reading):
     """Checks one record and adds what it holds to `reading`."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -127,8 +127,8 @@ def _check_example(serialized, number, whole, reading):
     mask = _mask(values["mask"], where, reading)
     if image is None or mask is None:
         return
-    _check_sizes(image, mask, (values["height"], values["width"]), whole.size, where, reading)
-    _check_ids(mask, len(whole.labels.classes), where, reading)
+    _check_sizes(image, mask, (values["height"], values["width"]), manifest.size, where, reading)
+    _check_ids(mask, len(manifest.labels.classes), where, reading)
     reading.keys.append(key)
     reading.where.append(where)
     reading.thumbnails.append(duplicates.thumbnail(image))
@@ -186,7 +186,7 @@ def _check_sizes(image, mask, features, expected, where, reading):
     for name, got, wanted in (
         ("mask", mask.shape, ("image", size)),
         ("height and width features", features, ("image", size)),
-        ("image", size, (manifest.FILE_NAME, expected or size)),
+        ("image", size, (FILE_NAME, expected or size)),
     ):
         if tuple(got) != tuple(wanted[1]):
             reading.complain("picture size", f"{where}: {name} got {got[0]}x{got[1]}, expected "

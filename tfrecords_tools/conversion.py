@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kseg import manifest
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
+from kseg.manifest import FILE_NAME, Manifest, Shard, Split, read_manifest
 from kseg.paths import is_remote
-from tfrecords_tools import runners, shards, tfds_metadata
+from tfrecords_tools import executors, shards, tfds_metadata
 
 SHARD_EXAMPLES = 256
 FRAMES_PER_WORKER = 400
@@ -91,8 +91,8 @@ def already_built(out, request):
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if (out / manifest.FILE_NAME).is_file():
-        if manifest.read(out).request == request:
+    if (out / FILE_NAME).is_file():
+        if read_manifest(out).request == request:
             return True
     elif is_remote(out) and all(_is_ours(path) for path in out.iterdir()):
         return False
@@ -117,7 +117,7 @@ def convert(source, jobs, request, args, out):
     _quarantine(reports, partial, args.max_bad)
     built = _manifest(source, jobs, reports, request)
     tfds_metadata.write(partial, built, source.card)
-    (partial / manifest.FILE_NAME).write_text(built.to_json())
+    (partial / FILE_NAME).write_text(built.to_json())
     shards.remove_reports(every, partial)
     if partial != out:
         if out.exists():
@@ -135,7 +135,7 @@ def _run(jobs, partial, args):
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     if args.beam_runner:
-        runners.run_beam(jobs, partial, args.beam_runner, args.beam_options)
+        executors.run_beam(jobs, partial, args.beam_runner, args.beam_options)
         return
     frames = sum(len(job.frames) for job in jobs)
     # Each process spends seconds on importing TensorFlow: a few hundred frames pay for that.
@@ -149,9 +149,9 @@ def _run(jobs, partial, args):
             bar.advance(task, count)
 
         if workers > 1:
-            runners.run_pool(jobs, partial, progress, workers)
+            executors.run_pool(jobs, partial, progress, workers)
         else:
-            runners.run_here(jobs, partial, progress)
+            executors.run_here(jobs, partial, progress)
 
 
 def _quarantine(reports, partial, max_bad):
@@ -178,14 +178,14 @@ def _manifest(source, jobs, reports, request):
     splits = {}
     for split, done in reports.items():
         ids = np.sum([report.ids for report in done], axis=0)
-        splits[split] = manifest.Split(
+        splits[split] = Split(
             examples=sum(report.examples for report in done),
             pixels=tuple(int(n) for n in ids[: len(source.labels.classes)]),
             ignored=int(ids[IGNORE_ID]),
             shards=tuple(
-                manifest.Shard(job.name, report.examples, report.sha256, report.bytes)
+                Shard(job.name, report.examples, report.sha256, report.bytes)
                 for job, report in zip(jobs[split], done, strict=True)
             ),
         )
     size = sizes.pop() if len(sizes) == 1 else None
-    return manifest.Manifest(source.name, source.labels, size, splits, request)
+    return Manifest(source.name, source.labels, size, splits, request)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg import manifest
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
+from kseg.manifest import FILE_NAME, read_manifest
 from kseg.paths import is_remote, to_path
 
 EXAMPLES = """examples:
@@ -39,10 +39,10 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="of their choice (default: 0)")
     args = parser.parse_args(argv)
     folder, out = _paths(args)
-    whole = manifest.read(folder)
-    measured = _measure(folder, whole)
-    _print_table(whole, measured, folder)
-    _write(out, _page(folder, whole, measured, args))
+    manifest = read_manifest(folder)
+    measured = _measure(folder, manifest)
+    _print_table(manifest, measured, folder)
+    _write(out, _page(folder, manifest, measured, args))
     print(f"page in {out}")
     return 0
 
@@ -68,50 +68,51 @@ def _name(folder):
     return folder.name if is_remote(folder) else folder.resolve().name
 
 
-def _measure(folder, whole):
+def _measure(folder, manifest):
     """Returns {split: Measured}."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from tfrecords_tools.measure import measure_split
+    from tfrecords_tools.split_statistics import measure_split
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         measured = {}
-        for name, split in whole.splits.items():
+        for name, split in manifest.splits.items():
             task = progress.add_task(f"reading {name}", total=split.examples)
             measured[name] = measure_split(
-                folder, whole, name, lambda task=task: progress.advance(task)
+                folder, manifest, name, lambda task=task: progress.advance(task)
             )
     return measured
 
 
-def disagreements(whole, measured):
+def disagreements(manifest, measured):
     """Returns a line for each split that is not what the manifest says."""
     lines = []
-    for name, split in whole.splits.items():
-        values, classes = measured[name], len(whole.labels.classes)
+    for name, split in manifest.splits.items():
+        values, classes = measured[name], len(manifest.labels.classes)
         counted = (len(values.keys), *values.counts[:classes], values.counts[IGNORE_ID])
         if tuple(map(int, counted)) != (split.examples, *split.pixels, split.ignored):
             lines.append(
-                f"split '{name}' is not what {manifest.FILE_NAME} says; run "
-                "python -m tfrecords_tools.verify"
+                f"split '{name}' is not what {FILE_NAME} says; run python -m tfrecords_tools.verify"
             )
     return lines
 
 
-def _page(folder, whole, measured, args):
+def _page(folder, manifest, measured, args):
     """Returns the HTML page."""
     from tfrecords_tools import inspect_page
-    from tfrecords_tools.measure import choose, load_frames
+    from tfrecords_tools.split_statistics import choose, load_frames
 
     chosen = choose(measured, args.frames, args.seed)
     loaded = {}
     for name in {split for split, _ in chosen}:
         numbers = [number for split, number in chosen if split == name]
-        frames = load_frames(folder, whole, name, numbers)
+        frames = load_frames(folder, manifest, name, numbers)
         loaded |= {(name, number): frame for number, frame in frames.items()}
     frames = [(split, number, *loaded[split, number]) for split, number in chosen]
-    return inspect_page.page(_name(folder), whole, measured, frames, disagreements(whole, measured))
+    return inspect_page.page(
+        _name(folder), manifest, measured, frames, disagreements(manifest, measured)
+    )
 
 
 def _write(out, page):
@@ -125,19 +126,19 @@ def _write(out, page):
         raise InputError(f"{error.filename or out}: {error.strerror}") from error
 
 
-def _print_table(whole, measured, folder):
+def _print_table(manifest, measured, folder):
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     # escape: rich would take [names] in brackets for its own markup.
-    table = Table("", title=escape(f"{folder}: {whole.dataset}"))
+    table = Table("", title=escape(f"{folder}: {manifest.dataset}"))
     for name in measured:
         table.add_column(escape(name), justify="right")
-    rows = [_column(values, len(whole.labels.classes)) for values in measured.values()]
+    rows = [_column(values, len(manifest.labels.classes)) for values in measured.values()]
     heads = (
         "frames",
-        *map(escape, whole.labels.names),
+        *map(escape, manifest.labels.names),
         "ignored",
         "luma, median",
         "luma, 5 % to 95 %",
@@ -145,7 +146,7 @@ def _print_table(whole, measured, folder):
     for row in zip(heads, *rows, strict=True):
         table.add_row(*row)
     Console().print(table)
-    for line in disagreements(whole, measured):
+    for line in disagreements(manifest, measured):
         print(f"warning: {folder}: {line} {folder}")
 
 

@@ -5,59 +5,59 @@ from html import escape
 import numpy as np
 
 from kseg.labels import IGNORE_ID
-from kseg.page import data_uri, document, legend, patterned
-from tfrecords_tools.inspect_pictures import heat_picture, heat_scale
-from tfrecords_tools.measure import dark_threshold
+from kseg.visualize.html import data_uri, document, legend, patterned
+from tfrecords_tools.inspect_figures import heat_picture, heat_scale
+from tfrecords_tools.split_statistics import dark_threshold
 
 _BINS = 16  # Bars of the brightness histogram, 16 levels each.
 
 
-def page(title, whole, measured, frames, warnings):
-    """Returns the HTML of Manifest `whole` and {split: Measured}.
+def page(title, manifest, measured, frames, warnings):
+    """Returns the HTML of a Manifest and {split: Measured}.
 
     frames: (split, number, image, mask) to show. warnings: lines to put on top.
     """
-    heading = f"{title}: {whole.dataset}"
+    heading = f"{title}: {manifest.dataset}"
     sections = [
         f"<h1>{escape(heading)}</h1>",
-        f"<p>{_summary(whole, measured)}</p>",
+        f"<p>{_summary(manifest, measured)}</p>",
         *(f'<p class="warning">Warning: {escape(line)}</p>' for line in warnings),
-        _shares(whole, measured),
-        _heat_maps(whole, measured),
+        _shares(manifest, measured),
+        _heat_maps(manifest, measured),
         _brightness(measured),
-        _sheet(whole, measured, frames),
+        _sheet(manifest, measured, frames),
     ]
     return document(heading, sections)
 
 
-def _summary(whole, measured):
+def _summary(manifest, measured):
     frames = sum(len(values.keys) for values in measured.values())
-    shards = [shard for split in whole.splits.values() for shard in split.shards]
-    size = f"{whole.size[0]}x{whole.size[1]}" if whole.size else "several sizes"
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    size = f"{manifest.size[0]}x{manifest.size[1]}" if manifest.size else "several sizes"
     megabytes = sum(shard.bytes for shard in shards) / 1e6
     return (
-        f"{frames:,} frames of {size} (height x width), {len(whole.labels.classes)} classes, "
+        f"{frames:,} frames of {size} (height x width), {len(manifest.labels.classes)} classes, "
         f"{len(shards)} shards, {megabytes:,.1f} MB."
     )
 
 
-def _ids(whole, measured):
+def _ids(manifest, measured):
     """(id, name) of every class, and of the ignored pixels if there are any."""
-    ids = list(enumerate(whole.labels.names))
+    ids = list(enumerate(manifest.labels.names))
     if any(values.counts[IGNORE_ID] for values in measured.values()):
         ids.append((IGNORE_ID, "ignored"))
     return ids
 
 
-def _shares(whole, measured):
+def _shares(manifest, measured):
     """The table of classes by splits."""
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in measured)
     frames = "".join(f"<td>{len(values.keys):,}</td>" for values in measured.values())
-    shards = "".join(f"<td>{len(whole.splits[name].shards):,}</td>" for name in measured)
+    shards = "".join(f"<td>{len(manifest.splits[name].shards):,}</td>" for name in measured)
     rows = [f'<tr><th scope="row">frames</th>{frames}</tr>']
     rows.append(f'<tr><th scope="row">shards</th>{shards}</tr>')
-    for class_id, name in _ids(whole, measured):
-        cells = "".join(_share(values, class_id, whole) for values in measured.values())
+    for class_id, name in _ids(manifest, measured):
+        cells = "".join(_share(values, class_id, manifest) for values in measured.values())
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return (
         "<h2>Classes</h2>\n<p>Shares are of the labelled pixels; of ignored pixels, of all. Below "
@@ -67,8 +67,8 @@ def _shares(whole, measured):
     )
 
 
-def _share(values, class_id, whole):
-    total = values.counts[: len(whole.labels.classes)].sum()
+def _share(values, class_id, manifest):
+    total = values.counts[: len(manifest.labels.classes)].sum()
     if class_id == IGNORE_ID:
         total = values.counts.sum()
     count, present = values.counts[class_id], values.present[class_id]
@@ -80,7 +80,7 @@ def _share(values, class_id, whole):
     )
 
 
-def _heat_maps(whole, measured):
+def _heat_maps(manifest, measured):
     """For each class one map per split, all of a class on one scale."""
     parts = [
         "<h2>Where labels lie</h2>\n<p>How often each place of the frame has the class, as the mean"
@@ -89,7 +89,7 @@ def _heat_maps(whole, measured):
         f'<p><img src="{data_uri(heat_scale())}" alt="Scale from dark blue to light yellow"> '
         "never to most</p>",
     ]
-    for class_id, name in _ids(whole, measured):
+    for class_id, name in _ids(manifest, measured):
         maps = {split: v.heat[class_id] for split, v in measured.items() if v.heat}
         top = max((heat.max() for heat in maps.values()), default=0)
         figures = "".join(_heat_figure(name, split, maps[split], top) for split in maps)
@@ -178,22 +178,22 @@ def _histogram(name, luma, threshold):
     return f'<svg viewBox="0 0 256 118" role="img" aria-label="{alt}">{"".join(parts)}</svg>'
 
 
-def _sheet(whole, measured, frames):
+def _sheet(manifest, measured, frames):
     """Frames with their labels, and what colours and patterns mean."""
-    figures = "".join(_frame(whole, measured, *frame) for frame in frames)
+    figures = "".join(_frame(manifest, measured, *frame) for frame in frames)
     return (
         f"<h2>Frames</h2>\n<p>{len(frames)} frames drawn at random, dark to bright. Ignored pixels "
-        f'are darkened.</p>\n{legend(whole.labels)}\n<div class="grid">{figures}</div>'
+        f'are darkened.</p>\n{legend(manifest.labels)}\n<div class="grid">{figures}</div>'
     )
 
 
-def _frame(whole, measured, split, number, image, mask):
+def _frame(manifest, measured, split, number, image, mask):
     key, luma = measured[split].keys[number], measured[split].luma[number]
     shares = np.bincount(mask.ravel(), minlength=256) / mask.size
     told = ", ".join(
-        f"{name} {_rounded(shares[i])}" for i, name in enumerate(whole.labels.names) if shares[i]
+        f"{name} {_rounded(shares[i])}" for i, name in enumerate(manifest.labels.names) if shares[i]
     )
-    picture = data_uri(patterned(image, mask, whole.labels), "jpeg")
+    picture = data_uri(patterned(image, mask, manifest.labels), "jpeg")
     alt = escape(f"Frame {key} with its labels: {told}", quote=True)
     return (
         f'<figure><img src="{picture}" alt="{alt}" loading="lazy"><figcaption>{escape(split)}, '

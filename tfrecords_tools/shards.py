@@ -180,7 +180,7 @@ def convert_frame(frame, job):
     Returns (serialized Example, (H, W) uint8 mask as stored). Raises InputError naming the file
     that is damaged, of another size, or holds an unknown id.
     """
-    from kseg import records
+    from kseg.data import records
 
     image_file, image = _read_image(frame.image_path)
     mask = job.read_mask(frame, image.shape[:2])

@@ -1,7 +1,7 @@
 """The same shards as a TensorFlow Datasets data set: tfds.builder_from_directory(DIR) opens them.
 
-Its features are kseg/records.py in TFDS' words: {"key", "image" (H, W, 3) uint8, "mask" (H, W, 1)
-uint8, "height", "width"}.
+Its features are kseg/data/records.py in TFDS' words: {"key", "image" (H, W, 3) uint8,
+"mask" (H, W, 1) uint8, "height", "width"}.
 """
 
 from kseg.paths import is_remote, to_path
@@ -76,6 +76,7 @@ Frames are {size}. Class ids: {", ".join(f"{i} {n}" for i, n in enumerate(names)
 {card.citation or "none"}
 ```
 
-Open with `tfds.builder_from_directory("DIR")` or `kseg.data`; made by `tfrecords_tools.build` from
+Open with `tfds.builder_from_directory("DIR")` or `kseg.data.pipeline`; made by
+`tfrecords_tools.build` from
 {built.request}.
 """

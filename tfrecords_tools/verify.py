@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kseg import manifest
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
+from kseg.manifest import FILE_NAME, read_manifest
 from kseg.paths import to_path
 from tfrecords_tools import duplicates
 from tfrecords_tools.checks import Problem, read_shard
@@ -46,31 +46,31 @@ def main(argv=None):
     folder = to_path(args.data)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    whole = manifest.read(folder)
-    found = problems(folder, whole)
-    return _print(found, folder, whole, len(found) if args.all else SHOWN)
+    manifest = read_manifest(folder)
+    found = problems(folder, manifest)
+    return _print(found, folder, manifest, len(found) if args.all else SHOWN)
 
 
-def problems(folder, whole):
-    """Returns the list of Problems of the data set in `folder` with Manifest `whole`."""
-    readings = _read(folder, whole)
+def problems(folder, manifest):
+    """Returns the list of Problems of the data set in `folder` with a Manifest."""
+    readings = _read(folder, manifest)
     return [
-        *_extra_shards(folder, whole),
-        *_manifest_sums(whole),
+        *_extra_shards(folder, manifest),
+        *_manifest_sums(manifest),
         *(problem for reading in readings for problem in reading.problems),
-        *_pixel_counts(readings, whole),
+        *_pixel_counts(readings, manifest),
         *_keys(readings),
         *_doubles(readings),
     ]
 
 
-def _read(folder, whole):
+def _read(folder, manifest):
     """Returns the Readings of all shards in the manifest's order, read in parallel."""
     import tensorflow  # noqa: F401  # Once, here, rather than in all threads at the same time.
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    jobs = [(name, shard) for name, split in whole.splits.items() for shard in split.shards]
+    jobs = [(name, shard) for name, split in manifest.splits.items() for shard in split.shards]
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     # The list of problems has stdout to itself.
     with (
@@ -80,25 +80,25 @@ def _read(folder, whole):
         task = progress.add_task("checking", total=sum(shard.examples for _, shard in jobs))
 
         def read(job):
-            return read_shard(folder, *job, whole, lambda: progress.advance(task))
+            return read_shard(folder, *job, manifest, lambda: progress.advance(task))
 
         return list(pool.map(read, jobs))
 
 
-def _extra_shards(folder, whole):
-    listed = {shard.name for split in whole.splits.values() for shard in split.shards}
+def _extra_shards(folder, manifest):
+    listed = {shard.name for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
         if ".tfrecord" in path.name and path.name not in listed:
             yield Problem(
                 "extra shard",
-                f"{path.name}: got a shard that {manifest.FILE_NAME} does not list, expected none",
+                f"{path.name}: got a shard that {FILE_NAME} does not list, expected none",
             )
 
 
-def _manifest_sums(whole):
+def _manifest_sums(manifest):
     """The manifest's own numbers: they must add up, and every class should occur."""
-    where = manifest.FILE_NAME
-    for name, split in whole.splits.items():
+    where = FILE_NAME
+    for name, split in manifest.splits.items():
         total = sum(shard.examples for shard in split.shards)
         if split.examples != total:
             yield Problem(
@@ -106,28 +106,28 @@ def _manifest_sums(whole):
                 f"{where}, split '{name}': got {split.examples} frames, expected the {total} of "
                 "its shards",
             )
-        if len(split.pixels) != len(whole.labels.classes):
+        if len(split.pixels) != len(manifest.labels.classes):
             yield Problem(
                 "manifest",
                 f"{where}, split '{name}': got pixel counts of {len(split.pixels)} classes, "
-                f"expected {len(whole.labels.classes)}",
+                f"expected {len(manifest.labels.classes)}",
             )
-        for label, pixels in zip(whole.labels.names, split.pixels, strict=False):
+        for label, pixels in zip(manifest.labels.names, split.pixels, strict=False):
             if not pixels:
                 yield Problem(
                     "empty class", f"{where}, split '{name}': no pixel of class '{label}'", True
                 )
 
 
-def _pixel_counts(readings, whole):
+def _pixel_counts(readings, manifest):
     """Counted pixels against the manifest's, for splits that could be read to the end."""
-    for name, split in whole.splits.items():
+    for name, split in manifest.splits.items():
         parts = [reading for reading in readings if reading.split == name]
-        if not all(reading.whole for reading in parts):
+        if not all(reading.complete for reading in parts):
             continue
         counts = sum((reading.counts for reading in parts), np.zeros(256, np.int64))
         expected = [
-            *zip(whole.labels.names, split.pixels, strict=False),
+            *zip(manifest.labels.names, split.pixels, strict=False),
             ("ignored", split.ignored),
         ]
         ids = [*range(len(expected) - 1), IGNORE_ID]
@@ -135,7 +135,7 @@ def _pixel_counts(readings, whole):
             if counts[i] != pixels:
                 yield Problem(
                     "pixel count",
-                    f"{manifest.FILE_NAME}, split '{name}', '{label}': got {counts[i]} pixels in "
+                    f"{FILE_NAME}, split '{name}', '{label}': got {counts[i]} pixels in "
                     f"the masks, expected {pixels} by the manifest",
                 )
 
@@ -185,7 +185,7 @@ def _doubles(readings):
             first.setdefault(split, where)
 
 
-def _print(found, folder, whole, shown):
+def _print(found, folder, manifest, shown):
     """Prints problems, then warnings, kind by kind. Returns the exit code."""
     for warning in (False, True):
         word = "warning" if warning else "problem"
@@ -199,10 +199,10 @@ def _print(found, folder, whole, shown):
                 )
     warnings = sum(problem.warning for problem in found)
     errors = len(found) - warnings
-    frames = sum(split.examples for split in whole.splits.values())
-    shards = sum(len(split.shards) for split in whole.splits.values())
+    frames = sum(split.examples for split in manifest.splits.values())
+    shards = sum(len(split.shards) for split in manifest.splits.values())
     print(
-        f"{folder}: {whole.dataset}, {frames} frames in {shards} shards: "
+        f"{folder}: {manifest.dataset}, {frames} frames in {shards} shards: "
         f"{errors or 'no'} problem{'s' * (errors != 1)}, "
         f"{warnings or 'no'} warning{'s' * (warnings != 1)}"
     )

@@ -68,14 +68,14 @@ def attention(args):
         raise InputError(f"{source}: no such file; expected an image or a video")
     is_image = source.suffix.lower() in IMAGE_SUFFIXES
     _check_flags(args, source, is_image)
-    from kseg import checkpoints
+    from kseg import run_folder, trained_model
 
-    config, _ = checkpoints.read_run(args.run)
+    config, _ = run_folder.read_run(args.run)
     if not config.model.startswith("segformer"):
         raise InputError(
             f"{args.run}: is a {config.model}, which has no attention; give a run of SegFormer"
         )
-    from kseg import video
+    from kseg.visualize import video
 
     clip = None
     if args.video:
@@ -83,7 +83,7 @@ def attention(args):
     frame = None if clip else _read_frame(source, is_image, args.frame or 0)
     size = frame.shape[:2] if clip is None else _clip_size(clip)
     point = _frame_point(args.point, size, source)
-    model, config, labels = checkpoints.load(args.run, tuple(args.size) if args.size else None)
+    model, config, labels = trained_model.load(args.run, tuple(args.size) if args.size else None)
     point = _model_point(point, size, config)
     out = Path(args.out) if args.out else Path(args.run) / "attention"
     out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _given(args, name):
 def _read_frame(source, is_image, number):
     import cv2
 
-    from kseg import video
+    from kseg.visualize import video
 
     if not is_image:
         if number < 0:
@@ -159,34 +159,36 @@ def _model_point(point, size, config):
 
 
 def _write_frame(frame, source, model, config, labels, point, block, out):
-    from kseg import checkpoints, overlay, preprocess
-    from kseg.attention import page, pictures, stages
+    from kseg import files, preprocess
+    from kseg.attention import attention_page, figures, stage_attention
+    from kseg.visualize import overlay
 
     image = preprocess.fit_image(frame, config.size, config.fit)
-    seen = stages.look(model, image, block)
+    seen = stage_attention.look(model, image, block)
     for name, picture in (
-        ("attention", pictures.heads(image, seen, point, source.name)),
-        ("attention-mean", pictures.heads(image, seen, None, source.name)),
-        ("patches", pictures.patches(image, seen, point)),
+        ("attention", figures.heads(image, seen, point, source.name)),
+        ("attention-mean", figures.heads(image, seen, None, source.name)),
+        ("patches", figures.patches(image, seen, point)),
     ):
         overlay.write(out / f"{source.stem}.{name}.png", picture)
-    text = page.page(
+    text = attention_page.page(
         image,
         seen,
         point,
         labels=labels,
-        class_map=stages.class_map(model, image),
+        class_map=stage_attention.class_map(model, image),
         name=source.name,
     )
-    checkpoints.write(out / f"{source.stem}.attention.html", text)
+    files.write_text(out / f"{source.stem}.attention.html", text)
     print(f"{out / source.stem}.attention.html, and three pictures beside it")
 
 
 def _write_video(clip, model, config, point, block, out):
     from rich.progress import track
 
-    from kseg import preprocess, video
-    from kseg.attention import pictures, stages
+    from kseg import preprocess
+    from kseg.attention import figures, stage_attention
+    from kseg.visualize import video
 
     path = out / f"{clip.source.stem}.attention.mp4"
     if path.resolve() == clip.source.resolve():
@@ -194,8 +196,8 @@ def _write_video(clip, model, config, point, block, out):
     with video.Mp4(path, clip.rate) as movie:
         for frame in track(video.frames(clip), clip.source.name, clip.count):
             image = preprocess.fit_image(frame, config.size, config.fit)
-            seen = stages.look(model, image, block)
-            movie.add(pictures.heads(image, seen, point, clip.source.name))
+            seen = stage_attention.look(model, image, block)
+            movie.add(figures.heads(image, seen, point, clip.source.name))
     print(path)
 
 

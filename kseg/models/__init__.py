@@ -4,10 +4,10 @@ import functools
 from typing import NamedTuple
 
 from kseg.errors import InputError, nearest
-from kseg.models import published
 from kseg.models.deeplab import deeplab_v3_plus, deeplab_v3_plus_edge
 from kseg.models.encoders import efficientnet_v2, mit, mobilenet_v2, mobilenet_v3, resnet
 from kseg.models.fcn import fcn
+from kseg.models.pretrained import segformer_weights
 from kseg.models.pspnet import pspnet
 from kseg.models.segformer import segformer
 from kseg.models.unet import unet, unet_on_encoder
@@ -102,7 +102,7 @@ def _deeplab_edge(make_encoder, input_size, num_classes, options):
 def _segformer(name, input_size, num_classes, options):
     variant = mit.VARIANTS[name]
     encoder = mit.build(input_size, variant)
-    published.load_encoder(encoder, options.encoder_weights, name)
+    segformer_weights.load_encoder(encoder, options.encoder_weights, name)
     return _segformer_on(encoder, variant, input_size, num_classes, options)
 
 

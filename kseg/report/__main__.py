@@ -63,22 +63,24 @@ def main(argv=None):
 def report(args):
     """Runs the command. Returns its exit code."""
     out = _out(args)
-    from kseg import checkpoints
-    from kseg.report import facts, groups, page
-    from kseg.report.runs import open_runs
+    from kseg import files
+    from kseg.report import frame_groups, other_sections, report_page
+    from kseg.report.opened_runs import open_runs
 
     runs = open_runs(args.runs, args.split, args.data)
-    attributes = groups.read(args.scenes) if args.scenes else {}
+    attributes = frame_groups.read(args.scenes) if args.scenes else {}
     tables = {  # Fail before the long work.
-        "Comparison": facts.comparisons(runs, args.comparison),
-        "Exports": facts.exports(runs),
-        "Timings": facts.benchmarks(runs, args.benchmark),
-        "Attention": facts.attention(runs, out),
+        "Comparison": other_sections.comparisons(runs, args.comparison),
+        "Exports": other_sections.exports(runs),
+        "Timings": other_sections.benchmarks(runs, args.benchmark),
+        "Attention": other_sections.attention(runs, out),
     }
     measured, shown = _measure(runs, args)
-    scenes = groups.scenes(measured[0].keys, runs[0].whole.request.get("source"), attributes)
-    html = page.page(runs, measured, shown, split=args.split, scenes=scenes, tables=tables)
-    checkpoints.write(out, html)
+    scenes = frame_groups.scenes(
+        measured[0].keys, runs[0].manifest.request.get("source"), attributes
+    )
+    html = report_page.page(runs, measured, shown, split=args.split, scenes=scenes, tables=tables)
+    files.write_text(out, html)
     print(f"page in {out}")
     return 0
 
@@ -103,9 +105,9 @@ def _measure(runs, args):
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from kseg.report import choice, measure, pictures
+    from kseg.report import frame_images, frame_selection, run_scores
 
-    examples = runs[0].whole.splits[args.split].examples
+    examples = runs[0].manifest.splits[args.split].examples
     every = -(-examples // min(args.frames or examples, examples))
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -113,8 +115,8 @@ def _measure(runs, args):
         for run in runs:
             task = progress.add_task(f"measuring {run.name}", total=-(-examples // every))
             measured.append(
-                measure.measure(
-                    measure.Predictor(run.path),
+                run_scores.measure(
+                    run_scores.Predictor(run.path),
                     run.config,
                     run.labels,
                     args.split,
@@ -124,12 +126,12 @@ def _measure(runs, args):
             )
         _same_frames(runs, measured)
         scores = np.array([m.by_frame(runs[0].labels) for m in measured])
-        chosen = choice.choose(scores, measured[0].keys, args.frames_shown)
+        chosen = frame_selection.choose(scores, measured[0].keys, args.frames_shown)
         numbers = [number for _, number in chosen]
         task = progress.add_task("drawing frames", total=len(runs))
         answers = []
         for run, m in zip(runs, measured, strict=True):
-            answers.append(pictures.answers(m, run.config, args.split, every, numbers))
+            answers.append(frame_images.answers(m, run.config, args.split, every, numbers))
             progress.advance(task)
     return measured, [(kind, n, [answer[n] for answer in answers]) for kind, n in chosen]
 

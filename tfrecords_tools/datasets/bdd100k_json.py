@@ -25,7 +25,7 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.paths import to_path
 from tfrecords_tools.datasets.bdd100k_coding import ALTERNATIVE, BACKGROUND, DIRECT
-from tfrecords_tools.shapes import Polygon, check_polygon, decode_runs, draw_polygons
+from tfrecords_tools.polygons import Polygon, check_polygon, decode_runs, draw_polygons
 
 SIZE = (720, 1280)  # Of all frames, where the file does not say it (bdd100k/configs/drivable.toml).
 

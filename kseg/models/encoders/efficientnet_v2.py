@@ -14,10 +14,10 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from kseg.models import weights
 from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 from kseg.models.encoders.mit import normalize
+from kseg.models.pretrained import weight_files
 
 
 class Stage(NamedTuple):
@@ -89,7 +89,7 @@ def load_weights(encoder, source):
     application = functools.partial(
         getattr(keras.applications, name), input_shape=(224, 224, 3), include_top=False
     )
-    weights.load_application(encoder, source, application, f"{name} without top")
+    weight_files.load_application(encoder, source, application, f"{name} without top")
 
 
 def _fused_block(x, expansion, channels, stride, name):

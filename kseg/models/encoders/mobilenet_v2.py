@@ -11,9 +11,9 @@ import keras
 from keras import layers
 
 from kseg.errors import InputError
-from kseg.models import weights
 from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
+from kseg.models.pretrained import weight_files
 
 # (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
 _STAGES = (
@@ -74,7 +74,7 @@ def load_weights(encoder, source, *, alpha):
         keras.applications.MobileNetV2, input_shape=(224, 224, 3), alpha=alpha, include_top=False
     )
     wanted = f"MobileNetV2 without top, alpha {alpha:g}"
-    weights.load_application(encoder, source, application, wanted)
+    weight_files.load_application(encoder, source, application, wanted)
 
 
 def _block(x, number, expansion, channels, stride, dilation):

@@ -14,10 +14,10 @@ import keras
 from keras import layers
 
 from kseg.errors import InputError
-from kseg.models import weights
 from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 from kseg.models.encoders.mobilenet_v2 import round_channels
+from kseg.models.pretrained import weight_files
 
 
 class Block(NamedTuple):
@@ -118,7 +118,9 @@ def load_weights(encoder, source, *, alpha):
         alpha=alpha,
         include_top=False,
     )
-    weights.load_application(encoder, source, application, f"{name} without top, alpha {alpha:g}")
+    weight_files.load_application(
+        encoder, source, application, f"{name} without top, alpha {alpha:g}"
+    )
 
 
 def _block(x, number, block, channels, stride, dilation):

@@ -9,8 +9,8 @@ import functools
 import keras
 from keras import layers
 
-from kseg.models import weights
 from kseg.models.blocks import batch_norm
+from kseg.models.pretrained import weight_files
 
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 _APPLICATIONS = {"resnet50": "ResNet50", "resnet101": "ResNet101"}
@@ -60,7 +60,7 @@ def load_weights(encoder, source):
     application = functools.partial(
         getattr(keras.applications, name), input_shape=(224, 224, 3), include_top=False
     )
-    weights.load_application(encoder, source, application, f"{name} without top")
+    weight_files.load_application(encoder, source, application, f"{name} without top")
     if source != "none":
         # Published for BGR. Turning the first kernel once saves every frame the turning.
         first = encoder.get_layer("conv1_conv")

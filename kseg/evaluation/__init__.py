@@ -1,0 +1,1 @@
+"""What predictions are measured by: IoU, boundary IoU, calibration and flicker."""

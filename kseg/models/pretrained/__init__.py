@@ -1,0 +1,1 @@
+"""Published weights: reading files and copying them into our layers."""

@@ -1,0 +1,1 @@
+"""Running exported models on this machine: LiteRT, other runtimes, GPUs and benchmarks."""

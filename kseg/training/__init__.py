@@ -1,0 +1,1 @@
+"""Losses, metrics, optimizers and callbacks of training, and resuming and distributing it."""

@@ -1,0 +1,1 @@
+"""Overlays, panels, videos and HTML pages."""

@@ -1,0 +1,489 @@
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kseg.compare import __main__ as compare
+from kseg.compare import child_process, plan, steps, table
+from kseg.config import Config
+from kseg.errors import InputError
+from kseg.labels import CAMVID_ROAD
+from kseg.manifest import Manifest, Split, read_manifest
+from tests.conftest import ROOT, assert_one_line, command
+
+
+def write_data(folder, labels=CAMVID_ROAD, **frames):
+    """A data set with nothing but its manifest."""
+    folder.mkdir()
+    splits = {name: Split(count, (1, 1, 1), 0, ()) for name, count in frames.items()}
+    manifest = Manifest("a set", labels, (64, 96), splits, {"inputs": "first"})
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "data", train=9, val=5, test=7)
+
+
+def write_run(run, config, epochs=None, labels=CAMVID_ROAD):
+    """A run folder after `epochs` epochs; None: all."""
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(config.to_json())
+    (run / "labels.json").write_text(json.dumps(labels.to_dict()))
+    (run / "data.json").write_text(json.dumps(read_manifest(config.data).request))
+    (run / "best.weights.h5").write_bytes(config.model.encode() * 100)
+    epochs = config.epochs if epochs is None else epochs
+    lines = [f"{epoch},0.{epoch + 1},90.0" for epoch in range(epochs)]
+    (run / "history.csv").write_text("\n".join(["epoch,val_mean_iou,seconds", *lines]) + "\n")
+    if epochs == config.epochs:
+        (run / "curves.png").write_bytes(b"a picture")
+    return run
+
+
+class Commands:
+    """Stands for the processes: writes what the commands write, and notes what was called."""
+
+    def __init__(self):
+        self.calls, self.failing = [], {}
+
+    def __call__(self, module, *argv, locks=()):
+        command, argv = module.rpartition(".")[2], [str(a) for a in argv]
+        name = self.name(command, argv)
+        self.calls.append((command, name))
+        if (command, name) in self.failing:
+            raise self.failing[command, name]
+        getattr(self, command)(argv)
+
+    def name(self, command, argv):
+        if command == "check":
+            return " ".join(json.loads(Path(argv[0]).read_text()))
+        if command == "benchmark":
+            files = (Path(a) for a in argv if a.endswith(".tflite"))
+            return " ".join(file.parent.name for file in files)
+        return Path(argv[argv.index("--out") + 1]).name
+
+    def take(self):
+        """The calls since the last time."""
+        calls, self.calls = self.calls, []
+        return calls
+
+    def check(self, argv):
+        pass
+
+    def train(self, argv):
+        values = json.loads(Path(argv[argv.index("--config") + 1]).read_text())
+        config = Config(**values | {"size": tuple(values["size"])})
+        write_run(Path(argv[argv.index("--out") + 1]), config)
+
+    def evaluate(self, argv):
+        out, split = (Path(argv[argv.index(flag) + 1]) for flag in ("--out", "--split"))
+        out.mkdir(exist_ok=True)
+        scores = {"mean_iou": 0.5, "drivable_iou": 0.75, "mean_boundary_iou": 0.25}
+        scores |= {"pixel_accuracy": 0.9}
+        scores |= {f"iou/{name}": 0.5 for name in CAMVID_ROAD.names}
+        scores |= {f"boundary_iou/{name}": None for name in CAMVID_ROAD.names}
+        report = {"frames": 7, "parameters": 1_234_567, "gflops": 1.5, "model": scores}
+        (out / f"evaluation-{split}.json").write_text(json.dumps(report))
+
+    def export(self, argv):
+        out = Path(argv[argv.index("--out") + 1])
+        (out / "model-fp32.tflite").write_bytes(b"a file")
+        report = {"bytes": 4_938_268, "pixel_agreement": 1.0}
+        (out / "model-fp32.tflite.report.json").write_text(json.dumps(report))
+
+    def benchmark(self, argv):
+        files = [a for a in argv if a.endswith(".tflite")]
+        times = [
+            {"min_ms": 10.0 + i, "median_ms": 11.0 + i, "runs": 100} for i in range(len(files))
+        ]
+        models = [{"name": f, "model": t} for f, t in zip(files, times, strict=True)]
+        report = {"threads": 1, "machine": {"cpu": "a CPU", "load_average": 0.5}, "models": models}
+        Path(argv[argv.index("--json") + 1]).write_text(json.dumps(report))
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    stand_ins = Commands()
+    monkeypatch.setattr(child_process, "run", stand_ins)
+    return stand_ins
+
+
+def once(name):
+    """The calls that make one row of a trained model."""
+    return [(command, name) for command in ("train", "evaluate", "export")]
+
+
+def rows_in(out):
+    return {row["name"]: row for row in json.loads((out / "comparison.json").read_text())}
+
+
+@pytest.fixture
+def two(data, tmp_path):
+    """The command line of a comparison of two models."""
+    models = ["unet", "b0=segformer_b0:learning_rate=1e-3"]
+    return ["--data", data, "--epochs", 2, "--out", tmp_path / "out", "--models", *models]
+
+
+def test_every_step_is_done_once(two, commands, tmp_path, capsys):
+    assert command(compare.main, two) == 0
+    timed = ("benchmark", "unet b0")
+    assert commands.take() == [("check", "unet b0"), *once("unet"), *once("b0"), timed]
+    written = {p: p.read_bytes() for p in (tmp_path / "out").glob("comparison.*")}
+    assert {p.suffix for p in written} == {".md", ".csv", ".json", ".png"}
+    assert "2 of 2: b0" in capsys.readouterr().out
+    assert command(compare.main, two) == 0
+    assert commands.take() == []
+    assert written == {p: p.read_bytes() for p in written}
+
+
+def test_an_interrupted_comparison_continues_where_it_was(two, commands, capsys):
+    commands.failing = {("evaluate", "b0"): KeyboardInterrupt()}
+    assert command(compare.main, two) == 130
+    commands.take()
+    commands.failing = {}
+    assert command(compare.main, two) == 0
+    assert commands.take() == [("evaluate", "b0"), ("export", "b0"), ("benchmark", "unet b0")]
+
+
+def test_an_unfinished_training_goes_on(two, commands, tmp_path):
+    commands.failing = {("train", "b0"): KeyboardInterrupt()}
+    assert command(compare.main, two) == 130
+    commands.take()
+    # As kseg.train leaves it: one epoch of two, no curves.
+    config = json.loads((tmp_path / "out/unet/config.json").read_text())
+    config |= {"model": "segformer_b0", "learning_rate": 1e-3, "size": tuple(config["size"])}
+    write_run(tmp_path / "out/b0", Config(**config), epochs=1)
+    assert command(compare.main, two) == 130
+    assert commands.take() == [("train", "b0")]  # Its models were looked at before it began.
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("best.weights.h5", [("evaluate", "unet"), ("export", "unet")]),
+        ("evaluation-test.json", [("evaluate", "unet")]),
+        ("model-fp32.tflite", [("export", "unet")]),
+        ("model-fp32.tflite.report.json", [("export", "unet")]),
+        ("../benchmark.json", [("benchmark", "unet b0")]),
+    ],
+)
+def test_what_was_written_over_is_made_again(two, commands, tmp_path, file, again):
+    assert command(compare.main, two) == 0
+    commands.take()
+    (tmp_path / "out/unet" / file).write_text("something else")
+    assert command(compare.main, two) == 0
+    assert commands.take() == again
+
+
+def test_a_file_that_became_another_is_timed_again(two, commands, tmp_path, monkeypatch):
+    assert command(compare.main, two) == 0
+    commands.take()
+    (tmp_path / "out/unet/best.weights.h5").write_bytes(b"better weights")
+    export = commands.export
+
+    def exports_other_weights(argv):
+        export(argv)
+        (tmp_path / "out/unet/model-fp32.tflite").write_bytes(b"another file")
+
+    monkeypatch.setattr(commands, "export", exports_other_weights)
+    assert command(compare.main, two) == 0
+    assert commands.take()[-1] == ("benchmark", "unet b0")
+
+
+def test_a_row_that_fails_is_told_and_tried_again_and_the_others_stay(two, commands, tmp_path):
+    reason = "the loss became NaN; lower --learning-rate"
+    commands.failing = {("train", "unet"): child_process.Failed(reason, 1)}
+    assert command(compare.main, two) == 1
+    commands.take()
+    rows = rows_in(tmp_path / "out")
+    assert (rows["unet"]["status"], rows["unet"]["why"]) == ("failed", f"training: {reason}")
+    assert rows["b0"]["status"] == "done" and rows["b0"]["latency_ms"] == 11
+    told = (tmp_path / "out/comparison.md").read_text()
+    assert f"unet: failed: training: {reason}" in told
+    assert "| `unet` | - | - |" in told
+    commands.failing = {}
+    assert command(compare.main, two) == 0
+    again = [("check", "unet"), *once("unet"), ("benchmark", "unet b0")]
+    assert commands.take() == again
+    assert rows_in(tmp_path / "out")["unet"]["status"] == "done"
+
+
+def test_a_refused_file_is_told_with_its_problem_and_its_row_keeps_its_iou(two, commands, tmp_path):
+    def refuse(argv):
+        out = Path(argv[argv.index("--out") + 1])
+        report = {"problems": ["98 % of pixels agree, 99.9 % must"]}
+        (out / "model-fp32.rejected.tflite.report.json").write_text(json.dumps(report))
+        raise child_process.Failed("exit code 3", steps.REFUSED)
+
+    commands.export = refuse
+    assert command(compare.main, two) == 1
+    row = rows_in(tmp_path / "out")["unet"]
+    assert row["why"] == "export: its file was refused: 98 % of pixels agree, 99.9 % must"
+    assert row["mean_iou"] == 0.5 and row["tflite_bytes"] is None
+    assert "benchmark" not in dict(commands.take())
+
+
+def test_models_that_cannot_be_built_end_it_before_the_first_is_trained(two, commands):
+    commands.failing = {("check", "unet b0"): child_process.Failed("no encoder to freeze", 2)}
+    assert command(compare.main, two) == 2
+    assert commands.take() == [("check", "unet b0")]
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [(["--epochs", 3], ["unet: holds", "epochs 2 then, 3 now"]), ([], ["built anew"])],
+)
+def test_a_run_of_another_config_or_data_is_one_line(two, commands, data, capsys, change, parts):
+    assert command(compare.main, two) == 0
+    commands.take()
+    if not change:
+        text = (data / "manifest.json").read_text()
+        (data / "manifest.json").write_text(text.replace('"first"', '"second"'))
+    assert command(compare.main, [*two, *change]) == 2
+    assert_one_line(capsys, *parts)
+    assert commands.take() == []
+
+
+def test_a_dry_run_shows_the_rows_and_writes_nothing(two, commands, tmp_path, capsys):
+    assert command(compare.main, [*two, "--dry-run"]) == 0
+    out = " ".join(capsys.readouterr().out.split())  # The title wraps with long folders.
+    assert "learning_rate=0.001" in out and "0 of 2" in out and "7 frames" in out
+    assert commands.take() == [] and not (tmp_path / "out").exists()
+
+
+# Rows.
+
+
+def test_the_default_is_the_courses_five_under_its_protocol(data, tmp_path, commands, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(compare.main, ["--preset", "course", "--data", data]) == 0
+    rows = rows_in(tmp_path / "comparisons/course")
+    assert list(rows) == list(plan.COURSE_MODELS) and len(rows) == 5
+    config = json.loads((tmp_path / "comparisons/course/unet/config.json").read_text())
+    assert (config["epochs"], config["size"], config["loss"]) == (12, [180, 320], "log_dice")
+
+
+def test_settings_of_one_row_have_the_types_of_the_config():
+    text = "s=unet:decoder_channels=16,size=97x161,flip=false,learning_rate=1e-3,loss=dice+2*lovasz"
+    row, other = plan.from_models([text, "segformer_b0"], Config(epochs=3), Path("out"))
+    changed = {"decoder_channels": 16, "size": (97, 161), "flip": False, "learning_rate": 1e-3}
+    changed |= {"loss": "dice+2*lovasz", "model": "unet", "epochs": 3}
+    assert row.config == dataclasses.replace(Config(), **changed)
+    assert (row.name, row.run) == ("s", Path("out/s"))
+    assert other.config == Config(model="segformer_b0", epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["unett"], "unknown model 'unett'; nearest: unet"),
+        (["unet:epoch=3"], "'unet:epoch=3': unknown key 'epoch'; did you mean 'epochs'"),
+        (["unet:epochs=ten"], "'epochs' is 'ten', expected int"),
+        (["unet:flip=1"], "'flip' is '1', expected true or false"),
+        (["unet:size=97"], "'size' is"),
+        (["unet:epochs"], r"expected \[NAME=\]MODEL\[:KEY=VALUE,...\], got 'epochs'"),
+        (["unet:model=unet"], r"expected \[NAME=\]MODEL"),
+        (
+            ["unet", "unet:epochs=3"],
+            "two rows are named 'unet'; name them apart, as in unet-2=unet",
+        ),
+        (["../a=unet"], "'../a': expected a row's name"),
+    ],
+)
+def test_rows_that_make_no_sense_get_one_line(models, message):
+    with pytest.raises(InputError, match=message) as caught:
+        plan.from_models(models, Config(), Path("out"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "count"),
+    [
+        ("loss", {"loss", "class_weights"}, 6),
+        ("schedule", {"schedule", "warmup_steps"}, 4),
+        ("encoder", {"encoder_weights", "freeze_encoder"}, 3),
+    ],
+)
+def test_an_ablation_changes_what_it_is_about_and_nothing_else(kind, keys, count):
+    base = Config(optimizer="sgd", schedule="poly", warmup_steps=9, encoder_weights="imagenet")
+    rows = plan.from_ablation(kind, base, Path("out"))
+    configs = [dataclasses.asdict(row.config) for row in rows]
+    assert len({json.dumps(config) for config in configs}) == count == len(rows)
+    for config in configs:
+        left, right = dataclasses.asdict(base), config
+        assert {key for key in left if left[key] != right[key]} <= keys
+
+
+def test_freezing_an_encoder_of_random_weights_is_refused():
+    with pytest.raises(InputError, match="give --encoder-weights"):
+        plan.from_ablation("encoder", Config(), Path("out"))
+
+
+def test_a_model_is_named_by_models_or_with_an_ablation(data, commands, tmp_path, capsys):
+    argv = ["--data", data, "--model", "unet", "--out", tmp_path / "out"]
+    assert command(compare.main, argv) == 2
+    assert_one_line(capsys, "--models")
+    assert command(compare.main, [*argv, "--ablation", "schedule"]) == 0
+    assert list(rows_in(tmp_path / "out")) == list(plan.ABLATIONS["schedule"])
+    assert {row["model"] for row in rows_in(tmp_path / "out").values()} == {"unet"}
+
+
+# Runs that exist.
+
+
+@pytest.fixture
+def runs(data, tmp_path):
+    """Two finished runs of two models."""
+    config = Config(data=str(data), size=(64, 96), epochs=2)
+    models = {"a": "unet", "b": "segformer_b0"}
+    return [
+        write_run(tmp_path / name, dataclasses.replace(config, model=model))
+        for name, model in models.items()
+    ]
+
+
+def test_runs_that_exist_are_compared_and_left_as_they_are(runs, commands, tmp_path):
+    before = {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
+    argv = ["--runs", runs[0], f"old={runs[1]}", "--out", tmp_path / "out"]
+    assert command(compare.main, argv) == 0
+    made = [("evaluate", "a"), ("export", "a"), ("evaluate", "old"), ("export", "old")]
+    assert commands.take() == [*made, ("benchmark", "a old")]
+    rows = rows_in(tmp_path / "out")
+    assert rows["old"]["run"] == str(runs[1]) and rows["a"]["split"] == "test"
+    assert before == {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
+
+
+def test_results_of_another_run_of_the_same_name_are_not_taken(runs, commands, tmp_path):
+    other = ["--out", tmp_path / "out", "--runs"]
+    assert command(compare.main, [*other, f"x={runs[0]}"]) == 0
+    commands.take()
+    assert command(compare.main, [*other, f"x={runs[1]}"]) == 0
+    assert commands.take()[:2] == [("evaluate", "x"), ("export", "x")]
+
+
+def test_an_unfinished_run_is_compared_and_said_so(runs, data, commands, tmp_path):
+    config = Config(data=str(data), size=(64, 96), epochs=5)
+    half = write_run(tmp_path / "half", config, epochs=3)
+    assert command(compare.main, ["--runs", half, runs[0], "--out", tmp_path / "out"]) == 0
+    assert (
+        "half: not trained to its end, 3 of 5 epochs"
+        in (tmp_path / "out/comparison.md").read_text()
+    )
+    assert "a: not trained" not in (tmp_path / "out/comparison.md").read_text()
+
+
+def test_runs_that_cannot_be_compared_get_one_line(runs, data, commands, tmp_path, capsys):
+    def refused(*argv):
+        assert command(compare.main, ["--out", tmp_path / "out", "--runs", *argv]) == 2
+        return capsys.readouterr().err
+
+    assert "no trained run" in refused(data)
+    assert "--epochs: --runs takes" in refused(*runs, "--epochs", 3)
+    assert "two rows are named 'a'" in refused(runs[0], f"a={runs[1]}")
+    config = Config(data=str(write_data(tmp_path / "less", train=9, val=4)), size=(64, 96))
+    less = write_run(tmp_path / "c", config)
+    assert "on other frames" in refused(*runs, less)
+    two_classes = dataclasses.replace(CAMVID_ROAD, classes=CAMVID_ROAD.classes[:2])
+    fewer = write_run(
+        tmp_path / "d", dataclasses.replace(config, data=str(data)), None, two_classes
+    )
+    assert "same classes" in refused(*runs, fewer)
+    assert commands.take() == [] and not (tmp_path / "out").exists()
+    argv = ["--out", tmp_path / "out", "--data", data, "--runs", *runs, less]
+    assert command(compare.main, argv) == 0
+
+
+def test_the_split_is_test_where_there_is_one_and_never_one_that_is_not_there(runs, tmp_path):
+    rows = plan.from_runs(runs, tmp_path)
+    assert plan.choose_split(rows) == ("test", 7)
+    assert plan.choose_split(rows, "val") == ("val", 5)
+    with pytest.raises(InputError, match="no split 'tset'; it has train, val, test"):
+        plan.choose_split(rows, "tset")
+    less = str(write_data(tmp_path / "less", train=9, val=4))
+    assert plan.choose_split(plan.from_runs(runs, tmp_path, less)) == ("val", 4)
+
+
+# The table.
+
+
+def test_the_table_has_the_numbers_in_their_units(two, commands, tmp_path):
+    assert command(compare.main, two) == 0
+    heading, _, first, second, *rest = (tmp_path / "out/comparison.md").read_text().splitlines()
+    assert [cell.strip() for cell in heading.strip("|").split("|")] == [
+        *("", "mean IoU", "road", "pavement", "background", "drivable IoU", "boundary IoU"),
+        *("parameters, M", "weights, MB", ".tflite, MB", "latency, ms", "training, min"),
+    ]
+    # 400 bytes of weights; twice 90 s of training.
+    numbers = "50.00 | 50.00 | 50.00 | 50.00 | 75.00 | 25.00 | 1.23 | 0.00 | 4.94 | 11.0 | 3.0 |"
+    assert first == f"| `unet` | {numbers}"
+    assert second.startswith("| `b0` |") and second.endswith("| 12.0 | 3.0 |")
+    assert any("split 'test'" in line and "7 frames" in line for line in rest)
+    with (tmp_path / "out/comparison.csv").open() as file:
+        flat = list(csv.DictReader(file))
+    assert flat[0]["parameters"] == "1234567" and flat[0]["boundary_iou/road"] == ""
+    assert flat[0]["training_seconds"] == "180.0" and flat[1]["latency_min_ms"] == "11.0"
+
+
+def test_a_busy_machine_and_a_time_nobody_recorded_are_said():
+    config = Config(data="data", epochs=2)
+    row = table.opened(plan.Row("a", Path("a"), config, Path("a"), False), "val")
+    row |= {"status": "done", "finished": True, "frames": 3, "latency_rounds": 9}
+    row |= {"latency_threads": 2, "latency_cpu": "a CPU", "latency_load_average": 4.5}
+    quiet = table.notes([row | {"latency_ms": 1.2, "latency_min_ms": 1, "training_seconds": 3}])
+    assert len(quiet) == 2 and "2 threads of a CPU" in quiet[1]
+    busy = table.notes([row | {"latency_ms": 1.5, "latency_min_ms": 1}])
+    assert "did not record" in busy[1] and "50% above" in busy[3]
+
+
+def test_children_hold_the_lock(two, tmp_path, monkeypatch):
+    held = []
+    monkeypatch.setattr(child_process, "run", lambda *argv, locks: held.append(locks))
+    rows = plan.from_models(["unet"], Config(data="nowhere"), tmp_path)
+    steps.Steps(tmp_path, "val", lock=7).train(rows[0])
+    assert held == [(7,)]
+
+
+@pytest.mark.slow
+def test_a_real_comparison_interrupted_and_continued(config, tmp_path):
+    (tmp_path / "c.json").write_text(dataclasses.replace(config, epochs=2).to_json())
+    models = ["unet:decoder_channels=4", "deeplab=deeplab_v3_plus_mobilenet_v2"]
+    models += ["diverges=unet:decoder_channels=4,learning_rate=1e30"]
+    out = tmp_path / "out"
+    argv = ["-m", "kseg.compare", "--config", tmp_path / "c.json", "--out", out, "--models"]
+    argv = [sys.executable, *map(str, argv), *models]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
+    # Into a file: a full pipe that nobody reads would stop it.
+    with (tmp_path / "first.log").open("w") as log:
+        first = subprocess.Popen(argv, **pipes | {"stdout": log}, start_new_session=True)
+    while not (out / "unet/last/state.json").is_file():
+        assert first.poll() is None
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGINT)  # As Ctrl-C does.
+    assert first.wait() == 130
+    again = subprocess.run(argv, **pipes, check=False)
+    assert again.returncode == 1, again.stdout[-3000:]
+    ways = ("unet: resuming after epoch", "unet: already trained", "unet: trained already")
+    assert any(way in again.stdout for way in ways), again.stdout[-3000:]
+    rows = rows_in(out)
+    assert rows["diverges"]["why"] == "training: the loss became NaN; lower --learning-rate"
+    for name in ("unet", "deeplab"):
+        row = rows[name]
+        assert row["status"] == "done" and row["frames"] == 8 and row["epochs"] == 2
+        report = json.loads((out / name / "evaluation-val.json").read_text())
+        assert row["mean_iou"] == report["model"]["mean_iou"]
+        assert row["tflite_bytes"] == (out / name / "model-fp32.tflite").stat().st_size
+        assert row["latency_ms"] > 0 and row["training_seconds"] > 0
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.h5")}
+    argv.pop()
+    third = subprocess.run(argv, **pipes, check=False)
+    assert third.returncode == 0, third.stdout[-3000:]
+    assert "unet: exported already" in third.stdout and "timed already" in third.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in out.rglob("*.h5")}

@@ -1,0 +1,177 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kseg.data import pipeline
+from kseg.errors import InputError
+from kseg.labels import IGNORE_ID
+from kseg.manifest import read_manifest
+
+
+def batches(config, count, **first):
+    return [
+        (image.numpy(), mask.numpy())
+        for image, mask in pipeline.training_dataset(config, **first).take(count)
+    ]
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y) for pair in zip(a, b, strict=True) for x, y in zip(*pair, strict=True)
+    )
+
+
+def test_batches_have_the_shapes_and_ranges_models_expect(config):
+    image, mask = batches(config, 1)[0]
+    assert image.shape == (4, *config.size, 3) and image.dtype == np.uint8
+    assert image.max() > 100
+    assert mask.shape == (4, *config.size) and mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 1, 2, IGNORE_ID}
+
+
+def test_order_and_augmentation_are_a_function_of_seed_and_epoch(config):
+    # 24 frames in batches of 4: 6 steps an epoch.
+    whole_run = batches(config, 18)
+    assert same(whole_run, batches(config, 18))
+    assert same(whole_run[12:], batches(config, 6, first_epoch=2))
+    assert same(whole_run[10:], batches(config, 8, first_epoch=1, first_step=4))
+    assert not same(whole_run[:6], whole_run[6:12])
+    other_seed = batches(dataclasses.replace(config, seed=1), 6)
+    assert not same(whole_run[:6], other_seed)
+
+
+def test_kept_frames_make_the_same_batches(config, tmp_path, monkeypatch):
+    config = dataclasses.replace(config, weather=0.5)
+    decoded = batches(config, 9, first_step=2)
+    assert same(decoded, batches(config, 9, first_step=2, keep="memory"))
+    folder = str(tmp_path / "frames")
+    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
+    # What is there is not decoded again.
+    monkeypatch.setattr(pipeline, "_decoded", None)
+    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
+    assert len(list((tmp_path / "frames").iterdir())) == 2
+
+
+def test_the_shares_of_a_batch_make_the_batch(config):
+    parts = [batches(config, 8, first_step=3, share=(k, 2)) for k in range(2)]
+    together = [
+        tuple(np.concatenate(arrays) for arrays in zip(*pair, strict=True))
+        for pair in zip(*parts, strict=True)
+    ]
+    assert same(batches(config, 8, first_step=3), together)
+
+
+def test_an_epoch_shows_every_frame_once(config):
+    plain = dataclasses.replace(config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0)
+    seen = np.concatenate([image for image, _ in batches(plain, 6, first_epoch=5)])
+    on_disk = np.concatenate([b["image"].numpy() for b in pipeline.labelled_frames(plain, "train")])
+    assert sorted(i.tobytes() for i in seen) == sorted(
+        i.astype(np.uint8).tobytes() for i in on_disk
+    )
+
+
+def test_every_epoch_has_an_order_of_its_own(config):
+    plain = dataclasses.replace(config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0)
+    first, second = batches(plain, 6), batches(plain, 6, first_epoch=1)
+    assert not same(first, second)
+
+
+def test_frames_of_another_size_are_fitted_as_in_the_car(config):
+    from kseg import preprocess
+
+    small = dataclasses.replace(config, size=(48, 48), fit="letterbox")
+    stored = next(iter(pipeline.labelled_frames(config, "val").take(1)))
+    fitted = next(iter(pipeline.labelled_frames(small, "val").take(1)))
+    image = stored["image"][0].numpy().astype(np.uint8)
+    assert np.array_equal(
+        fitted["image"][0].numpy(), preprocess.fit_image(image, (48, 48), "letterbox")
+    )
+    mask = stored["mask"][0].numpy().astype(np.uint8)
+    assert np.array_equal(
+        fitted["mask"][0].numpy(), preprocess.fit_mask(mask, (48, 48), "letterbox")
+    )
+
+
+def test_a_fit_other_than_the_stored_one_is_refused(config):
+    with pytest.raises(InputError, match="fit 'letterbox' but the config says 'stretch'"):
+        pipeline.training_dataset(dataclasses.replace(config, fit="stretch"))
+
+
+def test_missing_split_and_damaged_shard_get_one_line(config, dataset, tmp_path):
+    with pytest.raises(InputError, match="no split 'test'; it has train, val"):
+        pipeline.evaluation_dataset(config, "test")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in dataset.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    shard = read_manifest(copy).splits["val"].shards[0]
+    (copy / shard.name).write_bytes(b"short")
+    with pytest.raises(InputError, match=f"{shard.name}: expected {shard.bytes} bytes, found 5"):
+        pipeline.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
+    (copy / shard.name).unlink()
+    with pytest.raises(InputError, match="found nothing"):
+        pipeline.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
+
+
+def test_classes_that_the_run_does_not_have_are_refused(config):
+    labels = pipeline.open_split(config, "val")[0].labels
+    pipeline.open_split(config, "val", labels)
+    first, *others = labels.classes
+    renamed = dataclasses.replace(first, name="street")
+    undrivable = dataclasses.replace(first, drivable=not first.drivable)
+    for other, message in ((renamed, "its classes are"), (undrivable, "its drivable classes are")):
+        with pytest.raises(InputError, match=message):
+            pipeline.open_split(
+                config, "val", dataclasses.replace(labels, classes=(other, *others))
+            )
+
+
+def test_folder_without_manifest_is_no_data_set(config, tmp_path):
+    with pytest.raises(InputError, match=r"no manifest.json here.*tfrecords_tools.build"):
+        pipeline.training_dataset(dataclasses.replace(config, data=str(tmp_path)))
+
+
+def test_batch_larger_than_the_split_is_refused(config):
+    with pytest.raises(InputError, match="24 frames, fewer than batch_size 25"):
+        pipeline.training_dataset(dataclasses.replace(config, batch_size=25))
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "fit", "ratio"),
+    [
+        ((720, 1280), (720, 1280), "letterbox", 1),
+        ((720, 1280), (361, 640), "stretch", 1),
+        ((720, 1280), (360, 640), "letterbox", 2),
+        ((720, 1280), (288, 512), "letterbox", 2),
+        ((720, 1280), (180, 320), "letterbox", 4),
+        ((720, 1280), (64, 97), "letterbox", 8),
+        ((720, 1280), (180, 180), "crop", 4),
+        ((721, 1280), (64, 97), "letterbox", 1),  # Half of 721 rows is no whole number.
+        (None, (64, 97), "letterbox", 1),
+    ],
+)
+def test_large_frames_are_decoded_smaller_as_far_as_the_model_sees_no_less(
+    config, stored, size, fit, ratio
+):
+    config = dataclasses.replace(config, size=size, fit=fit)
+    assert pipeline.decode_ratio(stored, config) == ratio
+
+
+def test_a_frame_decoded_smaller_is_the_frame(config):
+    import cv2
+
+    from kseg.data import records
+
+    # A smooth picture: what half the size leaves out are details that it does not have.
+    rows, columns = np.mgrid[:96, :160].astype(np.float32)
+    image = np.stack([rows * 2, columns, 255 - rows], axis=-1).astype(np.uint8)
+    mask = np.zeros((96, 160), np.uint8)
+    jpg, png = (cv2.imencode(kind, image[..., ::-1])[1].tobytes() for kind in (".jpg", ".png"))
+    mask_png = cv2.imencode(".png", mask)[1].tobytes()
+    half = records.parse(records.encode("a", jpg, mask_png, (96, 160)), ratio=2)
+    assert half["image"].shape == (48, 80, 3) and half["mask"].shape == (96, 160)
+    expected = cv2.resize(image, (80, 48), interpolation=cv2.INTER_AREA)
+    assert np.abs(half["image"].numpy().astype(int) - expected).max() <= 6
+    whole = records.parse(records.encode("a", png, mask_png, (96, 160)), ratio=2)
+    assert np.array_equal(whole["image"].numpy(), image)

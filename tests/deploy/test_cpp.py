@@ -1,0 +1,550 @@
+"""deploy/cpp, built here and held to deploy/python/run.py: equal fits, class maps and errors."""
+
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kseg import contract
+from kseg.runtime import self_test
+from tests.conftest import ROOT
+from tests.golden_files import (
+    CASES,
+    EACH_CASE,
+    EACH_FORM,
+    FORMS,
+    GOLDEN,
+    assert_class_map,
+    read,
+    write_damaged,
+    write_form,
+)
+
+SOURCE = ROOT / "deploy" / "cpp"
+FITS = ("letterbox", "stretch", "crop")
+LITERT = str(Path(find_spec("ai_edge_litert").origin).parent)
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+
+if not shutil.which("cmake") or not (shutil.which("c++") or shutil.which("g++")):
+    pytest.skip("no cmake and C++ compiler (apt-get install cmake g++)", allow_module_level=True)
+
+
+PLAIN = ("-DKSEG_OPENCV=OFF", "-DKSEG_TESTS=ON")  # Without OpenCV, as in a car.
+BUILT = {}
+
+
+def build(tmp_path_factory, *options):
+    """Builds deploy/cpp with warnings as errors, once for each set of options.
+
+    Returns the folder of the programs.
+    """
+    if options not in BUILT:
+        folder = tmp_path_factory.mktemp("build")
+        configure = ["cmake", "-S", str(SOURCE), "-B", str(folder), "-DKSEG_WERROR=ON", *options]
+        for step in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+            done = subprocess.run(step, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        BUILT[options] = folder
+    return BUILT[options]
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    return build(tmp_path_factory, *PLAIN)
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory):
+    """Ends with a report on any read or write out of bounds and any undefined behaviour."""
+    options = ("-DKSEG_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug")
+    return build(tmp_path_factory, *PLAIN, *options)
+
+
+def run(folder, *argv, environment=None):
+    variables = {**os.environ, "KSEG_LITERT": LITERT, **(environment or {})}
+    return subprocess.run(
+        [str(folder / "kseg_run"), *map(str, argv)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
+    )
+
+
+def error_lines(done):
+    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def read_rgb(path):
+    return cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+
+
+def with_contract(path, tflite=None, **changes):
+    """Writes the golden model, or another, under a changed contract."""
+    whole = contract.read(GOLDEN / "model.tflite")
+    tflite = tflite or (GOLDEN / "model.tflite").read_bytes()
+    changed = contract.embed(tflite, dataclasses.replace(whole, **changes))
+    path.write_bytes(contract.seal(changed))
+    return path
+
+
+def golden_class_maps(folder, tmp_path, suffix="ppm"):
+    """Runs every golden case. Yields the case and the class map."""
+    for fit in FITS:
+        names = [c["frame"] for c in CASES if c["fit"] == fit]
+        frames, out = tmp_path / f"{fit}-frames", tmp_path / fit
+        frames.mkdir()
+        for name in names:
+            cv2.imwrite(
+                str((frames / name).with_suffix(f".{suffix}")), cv2.imread(str(GOLDEN / name))
+            )
+        model = with_contract(tmp_path / f"{fit}.tflite", fit=fit)
+        done = run(folder, model, frames, "--out", out, "--save-masks", "--threads", 1)
+        assert done.returncode == 0, done.stderr
+        assert f"{len(names)} frames" in done.stdout and "ms" in done.stdout
+        for case in CASES:
+            if case["fit"] == fit:
+                name = Path(case["frame"]).with_suffix(".pgm" if suffix == "ppm" else ".png")
+                yield case, cv2.imread(str(out / "masks" / name), cv2.IMREAD_UNCHANGED)
+
+
+def assert_equal_to_python(folder, runner, tmp_path, suffix="ppm"):
+    seen = 0
+    for case, class_map in golden_class_maps(folder, tmp_path, suffix):
+        model = runner.Runner(tmp_path / f"{case['fit']}.tflite", 1)
+        assert np.array_equal(class_map, model(read(case["frame"]))), case
+        seen += 1
+    assert seen == len(CASES)
+
+
+def test_class_maps_are_the_python_runners(plain, runner, tmp_path):
+    assert_equal_to_python(plain, runner, tmp_path)
+
+
+@pytest.mark.parametrize("form", EACH_FORM)
+def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp_path):
+    """What is handed to the graph cannot be seen here: the tensor-*.tflite answer it."""
+    (tmp_path / "frames").mkdir()
+    for case in form["cases"]:
+        frame = (tmp_path / "frames" / case["frame"]).with_suffix(".ppm")
+        cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / case["frame"])))
+    flags = ("--out", tmp_path / "out", "--save-masks", "--no-overlays", "--threads", 1)
+    path = write_form(form, tmp_path)
+    done = run(plain, path, tmp_path / "frames", *flags)
+    assert done.returncode == 0, done.stderr
+    model = runner.Runner(path, 1)
+    for case in form["cases"]:
+        mask = (tmp_path / "out" / "masks" / case["frame"]).with_suffix(".pgm")
+        class_map = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+        assert_class_map(class_map, case, form["tolerance"])
+        assert np.array_equal(class_map, model(read(case["frame"])))
+
+
+@pytest.mark.parametrize("case", EACH_CASE)
+def test_fitting_gives_the_golden_input_to_the_bit(plain, case):
+    frame, expected = read(case["frame"]), read(case["input"])
+    size = expected.shape[:2]
+    header = struct.pack("6i", *frame.shape[:2], *size, FITS.index(case["fit"]), 0)
+    question = header + frame.tobytes() + bytes(size[0] * size[1])
+    done = subprocess.run(
+        [str(plain / "fit_pipe")], input=question, capture_output=True, check=True
+    )
+    assert done.stdout[: expected.size] == expected.tobytes()
+
+
+def compare_fits(folder, runner, pairs):
+    """Fits frames of many sizes there and back in both languages; every pixel must be equal."""
+    rng = np.random.default_rng(0)
+    with subprocess.Popen(
+        [str(folder / "fit_pipe")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as pipe:
+        for frame_size, input_size in pairs:
+            frame = noise(rng, frame_size, input_size)
+            class_map = rng.integers(0, 20, input_size, dtype=np.uint8)
+            for number, fit in enumerate(FITS):
+                header = struct.pack("6i", *frame_size, *input_size, number, 7)
+                pipe.stdin.write(header + frame.tobytes() + class_map.tobytes())
+                pipe.stdin.flush()
+                for expected in (
+                    runner.fit_frame(frame, input_size, fit, 7),
+                    runner.unfit_class_map(class_map, frame_size, fit),
+                ):
+                    got = np.frombuffer(pipe.stdout.read(expected.size), np.uint8)
+                    assert np.array_equal(got, expected.ravel()), (frame_size, input_size, fit)
+
+
+def noise(rng, frame_size, input_size):
+    """Noise; for whole factors, noise whose means over the input's pixels all end in .5."""
+    factors = np.array(frame_size) / input_size
+    if (factors % 1).any() or factors[1] % 2:
+        return rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
+    means = rng.integers(0, 255, (*input_size, 3), dtype=np.uint8)
+    frame = means.repeat(factors[0], axis=0).repeat(factors[1], axis=1)
+    frame[:, 1::2] += 1
+    return frame
+
+
+def sizes(count):
+    """Pairs of sizes: usual ones, whole factors (98: to OpenCV, 1 / (1 / 98) is not), and any."""
+    rng = np.random.default_rng(1)
+    usual = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
+    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
+    usual += [((60, 80), (10, 20))]
+    for _ in range(count):
+        pair = rng.integers(8, 160, 4).tolist()
+        usual.append((tuple(pair[:2]), tuple(pair[2:])))
+    return usual
+
+
+def test_fitting_is_opencvs_to_the_bit(plain, runner):
+    compare_fits(plain, runner, sizes(150))
+
+
+def test_damaged_files_are_refused_as_by_every_runner(plain, tmp_path):
+    frame = tmp_path / "half.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+    for path, pattern in write_damaged(tmp_path):
+        done = run(plain, path, frame, "--out", tmp_path / "out")
+        (line,) = error_lines(done)
+        assert done.returncode == 2 and re.fullmatch(f"error: {pattern}", line)
+
+
+def test_errors_are_the_python_runners(plain, runner, capsys, tmp_path):
+    model, frame = GOLDEN / "model.tflite", tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+    strange = tmp_path / "strange.tflite"
+    strange.write_bytes(b"a\ttab\\\xff\n")
+    for argv, words in (
+        ((tmp_path / "missing.tflite", frame), "cannot be read (No such file or directory)"),
+        ((strange, frame), r"(its first bytes are b'a\ttab\\\xff\n')"),
+        ((model, tmp_path / "nothing.jpg"), "no such file, folder or camera"),
+        ((model, frame, "--out", tmp_path), "holds the input"),
+    ):
+        out = () if "--out" in argv else ("--out", tmp_path / "out")
+        ours = run(plain, *argv, *out)
+        assert ours.returncode == runner.main([*map(str, (*argv, *out))]) == 2
+        theirs = capsys.readouterr().err.splitlines()
+        assert error_lines(ours) == theirs and words in theirs[0]
+
+
+def test_errors_of_its_own(plain, tmp_path):
+    model, frame = GOLDEN / "model.tflite", tmp_path / "frame.ppm"
+    frame.write_bytes(b"P6\n4000 4000\n255\nshort")
+    for argv, words in (
+        ((model, frame, "--out", tmp_path / "out"), "cannot be decoded as an image"),
+        ((model, frame, "--threads", "0"), "--threads 0: expected at least 1"),
+        ((model, frame, "--device", "npu"), "expected cpu, gpu or auto"),
+        ((model, frame, "--reconnect", "-1"), "--reconnect -1: expected seconds"),
+        ((model, frame, "--out"), "argument --out: expected one argument"),
+        ((model,), "expected MODEL and INPUT"),
+        ((model, frame, "--fast"), "unrecognized argument"),
+        ((model, frame, "--litert", tmp_path), "--litert or KSEG_LITERT"),
+    ):
+        done = run(plain, *argv)
+        assert done.returncode == 2 and words in "".join(error_lines(done)), done.stderr
+    strange = run(plain, "--doctor", "--litert", "libm.so.6")
+    assert strange.returncode == 1 and "has no LiteRtCreateEnvironment" in strange.stderr
+
+
+class Raw:
+    """Stands for a contract where its JSON text is what matters."""
+
+    def __init__(self, text):
+        self.to_json = lambda: text
+
+
+def test_json_is_read_strictly(plain, tmp_path):
+    model, path = GOLDEN / "model.tflite", tmp_path / "raw.tflite"
+    good, text = model.read_bytes(), contract.read(model).to_json()
+    for changed, words in (
+        ("[" * 100_000, "nested too deeply"),
+        (text.replace('"fit"', '"a": ' + "[" * 17 + "]" * 17 + ', "fit"'), "nested too deeply"),
+        (text.replace('"fit"', '"pad_value": 9, "fit"'), "a key comes twice"),
+        (text.replace('"pad_value": 0', '"pad_value": 00'), "a bad number"),
+        (text.replace('"pad_value": 0', '"pad_value": NaN'), "expected a value"),
+        (text.replace('"letterbox"', '"letter\nbox"'), "a control character"),
+        (text.replace('"letterbox"', '"letter\\ud83d"'), "half a surrogate pair"),
+        (text.replace('"fit"', '"a": [' + "0," * 5000 + '0], "fit"'), "too many items"),
+        (text + " {}", "something follows"),
+        (text[:-1], "expected ',' or '}'"),
+        ("", "expected a value"),
+        (" " * 2_000_000, "longer than a contract can be"),
+    ):
+        path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+        done = run(plain, "--doctor", path)
+        assert done.returncode == 2 and f"its kseg contract is damaged ({words}" in done.stderr
+    changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97"')
+    path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+    assert "model     café 🚗, fp32" in run(plain, "--doctor", path).stdout
+
+
+def test_the_example_in_the_readme_runs(plain):
+    code = (SOURCE / "example.cc").read_text()
+    assert f"```cpp\n{code}```" in (SOURCE / "README.md").read_text()
+    done = subprocess.run(
+        [str(plain / "example"), str(GOLDEN / "model.tflite")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KSEG_LITERT": LITERT},
+    )
+    assert done.returncode == 0, done.stderr
+    counts = [line.rsplit(": ", 1) for line in done.stdout.splitlines()]
+    assert [name for name, _ in counts[:3]] == ["direct", "alternative", "background"]
+    assert sum(int(count) for _, count in counts) == 3 * 720 * 1280
+
+
+@pytest.fixture(scope="session")
+def other_graphs(tmp_path_factory):
+    """{name: path}: graphs that kseg.export does not write, whose class is the brightest colour."""
+    tf = pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("graphs")
+
+    def logits(image):  # With a channel that is no class and must not win.
+        return tf.concat([image, tf.fill(tf.shape(image[..., :1]), 1e9)], axis=-1)
+
+    def class_map(image):
+        return tf.argmax(tf.cast(image, tf.float32), axis=-1, output_type=tf.int32)
+
+    def negative(image):  # On a GPU the zeros that fill up slices of 4 channels win.
+        kernel = tf.reshape(tf.eye(3), (1, 1, 3, 3))
+        scores = tf.nn.bias_add(
+            tf.nn.conv2d(tf.cast(image, tf.float32), kernel, 1, "SAME"), [-300.0] * 3
+        )
+        return tf.argmax(scores, axis=-1, output_type=tf.int32)
+
+    kinds = {
+        "logits": (logits, tf.float32, {"output_kind": "logits", "output_dtype": "float32"}),
+        "int32": (class_map, tf.uint8, {"output_dtype": "int32"}),
+        "negative": (negative, tf.uint8, {"output_dtype": "int32"}),
+    }
+    paths = {}
+    for name, (function, dtype, changes) in kinds.items():
+        signature = [tf.TensorSpec((1, 24, 40, 3), dtype, name="image")]
+        concrete = tf.function(function, input_signature=signature).get_concrete_function()
+        tflite = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+        paths[name] = with_contract(
+            folder / f"{name}.tflite",
+            tflite,
+            input_size=(24, 40),
+            input_dtype=dtype.name,
+            **changes,
+        )
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["logits", "int32"])
+def test_float_inputs_logits_and_int32_class_maps_are_understood(
+    plain, other_graphs, kind, tmp_path
+):
+    frame = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "frame.ppm"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    done = run(
+        plain, other_graphs[kind], tmp_path / "frame.ppm", "--out", tmp_path / "o", "--save-masks"
+    )
+    assert done.returncode == 0, done.stderr
+    class_map = cv2.imread(str(tmp_path / "o/masks/frame.pgm"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(class_map, np.argmax(frame, axis=-1))
+
+
+def test_overlay_is_the_python_runners_but_for_the_legend(plain, runner, tmp_path):
+    frame = tmp_path / "fraction.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "fraction.png")))
+    assert run(plain, GOLDEN / "model.tflite", frame, "--out", tmp_path / "o").returncode == 0
+    model = runner.Runner(GOLDEN / "model.tflite", 1)
+    rgb = read_rgb(frame)
+    expected = runner.draw(rgb, model(rgb), model.contract)
+    got = read_rgb(tmp_path / "o" / "fraction.ppm")
+    assert np.array_equal(got[75:], expected[75:]) and not np.array_equal(got[75:], rgb[75:])
+
+
+def test_doctor_says_what_is_here(plain, tmp_path):
+    well = run(plain, "--doctor", GOLDEN / "model.tflite")
+    assert well.returncode == 0, well.stderr
+    for words in ("LiteRT    2.", "CPU       10 frames, median", "Vulkan", "model     unet, fp32"):
+        assert words in well.stdout
+    assert run(plain, "--doctor", tmp_path / "missing.tflite").returncode == 2
+    assert run(plain, "--doctor", environment={"KSEG_LITERT": str(tmp_path)}).returncode == 1
+
+
+def test_a_litert_that_was_not_checked_is_refused(plain, tmp_path):
+    (tmp_path / "ai_edge_litert").mkdir()
+    shutil.copy(Path(LITERT) / "libLiteRt.so", tmp_path / "ai_edge_litert")
+    here = {"KSEG_LITERT": str(tmp_path / "ai_edge_litert")}
+    assert run(plain, "--doctor", environment=here).returncode == 0  # "unknown"
+    (tmp_path / "ai_edge_litert-2.3.7.dist-info").mkdir()
+    assert run(plain, "--doctor", environment=here).returncode == 0
+    (tmp_path / "ai_edge_litert-2.3.7.dist-info").rename(
+        tmp_path / "ai_edge_litert-2.30.0.dist-info"
+    )
+    done = run(plain, "--doctor", environment=here)
+    assert done.returncode == 1 and "is of LiteRT 2.30.0, whose C API was not" in done.stderr
+
+
+def test_both_doctors_see_the_same_frames_and_answers(plain):
+    ours = run(plain, "--doctor", GOLDEN / "model.tflite").stdout
+    _, theirs = self_test.on_cpu((GOLDEN / "model.tflite").read_bytes(), (72, 128))
+    assert f"10 frames, median {ours.split('median ')[1].split()[0]} ms, answers " in ours
+    assert f"answers {theirs['answers_crc32']}\n" in ours
+
+
+def test_damaged_frames_are_skipped_and_counted(plain, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for name in ("a", "c"):
+        cv2.imwrite(str(frames / f"{name}.ppm"), cv2.imread(str(GOLDEN / "half.png")))
+    (frames / "b.ppm").write_bytes(b"P6\n160 144\n255\nshort")
+    done = run(plain, GOLDEN / "model.tflite", frames, "--out", tmp_path / "o")
+    assert done.returncode == 0 and done.stdout.startswith("2 frames, ")
+    assert "3 frames came: 1 not decoded or not segmented" in done.stdout
+    assert "b.ppm: cannot be decoded" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["a.ppm", "c.ppm"]
+
+
+def test_many_damaged_frames_are_not_listed(plain, tmp_path):
+    for i in range(13):
+        (tmp_path / f"{i}.ppm").write_bytes(b"P6\n160 144\n255\nshort")
+    done = run(plain, GOLDEN / "model.tflite", tmp_path, "--no-overlays")
+    assert done.returncode == 2 and done.stderr.count("skipped\n") == 10
+    assert "more are skipped, which are counted and not listed" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_with_the_summary(plain, tmp_path, name):
+    frame = tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+    argv = [plain / "kseg_run", GOLDEN / "model.tflite", frame, "--repeat", "1000000000"]
+    with subprocess.Popen(
+        [str(a) for a in argv],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KSEG_LITERT": LITERT},
+    ) as running:
+        assert running.stdout.readline().startswith("pass 1, 1 frames")
+        running.send_signal(getattr(signal, name))
+        lines = running.stdout.read().splitlines()
+    assert running.returncode == 0
+    assert " frames, " in lines[-2] and lines[-1] == f"stopped by {name}"
+
+
+def test_no_overlays_writes_none(plain, tmp_path):
+    frame = tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+    argv = (GOLDEN / "model.tflite", frame, "--out", tmp_path / "o", "--no-overlays")
+    assert "nothing written" in run(plain, *argv).stdout and not (tmp_path / "o").exists()
+    assert run(plain, *argv, "--save-masks").returncode == 0
+    assert [p.name for p in (tmp_path / "o").rglob("*.p?m")] == ["frame.pgm"]
+
+
+def test_gpu_asked_for_and_absent_is_an_error_and_auto_says_what_it_does(plain, tmp_path):
+    nothing = {"VK_DRIVER_FILES": "/nothing", "VK_ICD_FILENAMES": "/nothing"}
+    frame = tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+    model, out = GOLDEN / "model.tflite", tmp_path / "out"
+    gpu = run(plain, model, frame, "--out", out, "--device", "gpu", environment=nothing)
+    assert gpu.returncode == 2 and "does not run it on the GPU" in error_lines(gpu)[-1]
+    auto = run(plain, model, frame, "--out", out, "--device", "auto", environment=nothing)
+    assert auto.returncode == 0 and "running on the CPU" in auto.stderr
+    assert "on the CPU" in auto.stdout
+    doctor = run(plain, "--doctor", model, "--device", "gpu", environment=nothing)
+    assert doctor.returncode == 1 and "not usable" in doctor.stdout
+
+
+def test_a_crashing_gpu_driver_does_not_take_the_doctor_with_it(plain, tmp_path):
+    source = tmp_path / "driver.c"
+    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) void f(void) {abort();}")
+    fake = tmp_path / "libLiteRtWebGpuAccelerator.so"
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", fake], check=True)
+    (tmp_path / "libLiteRt.so").symlink_to(Path(LITERT) / "libLiteRt.so")
+    done = run(plain, "--doctor", GOLDEN / "model.tflite", "--litert", tmp_path)
+    assert done.returncode == 1 and "GPU       crashes: Aborted" in done.stdout, done.stdout
+    assert "CPU       10 frames" in done.stdout
+
+
+@pytest.fixture
+def software_gpu(tmp_path):
+    """Environment in which LiteRT's GPU accelerator runs on a CPU."""
+    if not SWIFTSHADER.exists():
+        pytest.skip("no software Vulkan driver that LiteRT takes (apt-get install chromium)")
+    names = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+    return {name: str(SWIFTSHADER) for name in names} | {"XDG_RUNTIME_DIR": str(tmp_path)}
+
+
+@pytest.mark.slow
+def test_gpu_answers_as_the_cpu(plain, software_gpu):
+    done = run(plain, "--doctor", GOLDEN / "model.tflite", environment=software_gpu)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "100.000 % of pixels" in done.stdout and "GPU WebGPU" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_gpu_that_answers_wrongly_is_found_out(plain, other_graphs, software_gpu):
+    done = run(plain, "--doctor", other_graphs["negative"], environment=software_gpu)
+    assert done.returncode == 1 and "WRONG, use --device cpu" in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_the_first_frame_shows_whether_a_gpu_is_right(plain, other_graphs, software_gpu, tmp_path):
+    frame, wrong = tmp_path / "frame.ppm", other_graphs["negative"]
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
+
+    def on(model, device, out):
+        flags = ("--device", device, "--no-overlays", "--save-masks", "--out", tmp_path / out)
+        return run(plain, model, frame, *flags, environment=software_gpu)
+
+    right = on(GOLDEN / "model.tflite", "gpu", "right")
+    assert right.returncode == 0 and "on the GPU" in right.stdout
+    assert "GPU: answers as the CPU on 100.000 % of the first frame's pixels" in right.stderr
+    gpu, auto, cpu = (on(wrong, device, device) for device in ("gpu", "auto", "cpu"))
+    (line,) = error_lines(gpu)
+    assert gpu.returncode == 2 and line.startswith(f"error: {wrong}: the GPU answers as the CPU on")
+    assert line.endswith("only (limit 99.5%); use --device cpu")
+    assert not list((tmp_path / "gpu").rglob("*.pgm"))
+    assert auto.returncode == cpu.returncode == 0 and "on the CPU" in auto.stdout
+    assert "only (limit 99.5%); running on the CPU" in auto.stderr
+    masks = [(tmp_path / name / "masks/frame.pgm").read_bytes() for name in ("auto", "cpu")]
+    assert masks[0] == masks[1]
+
+
+@pytest.mark.slow
+def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
+    assert_equal_to_python(sanitized, runner, tmp_path)
+    compare_fits(sanitized, runner, sizes(40))
+    for form in FORMS:
+        folder = tmp_path / f"{form['model']}-{form['profile']}"
+        folder.mkdir()
+        test_every_form_is_answered_as_by_the_python_runner(sanitized, runner, form, folder)
+    fuzz = subprocess.run(
+        [str(sanitized / "fuzz_contract"), str(GOLDEN / "model.tflite"), "2000"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert fuzz.returncode == 0 and "0 unnoticed" in fuzz.stdout, fuzz.stdout + fuzz.stderr
+    assert run(sanitized, "--doctor", GOLDEN / "model.tflite").returncode == 0
+    frame = tmp_path / "letterbox-frames" / "half.ppm"
+    leaks = run(sanitized, GOLDEN / "model.tflite", frame, "--repeat", 50)
+    assert leaks.returncode == 0, leaks.stderr  # LeakSanitizer ends with another code.
+    test_damaged_frames_are_skipped_and_counted(sanitized, tmp_path)
+    test_errors_of_its_own(sanitized, tmp_path)
+    test_damaged_files_are_refused_as_by_every_runner(sanitized, tmp_path)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(plain, tmp_path):
+    frame = tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "fraction.png")))
+    done = run(plain, GOLDEN / "model.tflite", frame, "--repeat", 2000, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    mib = [float(line.split()[-2]) for line in done.stdout.splitlines() if "pass" in line]
+    assert len(mib) == 2000 and mib[-1] - mib[200] < 1, (mib[200], mib[-1])

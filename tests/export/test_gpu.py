@@ -1,0 +1,247 @@
+"""kseg.runtime.gpu and kseg.export.linter: what a GPU delegate takes, foretold and tried."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from kseg import lint as lint_command
+from kseg import models
+from kseg.export import __main__ as export
+from kseg.export import agreement, convert, linter, tflite_graph, verify
+from kseg.export.labelled_frames import Frame
+from kseg.export.profiles import PROFILES
+from kseg.labels import BDD100K_DRIVABLE
+from kseg.models.simplify import simplify
+from kseg.runtime import gpu, gpu_worker
+from tests.conftest import assert_one_line, command, randomize
+
+GPU = PROFILES["gpu"]
+
+
+@pytest.fixture(scope="module")
+def vulkan():
+    """The Driver of some Vulkan device; without one what needs it is skipped."""
+    driver, why = gpu.find_driver()
+    if driver is None:
+        pytest.skip(why)
+    return driver
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "unet",
+        "segformer_b0",
+        "pspnet_resnet50",
+        "segformer_b0_edge",
+        "deeplab_v3_plus_mobilenet_edge",
+        pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
+        # Their every part is in a model above or in the run that all tests share.
+        pytest.param("deeplab_v3_plus_mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("fcn_resnet50", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3_plus_resnet50", marks=pytest.mark.slow),
+    ],
+)
+def family(request):
+    """(model with random weights, an image on which every class wins, its file for a GPU)."""
+    model = models.build(request.param, (64, 97), 3, decoder_channels=16, encoder_alpha=0.35)
+    randomize(model, seed=0)
+    image = np.random.default_rng(0).integers(0, 256, (64, 97, 3), dtype=np.uint8)
+    balance(model, image)
+    return model, image, convert.to_tflite(simplify(model), "fp32", GPU)
+
+
+def balance(model, image):
+    """Moves the classes' biases until none wins everywhere."""
+    classifier = model.get_layer("logits_conv")
+    kernel, bias = classifier.get_weights()
+    logits = model.predict_on_batch(image[None].astype(np.float32))
+    # 9 below zero: where all classes are negative, padding that is zero would win.
+    classifier.set_weights([kernel, bias - logits.mean((0, 1, 2)) - 9 * logits.std()])
+
+
+def test_every_family_converts_whole(family):
+    model, image, tflite = family
+    for profile in ("cpu", "gpu"):
+        assert linter.problems(tflite, PROFILES[profile]) == []
+    # One operator for each, the exact one: its parts would be ERF, which is no builtin, or TANH.
+    assert gelus(tflite) == ([False] * 8 if exact_gelus(model) else [])
+    assert "TANH" not in linter.operators(tflite)
+    logits = model.predict_on_batch(image[None].astype(np.float32))[0]
+    assert len(np.unique(logits.argmax(-1))) == 3  # Else most answers would agree.
+    low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
+    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
+    agree = agreement.TFLiteModel(tflite)(image) == logits.argmax(-1)
+    assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
+
+
+def gelus(tflite):
+    """Whether each GELU operator is the approximate one."""
+    return [op.options.approximate for op in tflite_graph.read(tflite)[0] if op.name == "GELU"]
+
+
+def exact_gelus(model):
+    return any(layer.name.endswith("_gelu") for layer in model.layers)
+
+
+def test_every_family_runs_on_the_accelerator_as_on_the_cpu(family, vulkan):
+    _, image, tflite = family
+    frame = Frame("noise", image, np.zeros(image.shape[:2], np.uint8))
+    found = gpu.verify(tflite, [frame], BDD100K_DRIVABLE, vulkan)
+    assert found["verified"], found["reason"]
+    assert found["fully_accelerated"] and found["pixel_agreement"] >= 0.995
+
+
+def test_argmax_over_three_channels_is_refused_by_the_gpu(
+    trained_run, tmp_path, monkeypatch, vulkan
+):
+    def all_negative(model):
+        """No loss minds, and so a training may end; the zero padding of a slice then wins."""
+        classifier = model.get_layer("logits_conv")
+        kernel, bias = classifier.get_weights()
+        classifier.set_weights([kernel, bias - 100])
+        return model
+
+    monkeypatch.setattr(verify, "simplify", all_negative)
+    monkeypatch.setattr(convert, "pad_to_slices", lambda logits: logits)
+    out = tmp_path / "m.tflite"
+    argv = [trained_run, "--tflite", "--profile", "gpu", "--gpu-frames", 2, "--out", out]
+    assert command(export.main, argv) == 3
+    report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
+    assert report["pixel_agreement"] > 0.999  # The CPU has no such mistake.
+    assert report["gpu"]["fully_accelerated"] and report["gpu"]["pixel_agreement"] < 0.995
+    assert any(line.startswith("on the GPU") for line in report["problems"])
+    assert any("ARG_MAX" in line and "3 channels" in line for line in report["problems"])
+
+
+@pytest.fixture(scope="module")
+def unfit_tflite(tmp_path_factory):
+    """A file with what delegates refuse: UpSampling2D's rank 5 and an int64 ARG_MAX."""
+    image = keras.Input((16, 16, 4), name="image")
+    x = layers.Conv2D(8, 3, padding="same", name="first_conv")(image)
+    x = layers.Conv2D(3, 1, name="logits_conv")(layers.UpSampling2D(2, name="enlarge")(x))
+    model = keras.Model(image, x, name="net")
+    archive, folder = keras.export.ExportArchive(), tmp_path_factory.mktemp("unfit")
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda image: {"class_map": tf.argmax(model(image, training=False), -1)},
+        input_signature=[keras.InputSpec(shape=(1, 16, 16, 4), dtype="float32", name="image")],
+    )
+    archive.write_out(str(folder), verbose=False)
+    return convert.from_saved_model(str(folder)).convert()
+
+
+def test_lint_names_operator_layer_and_remedy(unfit_tflite):
+    found = linter.inspect(unfit_tflite, GPU)
+    text = "\n".join(found["problems"])
+    assert "TILE (enlarge)" in text and "rank 5" in text and "Resizing" in text
+    assert "ARG_MAX" in text and "INT64" in text and "tf.int32" in text
+    assert "logits_conv" not in text and "first_conv" not in text
+    assert (found["delegated"], found["left_on_cpu"], found["largest"]) == (2, 6, 1)
+
+
+def test_lint_foretells_what_the_accelerator_says(unfit_tflite, vulkan):
+    frame = Frame("x", np.zeros((16, 16, 4), np.uint8), np.zeros((32, 32), np.uint8))
+    found = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
+    assert not found["verified"] and "not take every operator" in found["reason"]
+    said = {line.split(":")[0] for line in found["refused"]}
+    foretold = {line.split(" (")[0].split(" x ")[-1] for line in linter.problems(unfit_tflite, GPU)}
+    assert said == foretold == {"ARG_MAX", "RESHAPE", "TILE"}
+
+
+def test_lint_command_tells_by_its_exit_code(unfit_tflite, tflite_path, tmp_path, capsys):
+    path = tmp_path / "unfit.tflite"
+    path.write_bytes(unfit_tflite)
+    assert command(lint_command.main, [path, "--profile", "gpu"]) == 3
+    assert "2 operators on the GPU, 6 on the CPU, in 4 partitions" in capsys.readouterr().out
+    assert command(lint_command.main, [tflite_path, "--profile", "cpu", "gpu"]) == 0
+    assert "in 1 partition" in capsys.readouterr().out
+    assert command(lint_command.main, [tflite_path, "--profile", "gpu-classic"]) == 3
+    assert "ARG_MAX" in capsys.readouterr().out
+    path.write_bytes(b"no model at all")
+    assert command(lint_command.main, [path]) == 2
+    assert_one_line(capsys, path, "not a .tflite file")
+
+
+def operator(name, reads, makes):
+    def tensors(indices):
+        return [
+            tflite_graph.Tensor(i, str(i), (1, 2, 2, 4), "FLOAT32", False, None) for i in indices
+        ]
+
+    return tflite_graph.Operator(name, 1, tensors(reads), tensors(makes), None)
+
+
+def test_partitions_end_only_where_they_wait():
+    # 0 -conv-> 1 -conv-> 2, and beside it 0 -odd-> 3; both meet in an ADD.
+    ops = [
+        operator("CONV_2D", [0], [1]),
+        operator("ODD", [0], [3]),
+        operator("CONV_2D", [1], [2]),
+        operator("ADD", [2, 3], [4]),
+    ]
+    parts = linter.partitions(ops, lambda op: op.name != "ODD")
+    assert [(taken, [op.name for op in group]) for taken, group in parts] == [
+        (True, ["CONV_2D", "CONV_2D"]),
+        (False, ["ODD"]),
+        (True, ["ADD"]),
+    ]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A root folder with a Vulkan loader, and a function that adds files to it."""
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: None)
+
+    def add(*paths):
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text("{}")
+
+    add.root = tmp_path
+    return add
+
+
+ICDS = "usr/share/vulkan/icd.d"
+SWIFTSHADER = "usr/lib/chromium/vk_swiftshader_icd.json"
+
+
+def test_a_gpu_comes_before_software_and_the_user_before_both(machine):
+    assert gpu.find_driver({}, machine.root)[0] is None
+    assert "install_software_gpu" in gpu.find_driver({}, machine.root)[1]
+    machine(f"{ICDS}/radeon_icd.json", f"{ICDS}/lvp_icd.json")
+    assert gpu.find_driver({}, machine.root)[0] is None  # Drivers, but no GPU.
+    machine(SWIFTSHADER)
+    assert gpu.find_driver({}, machine.root)[0].name == str(machine.root / SWIFTSHADER)
+    machine("dev/dri/renderD128")
+    driver, _ = gpu.find_driver({}, machine.root)
+    listed = driver.environment["VK_DRIVER_FILES"].split(":")
+    assert listed == [str(machine.root / p) for p in (f"{ICDS}/radeon_icd.json", SWIFTSHADER)]
+    driver, _ = gpu.find_driver({"VK_ICD_FILENAMES": "mine.json"}, machine.root)
+    assert driver.name == "mine.json" and "VK_DRIVER_FILES" not in driver.environment
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "blamed"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV", True),
+        ("raise SystemExit(7)", "exit code 7", True),
+        ("import time; time.sleep(60)", "no answer", False),
+        ("print('INTERNAL: No adapters found'); raise SystemExit(1)", "finds no device", False),
+    ],
+)
+def test_a_driver_that_crashes_or_hangs_is_survived(tmp_path, monkeypatch, code, words, blamed):
+    child = tmp_path / "child.py"
+    child.write_text(code)
+    monkeypatch.setattr(gpu_worker, "__file__", str(child))
+    frame = Frame("x", np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
+    driver = gpu.Driver("some driver", {})
+    found = gpu.verify(b"", [frame], BDD100K_DRIVABLE, driver, limit_s=3)
+    assert not found["verified"] and words in found["reason"]
+    assert bool(found["refused"]) == blamed  # A crash is the file's fault, a slow device is not.

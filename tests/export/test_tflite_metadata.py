@@ -1,0 +1,199 @@
+import dataclasses
+import io
+import zipfile
+
+import flatbuffers
+import numpy as np
+import pytest
+from flatbuffers import number_types
+from flatbuffers.table import Table
+
+from kseg import contract
+from kseg.export import tflite_metadata
+from kseg.labels import BDD100K_DRIVABLE
+
+SIZE = (20, 31)
+TOLD = contract.Contract(
+    model="unet",
+    precision="fp32",
+    input_size=SIZE,
+    input_dtype="uint8",
+    channel_order="RGB",
+    value_range=(0, 255),
+    fit="stretch",
+    pad_value=0,
+    output_kind="logits",
+    output_dtype="float32",
+    output_stride=1,
+    labels=BDD100K_DRIVABLE.to_dict(),
+    dataset="bdd100k-drivable",
+    config_hash="0" * 12,
+    kseg_version="0.1.0",
+    metrics={},
+)
+
+
+@pytest.fixture(scope="module", params=["uint8", "float32"])
+def plain(request, tmp_path_factory):
+    """A .tflite (bytes) without metadata: raw RGB of the dtype -> (1, H, W, 3) float32 logits."""
+    import tensorflow as tf
+
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 3)).astype(np.float32)
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, *SIZE, 3), request.param, name="image")])
+        def serve(self, image):
+            x = tf.cast(image, tf.float32) / 255 - 0.5
+            return {"logits": tf.nn.conv2d(x, kernel, 1, "SAME")}
+
+    model, folder = Model(), str(tmp_path_factory.mktemp("saved"))
+    tf.saved_model.save(model, folder, signatures={"serve": model.serve})
+    return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+@pytest.fixture(scope="module")
+def tflite(plain):
+    return contract.seal(tflite_metadata.embed(contract.embed(plain, TOLD), TOLD))
+
+
+def run(tflite, frame):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=tflite)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(taken["index"], frame[None].astype(taken["dtype"]))
+    interpreter.invoke()
+    return interpreter.get_tensor(given["index"])[0], taken["name"], given["name"]
+
+
+def frame():
+    return np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def test_the_model_answers_as_before_under_the_names_of_its_signature(plain, tflite):
+    before, *_ = run(plain, frame())
+    after, taken, given = run(tflite, frame())
+    assert np.array_equal(before, after) and (taken, given) == ("image", "logits")
+    assert contract.Contract.from_json(contract.extract(tflite), "x") == TOLD
+
+
+def test_the_same_bytes_come_out_each_time_and_when_done_again(plain, tflite):
+    assert contract.seal(tflite_metadata.embed(contract.embed(plain, TOLD), TOLD)) == tflite
+    assert contract.seal(tflite_metadata.embed(tflite, TOLD)) == tflite
+
+
+def test_labels_lie_behind_the_model_as_any_unzip_finds_them(tflite):
+    with zipfile.ZipFile(io.BytesIO(tflite)) as archive:
+        assert archive.testzip() is None and archive.namelist() == ["labels.txt"]
+        assert archive.read("labels.txt") == b"direct\nalternative\nbackground\n"
+        (entry,) = archive.infolist()
+        assert entry.compress_type == zipfile.ZIP_STORED  # MediaPipe reads no other.
+        assert entry.date_time == (1980, 1, 1, 0, 0, 0)  # The clock leaves no trace.
+    assert tflite_metadata.labels(tflite) == BDD100K_DRIVABLE.names
+
+
+class Reader:
+    """Reads a FlatBuffer table by field numbers, knowing nothing of how it was written."""
+
+    def __init__(self, table):
+        self.table = table
+
+    @classmethod
+    def root(cls, data, identifier):
+        assert data[4:8] == identifier
+        start = flatbuffers.encode.Get(number_types.UOffsetTFlags.packer_type, data, 0)
+        return cls(Table(bytearray(data), start))
+
+    def at(self, number):
+        offset = self.table.Offset(4 + 2 * number)
+        assert offset, f"no field {number}"
+        return offset + self.table.Pos
+
+    def text(self, number):
+        return self.table.String(self.at(number)).decode()
+
+    def scalar(self, number, flags):
+        return self.table.Get(flags, self.at(number))
+
+    def child(self, number):
+        return Reader(Table(self.table.Bytes, self.table.Indirect(self.at(number))))
+
+    def items(self, number):
+        offset = self.at(number) - self.table.Pos
+        start = self.table.Vector(offset)
+        places = range(start, start + 4 * self.table.VectorLen(offset), 4)
+        return [Reader(Table(self.table.Bytes, self.table.Indirect(place))) for place in places]
+
+    def numbers(self, number, flags):
+        offset = self.at(number) - self.table.Pos
+        start, width = self.table.Vector(offset), flags.bytewidth
+        return [
+            self.table.Get(flags, start + width * i) for i in range(self.table.VectorLen(offset))
+        ]
+
+
+def buffer(tflite):
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(tflite, 0)
+    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+    (entry,) = [e for e in entries if e.Name() == b"TFLITE_METADATA"]
+    return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+
+
+def test_what_was_written_reads_back_by_the_schema(tflite):
+    # Field numbers are the places in tflite-support's metadata_schema.fbs.
+    whole = Reader.root(buffer(tflite), b"M001")
+    assert whole.text(0) == "kseg unet" and whole.text(7) == "1.5.0"
+    (graph,) = whole.items(3)
+    (taken,), (given,) = graph.items(2), graph.items(3)
+    assert (taken.text(0), given.text(0)) == ("image", "logits")
+
+    content = taken.child(3)
+    assert content.scalar(0, number_types.Uint8Flags) == 2  # ImageProperties.
+    size = content.child(1).child(1)
+    width, height = (size.scalar(i, number_types.Uint32Flags) for i in (0, 1))
+    assert (height, width) == SIZE
+    (unit,) = taken.items(4)
+    assert unit.scalar(0, number_types.Uint8Flags) == 1  # NormalizationOptions.
+    mean, deviation = (unit.child(1).numbers(i, number_types.Float32Flags) for i in (0, 1))
+    assert (mean, deviation) == ([0.0], [1.0])
+
+    (file,) = given.items(6)
+    assert file.text(0) == "labels.txt" and file.scalar(2, number_types.Int8Flags) == 2
+    (custom,) = graph.items(9)
+    options = bytes(custom.numbers(1, number_types.Uint8Flags))
+    assert custom.text(0) == "SEGMENTER_METADATA"
+    activation = Reader.root(options, b"V001").scalar(0, number_types.Int8Flags)
+    assert activation == 2  # Softmax.
+
+
+def test_a_class_map_is_told_by_labels_of_its_values(plain):
+    told = dataclasses.replace(TOLD, output_kind="class_map")
+    (graph,) = Reader.root(buffer(tflite_metadata.embed(plain, told)), b"M001").items(3)
+    (file,) = graph.items(3)[0].items(6)
+    assert file.scalar(2, number_types.Int8Flags) == 3  # TENSOR_VALUE_LABELS.
+
+
+def test_mediapipe_sees_our_classes(tflite, tmp_path):
+    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite)
+    options = vision.ImageSegmenterOptions(
+        base_options=BaseOptions(model_asset_path=str(path)),
+        output_category_mask=True,
+        output_confidence_masks=True,
+    )
+    logits, *_ = run(tflite, frame())
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    with vision.ImageSegmenter.create_from_options(options) as segmenter:
+        assert segmenter.labels == BDD100K_DRIVABLE.names
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame())
+        result = segmenter.segment(image)
+    class_map = np.squeeze(result.category_mask.numpy_view())
+    assert len(np.unique(class_map)) == 3 and np.array_equal(class_map, logits.argmax(-1))
+    masks = np.stack([np.squeeze(m.numpy_view()) for m in result.confidence_masks], axis=-1)
+    assert np.allclose(masks, exponents / exponents.sum(-1, keepdims=True), atol=1e-5)

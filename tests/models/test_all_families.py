@@ -1,0 +1,129 @@
+"""Every family at an odd, wide size: it trains, it infers when called bare, and JAX agrees."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kseg import models
+from kseg.export import agreement, convert
+from kseg.labels import BDD100K_DRIVABLE
+from kseg.models.simplify import simplify
+from kseg.training import losses
+from kseg.training.metrics import SegmentationMetrics
+from tests.conftest import ROOT, randomize
+from tests.test_models import DEEPLAB, FAMILIES, SEGFORMER
+
+SIZE = (97, 161)
+THIN = {"encoder_alpha": 0.35, "decoder_channels": 8}
+
+
+def images(count=2):
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 255, (count, *SIZE, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_training_step_moves_the_weights(name):
+    model = models.build(name, SIZE, 3, **THIN)
+    # Eagerly: tracing a graph for one step takes longer than the step.
+    model.compile(keras.optimizers.Adam(1e-3), losses.build("log_dice"), run_eagerly=True)
+    before = [w.numpy().copy() for w in model.trainable_weights]
+    loss = model.train_on_batch(images(), np.random.default_rng(1).integers(0, 3, (2, *SIZE)))
+    assert np.isfinite(loss)
+    still = [
+        w.path
+        for w, old in zip(model.trainable_weights, before, strict=True)
+        if np.array_equal(old, w.numpy())
+    ]
+    # A key's bias adds the same to every score of a query, which softmax ignores.
+    assert [path for path in still if not path.endswith("attention_key/bias")] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_called_bare_a_model_infers(name):
+    # Some of Keras' layers hand training=True on to those after them.
+    model = models.build(name, (33, 65), 3, **THIN)
+    randomize(model, seed=0)
+    before = model.get_weights()
+    image = images(1)[:, :33, :65]
+    bare, inferred = model(image).numpy(), model(image, training=False).numpy()
+    assert np.array_equal(bare, inferred) and bare.std() > 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [SIZE, (180, 320), (288, 512), (360, 640)])
+@pytest.mark.parametrize(
+    "name", ["unet", "fcn_mobilenet_v2", "pspnet_mobilenet_v2", DEEPLAB, SEGFORMER]
+)
+def test_at_usual_and_odd_sizes_a_model_trains_evaluates_and_converts(name, size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    mask = rng.integers(0, 3, (1, *size))
+    model = models.build(name, size, 3, **THIN)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        losses.build("log_dice"),
+        metrics=[SegmentationMetrics(BDD100K_DRIVABLE)],
+        run_eagerly=True,
+    )
+    assert np.isfinite(model.train_on_batch(image.astype(np.float32), mask)[0])
+    scores = model.evaluate(image.astype(np.float32), mask, verbose=0, return_dict=True)
+    assert 0 < scores["mean_iou"] < 1
+    randomize(model, seed=1)
+    logits = model.predict_on_batch(image.astype(np.float32))[0]
+    tflite = convert.to_tflite(simplify(model), "fp32")
+    low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
+    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
+    agree = agreement.TFLiteModel(tflite)(image[0]) == logits.argmax(-1)
+    assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
+
+
+UNDER_JAX = """
+import sys, keras, numpy as np
+from kseg import losses, models
+from kseg.models.attention import attention_maps
+assert keras.backend.backend() == "jax"
+folder = sys.argv[1]
+images = np.load(f"{folder}/images.npy")
+for name in sys.argv[2:]:
+    model = models.build(name, (97, 161), 3, encoder_alpha=0.35, decoder_channels=8)
+    model.load_weights(f"{folder}/{name}.weights.h5")
+    np.save(f"{folder}/{name}.npy", model.predict_on_batch(images))
+    if "segformer" in name:
+        assert len(attention_maps(model, images[0])) == 4
+    model.compile(keras.optimizers.Adam(1e-3), losses.build("log_dice"), jit_compile=True)
+    before = model.get_weights()
+    loss = model.train_on_batch(images, np.zeros((2, 97, 161)))
+    assert np.isfinite(loss), name
+    assert any((b != w).any() for b, w in zip(before, model.get_weights())), name
+"""
+
+
+@pytest.mark.slow
+def test_logits_under_jax_are_tensorflows(tmp_path):
+    """The same weights, all families: largest difference below 1e-3 of the largest logit."""
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    np.save(tmp_path / "images.npy", images())
+    expected = {}
+    for name in FAMILIES:
+        model = models.build(name, SIZE, 3, **THIN)
+        randomize(model, seed=0)
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+        expected[name] = model.predict_on_batch(images())
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_JAX, str(tmp_path), *FAMILIES],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name, logits in expected.items():
+        got = np.load(tmp_path / f"{name}.npy")
+        assert np.abs(got - logits).max() < 1e-3 * np.abs(logits).max(), name

@@ -1,0 +1,455 @@
+"""Published weights: that each library's network is ours, and that files come in whole."""
+
+import json
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+from kseg import import_weights, models, trained_model
+from kseg.errors import InputError
+from kseg.labels import CITYSCAPES_19
+from kseg.models.encoders import mit
+from kseg.models.pretrained import segformer_weights
+from kseg.models.segformer import segformer
+from tests.conftest import assert_one_line, command, randomize
+
+TINY = mit.Variant((8, 16, 20, 32), (1, 2, 1, 1), decoder_channels=16, heads=(1, 2, 5, 8))
+NO_HUB = "the extra `pretrained` is not installed"
+NO_TORCH = "torch and transformers, Hugging Face's own SegFormer, are not installed"
+
+
+def images(size):
+    return np.random.default_rng(1).uniform(0, 255, (2, *size, 3)).astype(np.float32)
+
+
+def difference(got, expected):
+    """The largest, relative to the largest value."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.shape == expected.shape and expected.std() > 0
+    return np.abs(got - expected).max() / np.abs(expected).max()
+
+
+def ours(size, classes=5):
+    encoder = mit.build(size, TINY)
+    return encoder, segformer(encoder, size, classes, channels=TINY.decoder_channels)
+
+
+def perturb(model, layer):
+    """Adds a thousandth of its range to one number of a layer's first weight."""
+    weight = next(w for w in model.weights if w.path.startswith(f"{layer}/"))
+    values = weight.numpy()
+    values.flat[0] += 0.1 * np.abs(values).max()
+    weight.assign(values)
+
+
+# keras-hub
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """keras-hub's SegFormer with random weights, square: other sizes crash it."""
+    keras_hub = pytest.importorskip("keras_hub", reason=NO_HUB)
+    backbone = keras_hub.models.MiTBackbone(
+        image_shape=(64, 64, 3),
+        num_layers=4,
+        hidden_dims=list(TINY.channels),
+        layerwise_depths=list(TINY.depths),
+        layerwise_num_heads=list(TINY.heads),
+        layerwise_sr_ratios=list(TINY.reductions),
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        max_drop_path_rate=0.1,
+    )
+    segmenter = keras_hub.models.SegFormerImageSegmenter(
+        keras_hub.models.SegFormerBackbone(backbone, TINY.decoder_channels), num_classes=5
+    )
+    randomize(segmenter, seed=0)
+    return backbone, segmenter
+
+
+@pytest.fixture
+def erf_gelu(monkeypatch):
+    """keras-hub's and keras-cv's GELU becomes the one that the weights were trained with."""
+    monkeypatch.setattr(keras.ops.nn, "gelu", partial(keras.ops.gelu, approximate=False))
+
+
+def filled_from_hub(hub):
+    backbone, segmenter = hub
+    encoder, model = ours((64, 64))
+    values = segformer_weights.from_keras_hub(backbone) | segformer_weights.head_from_keras_hub(
+        segmenter
+    )
+    segformer_weights.fill(model, values, "keras-hub")
+    return encoder, model
+
+
+def hub_differences(hub, encoder, model):
+    """Of the four stages and of the logits."""
+    backbone, segmenter = hub
+    image = images((64, 64))
+    normal = mit.normalize(image)  # Theirs does it outside the model.
+    pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs)(normal)
+    features = encoder(image)
+    stages = [difference(features[4 * 2**i], pyramid[f"P{i + 1}"]) for i in range(4)]
+    # Unsaid, their batch norm would be training: kseg.models.blocks.Resizing says why.
+    return [*stages, difference(model(image), segmenter(normal, training=False))]
+
+
+def test_segformer_equals_keras_hubs_after_copying(hub, erf_gelu):
+    assert max(hub_differences(hub, *filled_from_hub(hub))) < 1e-4
+
+
+def test_keras_hubs_own_gelu_is_another_one(hub):
+    # tanh, where the weights were trained with erf: small, and more than rounding.
+    assert 1e-5 < max(hub_differences(hub, *filled_from_hub(hub))) < 5e-3
+
+
+@pytest.mark.parametrize("layer", ["stage1_embed", "stage4_block1_attention_key", "head/project32"])
+def test_one_wrong_number_shows_against_keras_hub(hub, erf_gelu, layer):
+    encoder, model = filled_from_hub(hub)
+    perturb(model, layer)
+    assert max(hub_differences(hub, encoder, model)) > 1e-4
+
+
+@pytest.mark.parametrize("source", segformer_weights.DATA_SETS)
+def test_keras_hub_has_a_preset_for_every_variant(hub, source, monkeypatch):
+    import keras_hub
+
+    asked = []
+    monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", asked.append)
+    for name in mit.VARIANTS:
+        segformer_weights._download(source, name)
+    assert [preset[:6] for preset in asked] == [f"mit_b{n}" for n in range(6)]
+    assert all(source in preset for preset in asked)
+
+
+def test_a_model_starts_from_keras_hubs_encoder(hub, monkeypatch):
+    import keras_hub
+
+    backbone = hub[0]
+    monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", lambda preset: backbone)
+    encoder = mit.build((33, 65), TINY)
+    segformer_weights.load_encoder(encoder, "ade20k", "b0")
+    expected = backbone.get_layer("patch_and_embed_0").proj.kernel.numpy()
+    assert np.array_equal(encoder.get_layer("stage1_embed").kernel.numpy(), expected)
+
+
+def test_without_network_there_is_one_line(hub, monkeypatch):
+    import keras_hub
+
+    def offline(preset):
+        raise ConnectionError("no route to host\nand much more")
+
+    monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", offline)
+    with pytest.raises(InputError, match=r"mit_b0_cityscapes_1024 .*no route to host\); give"):
+        models.build("segformer_b0", (64, 96), 3, encoder_weights="cityscapes")
+
+
+def test_without_keras_hub_the_extra_is_named(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(InputError, match="needs keras-hub, of the extra `pretrained`"):
+        models.build("segformer_b0", (64, 96), 3, encoder_weights="ade20k")
+
+
+def test_imagenet_weights_say_where_they_are():
+    with pytest.raises(InputError, match=r"'imagenet'.*nvidia/mit-b0.*kseg.import_weights hf"):
+        models.build("segformer_b0", (64, 96), 3, encoder_weights="imagenet")
+
+
+# keras-cv
+
+
+def test_a_block_equals_keras_cvs(erf_gelu):
+    """Where keys are not reduced; there, keras-cv reads its tokens in another order."""
+    keras_cv = pytest.importorskip("keras_cv", reason="keras-cv is not installed")
+    block = keras_cv.layers.HierarchicalTransformerEncoder(project_dim=32, num_heads=8, sr_ratio=1)
+    image = np.random.default_rng(2).normal(size=(2, 6, 6, 32)).astype(np.float32)
+    block(image.reshape(2, 36, 32))
+    randomize(block, seed=0)
+    encoder = mit.build((64, 64), TINY)
+    block_input = encoder.get_layer("stage4_embed_norm").output
+    assert block_input.shape[1:] == (2, 2, 32)
+    part = mit.build((192, 192), TINY)
+    one = keras.Model(
+        part.get_layer("stage4_embed_norm").output, part.get_layer("stage4_block1_add2").output
+    )
+    segformer_weights.fill(
+        one, segformer_weights.block_from_keras_hub(block, "stage4_block1"), "keras-cv"
+    )
+    expected = np.asarray(block(image.reshape(2, 36, 32))).reshape(2, 6, 6, 32)
+    assert difference(one(image), expected) < 1e-4
+    perturb(one, "stage4_block1_ffn_expand")
+    assert difference(one(image), expected) > 1e-4
+
+
+# Hugging Face
+
+
+# The modules of nvidia/segformer-b0-finetuned-ade-512-512's file, by our layers' names.
+THEIR_BLOCK = {
+    "norm1": "layer_norm_1",
+    "attention_query": "attention.self.query",
+    "attention_key": "attention.self.key",
+    "attention_value": "attention.self.value",
+    "attention_reduce": "attention.self.sr",
+    "attention_reduce_norm": "attention.self.layer_norm",
+    "attention_project": "attention.output.dense",
+    "norm2": "layer_norm_2",
+    "ffn_expand": "mlp.dense1",
+    "ffn_depthwise": "mlp.dwconv.dwconv",
+    "ffn_project": "mlp.dense2",
+}
+THEIR_HEAD = {
+    "head/project4": "decode_head.linear_c.0.proj",
+    "head/project8": "decode_head.linear_c.1.proj",
+    "head/project16": "decode_head.linear_c.2.proj",
+    "head/project32": "decode_head.linear_c.3.proj",
+    "head/fuse": "decode_head.linear_fuse",
+    "head_bn": "decode_head.batch_norm",
+    "logits_conv": "decode_head.classifier",
+}
+THEIR_STAGE = {
+    "embed": "patch_embeddings.{}.proj",
+    "embed_norm": "patch_embeddings.{}.layer_norm",
+    "norm": "layer_norm.{}",
+}
+THEIR_WEIGHT = {
+    "gamma": "weight",
+    "beta": "bias",
+    "kernel": "weight",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+LINEAR = ("query", "key", "value", "project", "expand", "4", "8", "16", "32")
+
+
+def their_module(layer):
+    if layer in THEIR_HEAD:
+        return THEIR_HEAD[layer]
+    stage, _, part = layer.removeprefix("stage").partition("_")
+    if part in THEIR_STAGE:
+        return "segformer.encoder." + THEIR_STAGE[part].format(int(stage) - 1)
+    block, _, part = part.removeprefix("block").partition("_")
+    return f"segformer.encoder.block.{int(stage) - 1}.{int(block) - 1}.{THEIR_BLOCK[part]}"
+
+
+def state_dict(model):
+    """The names and axes of Hugging Face's file for a model of ours, {name: array}."""
+    tensors = {"decode_head.batch_norm.num_batches_tracked": np.zeros((), np.int64)}
+    for weight in model.weights:
+        layer, _, kind = weight.path.rpartition("/")
+        value = weight.numpy()
+        if kind == "kernel":
+            value = value.transpose((2, 3, 0, 1) if layer.endswith("depthwise") else (3, 2, 0, 1))
+            value = value[:, :, 0, 0] if layer.endswith(LINEAR) else value
+        name = f"{their_module(layer)}.{THEIR_WEIGHT[kind]}"
+        tensors[name] = np.ascontiguousarray(value)
+    return tensors
+
+
+CONFIG = {
+    "model_type": "segformer",
+    "hidden_sizes": [32, 64, 160, 256],
+    "depths": [2, 2, 2, 2],
+    "num_attention_heads": [1, 2, 5, 8],
+    "sr_ratios": [8, 4, 2, 1],
+    "decoder_hidden_size": 16,
+    "id2label": {"0": "road", "1": "tree", "2": "sky"},
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A SegFormer-B0 of ours with random weights."""
+    model = models.build("segformer_b0", (64, 97), 3, decoder_channels=16)
+    randomize(model, seed=0)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    """The same as a folder of Hugging Face's, which tests may damage."""
+    pytest.importorskip("safetensors", reason="the extra `test` is not installed")
+    return write_folder(tmp_path / "their-segformer", state_dict(model))
+
+
+def write_folder(folder, tensors, **changes):
+    from safetensors.numpy import save_file
+
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def test_an_encoder_file_starts_a_training(folder, model, tmp_path):
+    out = tmp_path / "mit.weights.h5"
+    assert command(import_weights.main, ["hf", folder, "--out", out]) == 0
+    started = models.build("segformer_b0", (33, 65), 7, encoder_weights=str(out))
+    for layer in model.layers:
+        if layer.name.startswith("stage"):
+            for got, expected in zip(
+                started.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True
+            ):
+                assert np.array_equal(got, expected)
+    assert not list(tmp_path.glob("partial*"))
+    with pytest.raises(InputError, match=r"mit.weights.h5: does not hold the encoder MiT-B1"):
+        models.build("segformer_b1", (33, 65), 7, encoder_weights=str(out))
+
+
+def test_a_whole_model_becomes_a_run(folder, model, tmp_path):
+    run = tmp_path / "run"
+    words = ["hf", folder, "--run", run, "--size", 64, 97]
+    assert command(import_weights.main, words) == 0
+    loaded, config, labels = trained_model.load(run)
+    assert (config.model, config.size, config.decoder_channels) == ("segformer_b0", (64, 97), 16)
+    assert labels.names == ["road", "tree", "sky"] and labels.drivable_ids == [0]
+    assert len(set(labels.palette)) == 3
+    image = images((64, 97))
+    assert difference(loaded(image), model(image)) < 1e-6
+
+
+def test_cityscapes_classes_are_our_own_set(tmp_path):
+    names = {"id2label": {str(i): name for i, name in enumerate(CITYSCAPES_19.names)}}
+    assert import_weights.label_set(tmp_path, names) == CITYSCAPES_19
+    swapped = {"id2label": names["id2label"] | {"0": "sidewalk", "1": "road"}}
+    assert import_weights.label_set(tmp_path, swapped).drivable_ids == [1]
+
+
+def test_an_encoder_alone_is_enough_but_is_no_run(folder, model, tmp_path, capsys):
+    # nvidia/mit-b*: an ImageNet classifier on the encoder.
+    tensors = {k: v for k, v in state_dict(model).items() if not k.startswith("decode_head")}
+    tensors |= {"classifier.weight": np.zeros((1000, 256)), "classifier.bias": np.zeros(1000)}
+    write_folder(folder, tensors)
+    assert command(import_weights.main, ["hf", folder, "--out", tmp_path / "a.weights.h5"]) == 0
+    assert command(import_weights.main, ["hf", folder, "--run", tmp_path / "run"]) == 2
+    assert_one_line(capsys, folder, "no segmentation head")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda t: t.pop("segformer.encoder.layer_norm.2.bias"), "nothing for stage3_norm/beta"),
+        (lambda t: t.update({"segformer.encoder.block.0.2.norm": np.zeros(3)}), "block.0.2.norm"),
+        (
+            lambda t: t.update({"segformer.encoder.layer_norm.2.scale": np.zeros(3)}),
+            "stage3_norm/scale, unknown",
+        ),
+        (
+            lambda t: t.update({"segformer.encoder.layer_norm.2.bias": np.zeros(9)}),
+            "stage3_norm/beta is (9,), expected (160,)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(
+    folder, model, tmp_path, capsys, damage, words
+):
+    tensors = state_dict(model)
+    damage(tensors)
+    write_folder(folder, tensors)
+    out = tmp_path / "mit.weights.h5"
+    assert command(import_weights.main, ["hf", folder, "--out", out]) == 2
+    assert_one_line(capsys, folder, words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "vit"}, "model_type is 'vit'"),
+        # No weight has another shape for it.
+        ({"num_attention_heads": [1, 2, 4, 8]}, "num_attention_heads is [1, 2, 4, 8]"),
+        ({"depths": [2, 2, 2, 3]}, "none of MiT B0 to B5"),
+    ],
+)
+def test_configs_of_other_networks_are_refused(folder, capsys, changes, words):
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+    assert command(import_weights.main, ["hf", folder]) == 2
+    assert_one_line(capsys, "config.json", words)
+
+
+def test_folders_that_hold_no_weights_get_one_line(folder, tmp_path, capsys):
+    (folder / "model.safetensors").write_bytes(b"\x08" + bytes(15))
+    assert command(import_weights.main, ["hf", folder]) == 2
+    assert_one_line(capsys, "model.safetensors: not readable")
+    (folder / "model.safetensors").unlink()
+    assert command(import_weights.main, ["hf", folder]) == 2
+    assert_one_line(capsys, "neither model.safetensors nor")
+    assert command(import_weights.main, ["hf", tmp_path / "nowhere"]) == 2
+    assert_one_line(capsys, "nowhere/config.json")
+    assert command(import_weights.main, ["hf", folder, "--out", "a.weights.h5", "--run", "b"]) == 2
+    assert_one_line(capsys, "give one of them")
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """Hugging Face's own B0 with random weights and 5 classes, and its folder."""
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    transformers = pytest.importorskip("transformers", reason=NO_TORCH)
+    torch.manual_seed(0)
+    model = transformers.SegformerForSemanticSegmentation(
+        transformers.SegformerConfig(num_labels=5, decoder_hidden_size=32)
+    ).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                scale = 0.3 if tensor.ndim < 2 else tensor[0].numel() ** -0.5
+                tensor.normal_(0, scale)
+                if name.endswith("running_var") or ("norm" in name and name.endswith("weight")):
+                    tensor.abs_().add_(0.5)
+    folder = tmp_path_factory.mktemp("hf") / "segformer"
+    model.save_pretrained(folder)
+    return model, folder
+
+
+def their_outputs(theirs, size):
+    import torch
+
+    normal = np.asarray(mit.normalize(images(size))).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        answer = theirs[0](torch.from_numpy(normal.copy()), output_hidden_states=True)
+    maps = [*answer.hidden_states, answer.logits]
+    return [m.numpy().transpose(0, 2, 3, 1) for m in maps]
+
+
+def our_outputs(theirs, size, layer=None):
+    document = import_weights.read_config(theirs[1])
+    encoder_values, head = import_weights._read(theirs[1], document)
+    model = models.build("segformer_b0", size, 5, decoder_channels=32)
+    segformer_weights.fill(model, encoder_values | head, str(theirs[1]))
+    if layer:
+        perturb(model, layer)
+    names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]
+    taps = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    return taps(images(size))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 161)])
+def test_segformer_equals_hugging_faces_after_copying(theirs, size):
+    pairs = zip(our_outputs(theirs, size), their_outputs(theirs, size), strict=True)
+    assert max(difference(got, expected) for got, expected in pairs) < 1e-4
+
+
+@pytest.mark.parametrize("layer", ["stage2_block1_attention_reduce", "head/fuse"])
+def test_one_wrong_number_shows_against_hugging_face(theirs, layer):
+    got, expected = our_outputs(theirs, (64, 64), layer), their_outputs(theirs, (64, 64))
+    assert max(difference(g, e) for g, e in zip(got, expected, strict=True)) > 1e-4
+
+
+def test_a_pickle_of_torch_is_read_too(theirs, tmp_path):
+    import torch
+
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    torch.save(theirs[0].state_dict(), folder / "pytorch_model.bin")
+    tensors = import_weights.read_tensors(folder)
+    assert tensors["decode_head.classifier.bias"].shape == (5,)
+    (folder / "pytorch_model.bin").write_bytes(b"no pickle")
+    with pytest.raises(InputError, match=r"pytorch_model.bin: not readable by torch"):
+        import_weights.read_tensors(folder)

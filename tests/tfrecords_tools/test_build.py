@@ -1,0 +1,445 @@
+import hashlib
+import json
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.data import records
+from kseg.labels import IGNORE_ID
+from kseg.manifest import read_manifest
+from tests.conftest import ROOT, assert_one_line, command, write_bdd100k
+from tfrecords_tools import build, conversion
+
+
+def run_build(data, out, *flags, source="bdd100k"):
+    return command(build.main, ["--source", source, "--data", data, "--out", out, *flags])
+
+
+def read(folder, split):
+    manifest = read_manifest(folder)
+    paths = [str(folder / shard.name) for shard in manifest.splits[split].shards]
+    return {
+        e["key"].numpy().decode(): (e["image"].numpy(), e["mask"].numpy())
+        for e in map(records.parse, tf.data.TFRecordDataset(paths))
+    }
+
+
+def test_without_size_every_frame_arrives_untouched(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    frames = read(tmp_path / "out", "train")
+    assert sorted(frames) == [f"train{i}" for i in range(6)]
+    for key, (image, mask) in frames.items():
+        jpeg = (bdd100k / "images/100k/train" / f"{key}.jpg").read_bytes()
+        assert np.array_equal(image, tf.io.decode_jpeg(jpeg).numpy())
+        path = bdd100k / "labels/drivable/masks/train" / f"{key}.png"
+        assert np.array_equal(mask, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.size == (60, 100) and set(manifest.splits) == {"train", "val"}
+    train = manifest.splits["train"]
+    assert [s.examples for s in train.shards] == [4, 2] and train.examples == 6
+    for shard in train.shards:
+        data = (tmp_path / "out" / shard.name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (shard.bytes, shard.sha256)
+    masks = np.stack([mask for _, mask in read(tmp_path / "out", "train").values()])
+    assert list(train.pixels) == [int((masks == i).sum()) for i in range(3)]
+    assert sum(train.shares) == pytest.approx(1)
+
+
+def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(
+    bdd100k, tmp_path, capsys
+):
+    for name in ("a", "b"):
+        assert run_build(bdd100k, tmp_path / name, "--size", 60, 100) == 0
+    a, b = (read_manifest(tmp_path / name) for name in ("a", "b"))
+    assert a == b
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+    assert run_build(bdd100k, tmp_path / "a", "--size", 60, 100) == 0
+    assert "already built" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+
+
+def test_random_split_is_the_courses(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 15, "val": 5}, size=(40, 60))
+    flags = ["--split", 0.7, 0.2, 0.1, "--seed", 3]
+    assert run_build(data, tmp_path / "out", *flags) == 0
+    keys = {name: set(read(tmp_path / "out", name)) for name in ("train", "val", "test")}
+    assert [len(keys[n]) for n in ("train", "val", "test")] == [14, 4, 2]
+    assert len(set.union(*keys.values())) == 20
+    assert run_build(data, tmp_path / "again", *flags) == 0
+    assert set(read(tmp_path / "again", "test")) == keys["test"]
+    assert run_build(data, tmp_path / "other", *flags[:-1], 4) == 0
+    assert set(read(tmp_path / "other", "test")) != keys["test"]
+
+
+def test_rounded_shares_lose_no_frame_and_share_none(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 7}, size=(40, 60))
+    assert run_build(data, tmp_path / "out", "--split", 0, 0.5, 0.5) == 0
+    keys = [set(read(tmp_path / "out", name)) for name in ("val", "test")]
+    assert len(keys[0]) + len(keys[1]) == len(keys[0] | keys[1]) == 7
+
+
+def test_limit_takes_that_many(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out", "--limit", 5) == 0
+    assert sum(s.examples for s in read_manifest(tmp_path / "out").splits.values()) == 5
+
+
+def test_letterbox_bars_are_ignored(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "out", "--size", 100, 100) == 0
+    image, mask = read(tmp_path / "out", "val")["val0"]
+    # 120x200 becomes 60x100, with 20 rows above and below.
+    assert (mask[:20] == IGNORE_ID).all() and (mask[80:] == IGNORE_ID).all()
+    assert (mask[20:80] != IGNORE_ID).all() and image[:18].max() < 30
+
+
+def write_camvid(root):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        image = rng.integers(0, 256, (36, 48, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "images" / split / "a.png"), image)
+        ids = np.repeat(np.arange(12, dtype=np.uint8), 4)[None].repeat(36, axis=0)
+        cv2.imwrite(str(root / "labels" / split / "a.png"), ids)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("road", [2, 2, 2, 0, 1, 2, 2, 2, 2, 2, 2, IGNORE_ID]),
+        ("11", [*range(11), IGNORE_ID]),
+    ],
+)
+def test_camvid_ids(tmp_path, task, expected):
+    data = write_camvid(tmp_path / "camvid")
+    assert run_build(data, tmp_path / "out", "--task", task, source="camvid") == 0
+    _, mask = read(tmp_path / "out", "train")["a"]
+    assert mask[0, ::4].tolist() == expected
+
+
+def test_plain_folder_brings_its_own_classes(tmp_path):
+    data = tmp_path / "mine"
+    (data / "images").mkdir(parents=True)
+    (data / "masks").mkdir()
+    classes = [
+        {"id": 0, "name": "track", "color": [255, 0, 0], "drivable": True},
+        {"id": 1, "name": "field", "color": [0, 0, 0]},
+    ]
+    (data / "classes.json").write_text(json.dumps({"name": "farm", "classes": classes}))
+    cv2.imwrite(str(data / "images/x.jpg"), np.zeros((40, 50, 3), np.uint8))
+    cv2.imwrite(str(data / "masks/x.png"), np.full((40, 50), 1, np.uint8))
+    assert run_build(data, tmp_path / "out", source="folder") == 0
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.dataset == "farm" and manifest.labels.names == ["track", "field"]
+    assert manifest.splits["train"].pixels == (0, 2000)
+
+
+def test_legacy_masks_become_the_same_records(bdd100k, tmp_path):
+    assert run_build(bdd100k, tmp_path / "current") == 0
+    for path in (bdd100k / "labels/drivable/masks").rglob("*.png"):
+        legacy = bdd100k / "drivable_maps/labels" / path.parent.name
+        legacy.mkdir(parents=True, exist_ok=True)
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(
+            str(legacy / f"{path.stem}_drivable_id.png"), np.array([1, 2, 0], np.uint8)[ids]
+        )
+    assert run_build(bdd100k, tmp_path / "both") == 2
+    assert run_build(bdd100k, tmp_path / "legacy", "--coding", "legacy") == 0
+    current, legacy = (read_manifest(tmp_path / name) for name in ("current", "legacy"))
+    assert current.splits == legacy.splits
+    assert legacy.request["labels"] == "drivable_maps/labels/*, legacy coding"
+
+
+# What is done to a good data set, and what the one line must say.
+def no_mask(data):
+    (data / "labels/drivable/masks/train/train2.png").unlink()
+    return "train2.jpg", "image without a mask", "--skip-unpaired"
+
+
+def no_image(data):
+    (data / "images/100k/val/val1.jpg").unlink()
+    return "val1.png", "mask without an image"
+
+
+def mask_of_another_size(data):
+    cv2.imwrite(
+        str(data / "labels/drivable/masks/train/train3.png"), np.full((60, 200), 2, np.uint8)
+    )
+    return "train3.png", "mask is 60x200", "120x200"
+
+
+def id_out_of_range(data):
+    path = data / "labels/drivable/masks/train/train4.png"
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    mask[100, 100] = 7
+    cv2.imwrite(str(path), mask)
+    return "train4.png", "ids [7]", "0 to 2"
+
+
+def truncated_jpeg(data):
+    path = data / "images/100k/train/train1.jpg"
+    path.write_bytes(path.read_bytes()[:-500])
+    return "train1.jpg", "damaged or truncated"
+
+
+def garbage_mask(data):
+    (data / "labels/drivable/masks/val/val2.png").write_bytes(b"not a picture")
+    return "val2.png", "cannot be decoded"
+
+
+def empty_image(data):
+    (data / "images/100k/train/train0.jpg").write_bytes(b"")
+    return "train0.jpg", "damaged or truncated"
+
+
+def color_map(data):
+    path = data / "labels/drivable/masks/train/train5.png"
+    cv2.imwrite(str(path), np.zeros((120, 200, 3), np.uint8))
+    return "train5.png", "one-channel", "120x200x3"
+
+
+def legacy_coding(data):
+    # 0 background, 1 direct, 2 alternative.
+    for path in (data / "labels/drivable/masks").rglob("*.png"):
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.array([1, 2, 0], np.uint8)[ids])
+    return "top quarter", "legacy"
+
+
+def missing_folder(data):
+    data.rename(data.with_name("moved"))
+    return str(data), "no such folder"
+
+
+@pytest.mark.parametrize("damage", [no_mask, no_image, legacy_coding, missing_folder])
+def test_a_data_set_that_is_not_one_gets_one_line_and_leaves_nothing(
+    bdd100k, tmp_path, capsys, damage
+):
+    words = damage(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, *words)
+    assert not list(tmp_path.glob("out*"))
+
+
+BAD_FRAMES = [
+    mask_of_another_size,
+    id_out_of_range,
+    truncated_jpeg,
+    garbage_mask,
+    empty_image,
+    color_map,
+]
+
+
+@pytest.mark.parametrize("damage", BAD_FRAMES)
+def test_one_bad_frame_of_few_gets_one_line_and_no_data_set(bdd100k, tmp_path, capsys, damage):
+    words = damage(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, "1 of 9 frames", "--max-bad", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, capsys):
+    words = [damage(bdd100k) for damage in (truncated_jpeg, id_out_of_range, garbage_mask)]
+    assert run_build(bdd100k, tmp_path / "out", "--max-bad", 40) == 0
+    kept = {key for split in ("train", "val") for key in read(tmp_path / "out", split)}
+    every = {f"train{i}" for i in range(6)} | {f"val{i}" for i in range(3)}
+    assert kept == every - {"train1", "train4", "val2"}
+    lines = (tmp_path / "out" / conversion.QUARANTINE).read_text().splitlines()
+    reasons = {entry["key"]: entry["reason"] for entry in map(json.loads, lines)}
+    assert set(reasons) == {"train1", "train4", "val2"}
+    for (name, *parts), key in zip(words, ("train1", "train4", "val2"), strict=True):
+        assert name in reasons[key] and all(part in reasons[key] for part in parts)
+    assert read_manifest(tmp_path / "out").splits["train"].examples == 4
+
+
+def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
+    bdd100k, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
+    path = bdd100k / "images/100k/train/train1.jpg"
+    good = path.read_bytes()
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out") == 2
+    # Tried again though its files look the same: rights may have been mended.
+    assert run_build(bdd100k, tmp_path / "out") == 2
+    assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
+    path.write_bytes(good)
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
+    assert len(read(tmp_path / "out", "train")) == 6
+    assert not (tmp_path / "out" / conversion.QUARANTINE).exists()
+
+
+def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 300}, size=(36, 60))
+    rng = np.random.default_rng(0)
+    for number in (17, 130, 299):
+        path = data / "images/100k/train" / f"train{number}.jpg"
+        path.write_bytes(rng.bytes(path.stat().st_size))
+    assert run_build(data, tmp_path / "out", "--max-bad", 1) == 0
+    kept = read(tmp_path / "out", "train")
+    assert set(kept) == {f"train{i}" for i in range(300)} - {"train17", "train130", "train299"}
+
+
+def test_a_rerun_in_another_coding_takes_nothing_over(bdd100k, tmp_path, capsys):
+    # Valid in both codings, so only the job's digest can tell what was read.
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--coding", "current") == 2
+    assert run_build(bdd100k, tmp_path / "out", "--coding", "legacy", "--max-bad", 50) == 0
+    assert "continuing" not in capsys.readouterr().out
+    masks = np.stack([mask for _, mask in read(tmp_path / "out", "val").values()])
+    assert (masks[:, 0] == 1).all()  # The sky, id 2, is legacy's alternative.
+
+
+def test_a_dangling_link_is_one_bad_frame(bdd100k, tmp_path):
+    path = bdd100k / "images/100k/train/train0.jpg"
+    path.unlink()
+    path.symlink_to("nowhere.jpg")
+    assert run_build(bdd100k, tmp_path / "out", "--max-bad", 20) == 0
+    assert "train0.jpg: image cannot be read" in (tmp_path / "out/quarantine.jsonl").read_text()
+
+
+def checksums(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
+    data = write_bdd100k(tmp_path / "d", {"train": 600}, size=(36, 60))
+    code = (
+        "import sys, time; from kseg.errors import run\n"
+        "from tfrecords_tools import build, conversion, shards\n"
+        "conversion.SHARD_EXAMPLES = 100; convert = shards.convert_frame\n"
+        "def slow(*a):\n    time.sleep(0.01); return convert(*a)\n"
+        "shards.convert_frame = slow; sys.exit(run(build.main))"
+    )
+    argv = ["--source", "bdd100k", "--data", data, "--out", tmp_path / "out", "--workers", 1]
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, argv)], cwd=ROOT)
+    partial = tmp_path / "out.partial"
+    while len(list(partial.glob("*.json"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "out").exists()
+    done = {p: p.stat().st_mtime_ns for p in partial.glob("*-of-00006")}
+    assert 2 <= len(done) < 6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "SHARD_EXAMPLES", 100)
+        for name in ("out", "whole"):
+            assert run_build(data, tmp_path / name, "--workers", 1) == 0
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "whole")
+    # The finished ones were kept, not written again.
+    for path, written in done.items():
+        assert (tmp_path / "out" / path.name).stat().st_mtime_ns == written
+
+
+def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
+    assert run_build(bdd100k, tmp_path / "here", "--workers", 1) == 0
+    assert run_build(bdd100k, tmp_path / "pool", "--workers", 2) == 0
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "pool")
+    pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
+    assert run_build(bdd100k, tmp_path / "beam", "--beam_runner", "DirectRunner") == 0
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "beam")
+
+
+def test_an_error_in_a_pool_ends_it_with_one_line(bdd100k, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
+    # A folder where a shard must go: writable to nobody, root included.
+    (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
+    assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
+    assert_one_line(capsys, "bdd100k_drivable-val.tfrecord-00000-of-00001")
+
+
+def test_tfds_opens_the_same_examples(bdd100k, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
+    builder = tfds.builder_from_directory(tmp_path / "out")
+    assert builder.info.splits["train"].num_examples == 6
+    ours = read(tmp_path / "out", "train")
+    theirs = {e["key"].decode(): e for e in tfds.as_numpy(builder.as_dataset("train"))}
+    assert ours.keys() == theirs.keys()
+    for key, (image, mask) in ours.items():
+        assert np.array_equal(theirs[key]["image"], image)
+        assert np.array_equal(theirs[key]["mask"][..., 0], mask)
+        assert (theirs[key]["height"], theirs[key]["width"]) == (60, 100)
+    assert "@inproceedings{bdd100k" in builder.info.citation
+    assert "| train | 6 |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_skip_unpaired_leaves_such_frames_out(bdd100k, tmp_path):
+    no_mask(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out", "--skip-unpaired") == 0
+    assert sorted(read(tmp_path / "out", "train")) == [f"train{i}" for i in (0, 1, 3, 4, 5)]
+
+
+def test_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
+    assert_one_line(capsys, tmp_path / "out", "something else")
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+
+
+def test_what_a_killed_build_left_is_not_a_data_set_and_does_not_disturb(bdd100k, tmp_path):
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "bdd100k_drivable-train.tfrecord-00000-of-00001.partial").write_bytes(b"half")
+    (partial / "bdd100k_drivable-train.tfrecord-00000-of-00009").write_bytes(b"of another plan")
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert not partial.exists()
+    # Nor the shard of an older plan, which nothing lists any more.
+    left = {p.name for p in (tmp_path / "out").glob("*.tfrecord*")}
+    listed = read_manifest(tmp_path / "out").splits.values()
+    assert left == {shard.name for split in listed for shard in split.shards}
+    assert len(read(tmp_path / "out", "train")) == 6
+
+
+def test_unwritable_output_gets_one_line(bdd100k, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_build(bdd100k, tmp_path / "file" / "out") == 2
+    assert_one_line(capsys, "file")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--size", 8, 8],
+        ["--split", 0.5, 0.2, 0.1],
+        ["--split", 1.2, -0.2, 0],
+        ["--limit", 0],
+        ["--max-bad", 101],
+        ["--task", "road"],
+    ],
+)
+def test_bad_flags_get_one_line(bdd100k, tmp_path, capsys, flags):
+    assert run_build(bdd100k, tmp_path / "out", *flags) == 2
+    assert_one_line(capsys, flags[0])
+
+
+@pytest.mark.parametrize("flags", [["--task", "19"], ["--labels", "masks"], ["--coding", "legacy"]])
+def test_flags_of_another_source_get_one_line(tmp_path, capsys, flags):
+    assert run_build(tmp_path, tmp_path / "out", *flags, source="camvid") == 2
+    assert_one_line(capsys, *flags)
+
+
+def test_real_camvid(shared_data, tmp_path):
+    assert (
+        run_build(shared_data / "camvid", tmp_path / "out", "--size", 60, 80, source="camvid") == 0
+    )
+    manifest = read_manifest(tmp_path / "out")
+    assert [manifest.splits[n].examples for n in ("train", "val")] == [367, 101]
+    assert manifest.splits["train"].shares[0] == pytest.approx(0.33, abs=0.02)

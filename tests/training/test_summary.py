@@ -1,0 +1,46 @@
+from kseg.config import Config
+from kseg.labels import CITYSCAPES_ROAD
+from kseg.manifest import Manifest, Split
+from kseg.training import summary
+
+ROWS = [
+    {"epoch": "0", "loss": "0.9", "val_loss": "0.8", "val_mean_iou": "0.5", "learning_rate": ""},
+    {"epoch": "1", "loss": "0.7", "val_loss": "0.6", "val_mean_iou": "0.75", "val_iou/road": "0.9"},
+    {"epoch": "2", "loss": "0.6", "val_loss": "0.7", "val_mean_iou": "0.75", "val_iou/road": "nan"},
+]
+
+
+def test_what_an_older_version_left_out_is_left_out():
+    rows = summary.numbers(ROWS)
+    assert rows[0] == {"epoch": 0, "loss": 0.9, "val_loss": 0.8, "val_mean_iou": 0.5}
+
+
+def test_the_best_epoch_is_the_first_of_equals():
+    assert summary.best_row(summary.numbers(ROWS))["epoch"] == 1
+
+
+def test_the_table_shows_the_best_epoch_class_by_class(capsys):
+    rows = summary.numbers(ROWS)
+    rows[1] |= {"val_precision/road": 0.95, "val_recall/road": 0.925, "val_drivable_iou": 0.9}
+    summary.print_best(rows, CITYSCAPES_ROAD, "runs/x, epoch 2 of 3")
+    out = capsys.readouterr().out
+    for part in ("runs/x, epoch 2 of 3", "90.0", "95.0", "92.5", "75.0", "drivable or not"):
+        assert part in out
+    background = next(line for line in out.splitlines() if "background" in line)
+    assert background.count("-") == 3  # Not in this history: no number is made up.
+
+
+def test_curves_are_drawn(tmp_path):
+    summary.plot(summary.numbers(ROWS[:2]), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_the_opening_counts_the_work():
+
+    split = Split(examples=100, pixels=(1, 1), ignored=0, shards=())
+    manifest = Manifest("d", CITYSCAPES_ROAD, (144, 256), {"train": split}, {})
+    config = Config(batch_size=10, epochs=2)
+    text = summary.describe_run(config, manifest, (2_500_000, 500_000_000), steps=10)
+    # 20 steps of 10 frames, one GFLOP forward and two backward for each.
+    assert "2.50 M parameters, 1.000 GFLOPs" in text
+    assert "20 steps of 10 (2 epochs), 0.6 TFLOPs in all" in text
