@@ -84,7 +84,7 @@ def open_runner(args):
     told = dataclasses.replace(told, input_size=tuple(details["shape"][1:3].tolist()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        path.write_bytes(contract.seal(contract.embed(tflite, told)))
+        path.write_bytes(contract.append_checksum(contract.embed(tflite, told)))
         return Runner(path, args.threads)
 
 

@@ -158,7 +158,7 @@ def write_probes():
         concrete = tf.function(function, input_signature=[image]).get_concrete_function()
         tflite = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
         told = dataclasses.replace(whole, model="none", input_dtype=dtype, metrics={}, **changes)
-        (GOLDEN / name).write_bytes(contract.seal(contract.embed(tflite, told)))
+        (GOLDEN / name).write_bytes(contract.append_checksum(contract.embed(tflite, told)))
 
 
 def cut_frames(images):
@@ -177,7 +177,9 @@ def write_document(folder):
     cases = []
     for name, fit in CASES:
         path = folder / f"{fit}.tflite"
-        path.write_bytes(contract.seal(contract.embed(tflite, dataclasses.replace(whole, fit=fit))))
+        path.write_bytes(
+            contract.append_checksum(contract.embed(tflite, dataclasses.replace(whole, fit=fit)))
+        )
         cases.append(answer(path, f"{name}-{fit}", f"{name}.png"))
     document = {
         "model": "model.tflite",

@@ -29,7 +29,7 @@ def test_embedding_again_replaces_the_contract_and_keeps_the_answers(tflite_path
 
     before = tflite_path.read_bytes()
     changed = dataclasses.replace(contract.read(tflite_path), dataset="another")
-    after = contract.seal(contract.embed(before, changed))
+    after = contract.append_checksum(contract.embed(before, changed))
     assert contract.Contract.from_json(contract.extract(after), "x") == changed
     assert after.count(b'"contract_version"') == 1
     image = np.random.default_rng(0).integers(0, 256, (*changed.input_size, 3), dtype=np.uint8)
@@ -54,7 +54,9 @@ def test_files_that_are_no_model_of_ours_get_one_line(tmp_path, tflite_path, run
         "without": (good.replace(b"kseg_contract", b"other_contrac"), "no kseg contract"),
         "broken": (good.replace(b'"contract_version"', b'"contract_versiom"'), "damaged"),
     }
-    newer_file = contract.seal(contract.embed(good, dataclasses.replace(whole, contract_version=2)))
+    newer_file = contract.append_checksum(
+        contract.embed(good, dataclasses.replace(whole, contract_version=2))
+    )
     cases["newer"] = (newer_file, "version 2 is newer")
     assert newer["contract_version"] == 2
     for name, (data, words) in cases.items():

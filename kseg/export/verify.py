@@ -168,7 +168,9 @@ class ExportVerifier:
         report["notes"] = _notes(report)
         promise = self._contract(report, runner, config_hash, dataset)
         # Metadata behind the contract: its labels lie after the model, where repacking loses them.
-        tflite = contract.seal(tflite_metadata.embed(contract.embed(tflite, promise), promise))
+        tflite = contract.append_checksum(
+            tflite_metadata.embed(contract.embed(tflite, promise), promise)
+        )
         self._check_packing(tflite, runner)
         _write(report, tflite, target.path)
         return report

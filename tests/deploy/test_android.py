@@ -90,7 +90,7 @@ def with_contract(path, tflite=None, **changes):
     """Writes the golden model, or another, under a changed contract."""
     tflite = tflite or MODEL.read_bytes()
     changed = contract.embed(tflite, dataclasses.replace(contract.read(MODEL), **changes))
-    path.write_bytes(contract.seal(changed))
+    path.write_bytes(contract.append_checksum(changed))
     return path
 
 
@@ -327,12 +327,12 @@ def test_json_is_read_strictly(core, tmp_path):
     ]
     paths = [tmp_path / f"{i}.tflite" for i in range(len(changes))]
     for path, (changed, _) in zip(paths, changes, strict=True):
-        path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+        path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
     for said, (_, words) in zip(verdicts(core, paths), changes, strict=True):
         assert f"its kseg contract is damaged ({words}" in said
     path = tmp_path / "cafe.tflite"
     changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97 é"')
-    path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+    path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
     assert verdicts(core, [path]) == ["good: café 🚗 é, (72, 128)"]
 
 

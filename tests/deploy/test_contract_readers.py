@@ -94,7 +94,7 @@ def test_bad_input_gets_one_line(tflite_path, frame_path, tmp_path):
     without_fit = contract.embed(
         tflite_path.read_bytes(), SimpleNamespace(to_json=lambda: json.dumps(told))
     )
-    (tmp_path / "without_fit.tflite").write_bytes(contract.seal(without_fit))
+    (tmp_path / "without_fit.tflite").write_bytes(contract.append_checksum(without_fit))
     for argv, words in (
         ((tmp_path / "without_fit.tflite", frame_path), "kseg contract is damaged (fit)"),
         ((tflite_path, tmp_path / "nothing.jpg"), "no such file"),

@@ -93,7 +93,7 @@ def with_contract(path, tflite=None, **changes):
     whole = contract.read(GOLDEN / "model.tflite")
     tflite = tflite or (GOLDEN / "model.tflite").read_bytes()
     changed = contract.embed(tflite, dataclasses.replace(whole, **changes))
-    path.write_bytes(contract.seal(changed))
+    path.write_bytes(contract.append_checksum(changed))
     return path
 
 
@@ -279,11 +279,11 @@ def test_json_is_read_strictly(plain, tmp_path):
         ("", "expected a value"),
         (" " * 2_000_000, "longer than a contract can be"),
     ):
-        path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+        path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
         done = run(plain, "--doctor", path)
         assert done.returncode == 2 and f"its kseg contract is damaged ({words}" in done.stderr
     changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97"')
-    path.write_bytes(contract.seal(contract.embed(good, Raw(changed))))
+    path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
     assert "model     café 🚗, fp32" in run(plain, "--doctor", path).stdout
 
 

@@ -188,7 +188,7 @@ def with_contract(path, **changes):
     whole = contract.read(GOLDEN / "model.tflite")
     tflite = (GOLDEN / "model.tflite").read_bytes()
     changed = contract.embed(tflite, dataclasses.replace(whole, **changes))
-    path.write_bytes(contract.seal(changed))
+    path.write_bytes(contract.append_checksum(changed))
     return path
 
 
