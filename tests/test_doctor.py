@@ -221,7 +221,7 @@ def test_the_real_accelerator_answers_as_the_cpu():
 def test_frames_are_the_ones_that_the_cpp_doctor_draws():
     """Worked out by hand: the sky, and where the road begins, with their noise.
 
-    tests/test_cpp.py compares the answers to all ten.
+    tests/deploy/test_cpp.py compares the answers to all ten.
     """
     number, (height, width) = 3, (6, 20)
     state, noise = 12345 + number, []

@@ -17,7 +17,7 @@ from kseg.labels import BDD100K_DRIVABLE, LabelClass, LabelSet
 from kseg.visualize import video
 from tests.browser import Browser
 from tests.conftest import assert_one_line, command, randomize
-from tests.test_inspect import Page
+from tests.tfrecords_tools.test_inspect import Page
 
 SIZE = (97, 161)
 POINT = (70.0, 40.0)

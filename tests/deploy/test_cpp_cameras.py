@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.test_cpp import GOLDEN, LITERT, SOURCE, assert_equal_to_python, build, run
+from tests.deploy.test_cpp import GOLDEN, LITERT, SOURCE, assert_equal_to_python, build, run
 
 pytestmark = pytest.mark.slow
 MODEL = GOLDEN / "model.tflite"

@@ -14,7 +14,7 @@ from tests.conftest import scene
 from tests.golden_files import GOLDEN
 
 pytest.importorskip("tests.test_cpp", reason="no cmake and C++ compiler")
-from tests.test_cpp import build, error_lines, run, software_gpu, with_contract  # noqa: F401
+from tests.deploy.test_cpp import build, error_lines, run, software_gpu, with_contract  # noqa: F401
 
 MODEL = GOLDEN / "model.tflite"
 OF_THE_CLOCK = ("latency_ms", "age_ms")

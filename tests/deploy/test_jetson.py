@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_cpp import GOLDEN, LITERT, PLAIN, build
+from tests.deploy.test_cpp import GOLDEN, LITERT, PLAIN, build
 
 FOLDER = ROOT / "deploy" / "jetson"
 UNITS = ["kseg.service", "kseg-python.service"]

@@ -17,7 +17,7 @@ from kseg_run.measure import Measure, longest_run
 from kseg_run.smoothing import Smoothing
 
 from tests.conftest import ROOT, scene
-from tests.test_runner_camera import Capture
+from tests.deploy.test_python_camera import Capture
 
 GOLDEN = ROOT / "tests" / "golden"
 MODEL = GOLDEN / "model.tflite"

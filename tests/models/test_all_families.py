@@ -15,7 +15,7 @@ from kseg.models.simplify import simplify
 from kseg.training import losses
 from kseg.training.metrics import SegmentationMetrics
 from tests.conftest import ROOT, randomize
-from tests.test_models import DEEPLAB, FAMILIES, SEGFORMER
+from tests.models.test_models import DEEPLAB, FAMILIES, SEGFORMER
 
 SIZE = (97, 161)
 THIN = {"encoder_alpha": 0.35, "decoder_channels": 8}

@@ -31,7 +31,7 @@ from kseg.report.run_scores import Measured
 from kseg.training import resume
 from tests.browser import Browser
 from tests.conftest import SIZE, assert_one_line, command, randomize
-from tests.test_inspect import Page
+from tests.tfrecords_tools.test_inspect import Page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

@@ -1,5 +1,5 @@
 // Contract, fit, class map, colours: plain Java without a class of Android's. src/check holds the
-// programs by which tests/test_android.py asks it; they are no part of the app.
+// programs by which tests/deploy/test_android.py asks it; they are no part of the app.
 plugins {
     `java-library`
 }

@@ -1,4 +1,4 @@
-// The fit over a pipe, for tests/test_cpp.py. Reads, again and again, 6 int32 (frame height and
+// The fit over a pipe, for tests/deploy/test_cpp.py. Reads, again and again, 6 int32 (frame height and
 // width, input height and width, fit, pad value), the frame and a class map of the input's size;
 // writes the fitted frame and the class map brought back to the frame.
 #include <cstdio>

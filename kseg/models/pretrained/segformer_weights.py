@@ -18,7 +18,7 @@ not offered here.
 
 With random weights B0's logits agree with Hugging Face's to 5e-6 of the largest at 64x64 and at
 97x161, and with keras-hub's at 64x64 to 5e-4, to 6e-6 once its GELU is the erf one
-(tests/test_published.py holds 1e-4).
+(tests/models/test_pretrained.py holds 1e-4).
 
 NVIDIA published the originals for research and evaluation only (NVlabs/SegFormer, README).
 """

@@ -3,7 +3,7 @@ package kseg.core;
 import java.io.File;
 
 /**
- * What tests/test_android.py does not ask over a pipe: Claims MODEL. Ends with the first that
+ * What tests/deploy/test_android.py does not ask over a pipe: Claims MODEL. Ends with the first that
  * fails.
  */
 final class Claims {

@@ -8,7 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * Little-endian numbers and raw pixels over standard input and output, for tests/test_android.py.
+ * Little-endian numbers and raw pixels over standard input and output, for tests/deploy/test_android.py.
  */
 final class Pipe {
     private final DataInputStream in = new DataInputStream(System.in);
