@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PEERS = {"evaluation", "training", "visualize", "runtime", "export"}
 PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
-    {"errors"},
+    {"child_process", "errors"},
     {"files", "labels", "paths"},
     {"config", "contract", "manifest", "preprocess"},
     {"presets", "run_folder"},
@@ -33,7 +33,17 @@ ANY_BACKEND = (
     *(f"training.{name}" for name in ("losses", "metrics", "schedules", "optimizers")),
 )
 WITHOUT_TENSORFLOW = (
-    *("errors", "files", "labels", "paths", "config", "presets", "contract", "manifest"),
+    *(
+        "child_process",
+        "errors",
+        "files",
+        "labels",
+        "paths",
+        "config",
+        "presets",
+        "contract",
+        "manifest",
+    ),
     *("preprocess", "run_folder", "visualize.overlay", "evaluation.boundary", "evaluation.scores"),
     *("evaluation.calibration", "training.summary", "training.history", "training.coordinator"),
     *("data.augment", "data.weather", "data.frame_cache"),
