@@ -1,29 +1,31 @@
-"""Errors that are the user's to mend: one clear line and exit code 2. Bugs keep their traceback."""
+"""Errors that users can fix: one clear line and exit code 2. Bugs keep their traceback."""
 
 import difflib
 import errno
 import os
 import sys
+from collections.abc import Callable, Iterable
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
-    """Bad input. The message is one line: what is wrong, where, what was got, what to do."""
+    """Bad input. The message is one line: what is wrong, where, the value given, what to do."""
 
 
-def nearest(got, known):
-    """Says which of the `known` names come nearest to one that is not among them."""
-    return f"nearest: {', '.join(difflib.get_close_matches(got, known, n=3, cutoff=0))}"
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns "nearest: a, b, c": the three known names most similar to an unknown one."""
+    return f"nearest: {', '.join(difflib.get_close_matches(name, list(known), n=3, cutoff=0))}"
 
 
-def run(main):
-    """Calls `main()` as a command.
+def run(main: Callable[[], int | None]) -> int:
+    """Calls the `main()` of a command and turns expected errors into one line and an exit code.
 
-    Returns its exit code (None is 0); 2 after printing an InputError, what the system says of a
-    file (no such folder, no permission, disk full), or that Keras' backend is missing; 130 after
-    Ctrl-C; 141 where whoever read its output has left (`| head`): the code that the shell gives
-    programs that SIGPIPE ends.
+    Returns main's own exit code (None counts as 0), or
+    2 for an InputError, for an OSError about a file (no such folder, no permission, disk full),
+    and when the backend that KERAS_BACKEND names is not installed;
+    130 after Ctrl-C;
+    141 when the reader of stdout has closed the pipe (`| head`), as the shell reports SIGPIPE.
     """
     try:
         try:
@@ -31,18 +33,18 @@ def run(main):
         except SystemExit:  # --help
             sys.stdout.flush()
             raise
-        sys.stdout.flush()  # Not left to the interpreter's end, where no failure can be caught.
+        sys.stdout.flush()  # A failure of the flush at interpreter exit could not be caught.
         return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        if not _stdout_fails("\n"):  # A pipe of our own.
+        if not _stdout_fails("\n"):  # The broken pipe is another one: a bug.
             raise
         return 141
     except OSError as error:
-        # A write that meets a full disk names no file.
-        if error.filename is None and error.errno not in _FULL:
+        # An OSError about a full disk carries no file name.
+        if error.filename is None and error.errno not in _DISK_FULL:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}", file=sys.stderr)
@@ -63,9 +65,11 @@ def run(main):
         return 130
 
 
-def _stdout_fails(text=""):
-    """Writes what standard output still holds, and `text`. Returns whether it failed; all that is
-    printed there is lost from then on."""
+def _stdout_fails(text: str = "") -> bool:
+    """Writes `text` and flushes stdout. Returns whether that failed; if so, closes stdout for good.
+
+    Later prints then go to /dev/null, so that the flush at interpreter exit does not fail again.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -1,15 +1,16 @@
-"""Class ids, names and colours. One LabelSet per task; it travels in manifest and contract."""
+"""Class ids, names and colours. Each task has one LabelSet, stored in manifest and contract."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kseg.errors import InputError
 
-IGNORE_ID = 255  # Pixels with this id count in no loss and no metric.
+IGNORE_ID = 255  # Losses and metrics leave out pixels with this id.
 
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class: its name, its RGB colour (0..255), and whether a car may drive on it."""
+    """One class: name, RGB colour (0..255), and whether a car may drive on it."""
 
     name: str
     color: tuple[int, int, int]
@@ -18,24 +19,24 @@ class LabelClass:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of a task; a class's id is its place in `classes`."""
+    """The classes of a task; the id of a class is its index in `classes`."""
 
     name: str
     classes: tuple[LabelClass, ...]
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         return [c.name for c in self.classes]
 
     @property
-    def palette(self):
+    def palette(self) -> list[tuple[int, int, int]]:
         return [c.color for c in self.classes]
 
     @property
-    def drivable_ids(self):
+    def drivable_ids(self) -> list[int]:
         return [i for i, c in enumerate(self.classes) if c.drivable]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         classes = [
             {"id": i, "name": c.name, "color": list(c.color), "drivable": c.drivable}
             for i, c in enumerate(self.classes)
@@ -43,8 +44,8 @@ class LabelSet:
         return {"name": self.name, "classes": classes}
 
     @classmethod
-    def from_dict(cls, document, where="labels"):
-        """Reads what `to_dict` wrote. Raises InputError, naming `where`, on anything else."""
+    def from_dict(cls, document: Any, where: str = "labels") -> "LabelSet":
+        """Reads the output of `to_dict`. Raises InputError, naming `where`, on anything else."""
         try:
             entries = sorted(document["classes"], key=lambda c: c["id"])
             classes = tuple(_label_class(entry) for entry in entries)
@@ -60,11 +61,11 @@ class LabelSet:
             raise InputError(f"{where}: class ids must be 0, 1, 2, ... without gaps, got {ids}")
         names = [c.name for c in classes]
         if len(set(names)) < len(names):
-            raise InputError(f"{where}: two classes have one name, got {', '.join(names)}")
+            raise InputError(f"{where}: two classes have the same name: {', '.join(names)}")
         return cls(name, classes)
 
 
-def _label_class(entry):
+def _label_class(entry: dict[str, Any]) -> LabelClass:
     red, green, blue = (int(v) for v in entry["color"])
     if not all(0 <= v <= 255 for v in (red, green, blue)):
         raise ValueError(f"colour {entry['color']} is outside 0..255")
@@ -81,7 +82,7 @@ BDD100K_DRIVABLE = LabelSet(
     ),
 )
 
-# CamVid with BDD100K's imbalance: a common and a rarer ground class, and all the rest.
+# CamVid with BDD100K's class imbalance: a common and a rarer ground class, and the rest.
 CAMVID_ROAD = LabelSet(
     "camvid-road",
     (
@@ -144,7 +145,7 @@ CITYSCAPES_ROAD = LabelSet(
     ),
 )
 
-# Colours: as in BDD100K_DRIVABLE, to compare pictures; KITTI's own paint road and lane alike.
+# Colours as in BDD100K_DRIVABLE, for comparison; KITTI's own are the same for road and lane.
 KITTI_ROAD = LabelSet(
     "kitti-road",
     (

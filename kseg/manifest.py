@@ -1,11 +1,13 @@
-"""manifest.json: what a folder of TFRecord shards holds. Standard library only.
+"""manifest.json: the contents of a folder of TFRecord shards. Standard library only.
 
-Written last by tfrecords_tools.build, so a folder with a manifest is whole.
+tfrecords_tools.build writes it last, so a folder with a manifest is complete.
 """
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
+from typing import Any
 
 from kseg.errors import InputError
 from kseg.labels import LabelSet
@@ -17,7 +19,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: its name, its number of examples, its SHA-256 (hex) and its bytes."""
+    """One TFRecord file: name, number of examples, SHA-256 (hex digits) and size in bytes."""
 
     name: str
     examples: int
@@ -27,7 +29,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split. pixels counts the labelled pixels of each class id, ignored those with id 255."""
+    """One split. pixels: labelled pixels per class id; ignored: pixels with id 255."""
 
     examples: int
     pixels: tuple[int, ...]
@@ -35,40 +37,40 @@ class Split:
     shards: tuple[Shard, ...]
 
     @property
-    def shares(self):
-        """Each class's share of the labelled pixels, 0..1."""
+    def shares(self) -> list[float]:
+        """The fraction of the labelled pixels that each class has, 0..1."""
         total = sum(self.pixels) or 1
         return [count / total for count in self.pixels]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole data set. size is (height, width) of every example, None when they differ.
+    """A data set. size: (height, width) of every example, or None when they differ.
 
-    request is what the build was asked for (source, split, seed, size, digest of the inputs), so
-    that asking again is recognised.
+    request: the parameters of the build (source, split, seed, size, digest of the inputs). A build
+    with the same request has nothing to do.
     """
 
     dataset: str
     labels: LabelSet
     size: tuple[int, int] | None
     splits: dict[str, Split]
-    request: dict
+    request: dict[str, Any]
     version: int = VERSION
 
-    def to_json(self):
+    def to_json(self) -> str:
         document = dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
         return json.dumps(document, indent=1) + "\n"
 
 
-def read_manifest(folder):
-    """Reads FOLDER/manifest.json. Raises InputError when there is none or it is not ours."""
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Reads FOLDER/manifest.json. Raises InputError when it is missing or is no kseg manifest."""
     path = to_path(folder) / FILE_NAME
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(
-            f"{folder}: no {FILE_NAME} here, so this is no finished TFRecord data set; make one "
+            f"{folder}: no {FILE_NAME}, so this is not a complete TFRecord data set; build one "
             "with `python -m tfrecords_tools.build`"
         ) from error
     except (OSError, ValueError) as error:
@@ -90,6 +92,6 @@ def read_manifest(folder):
         ) from error
 
 
-def _split(document):
+def _split(document: dict[str, Any]) -> Split:
     shards = tuple(Shard(**shard) for shard in document["shards"])
     return Split(document["examples"], tuple(document["pixels"]), document["ignored"], shards)

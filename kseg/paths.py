@@ -1,20 +1,21 @@
-"""Where data lies: in local folders, or in buckets named by URL (gs://, s3://, az://).
+"""Paths of data sets: local folders, or cloud storage named by URL (gs://, s3://, az://).
 
-The paths of both have pathlib's methods; those of buckets are etils.epath's, which TFDS uses too.
+Local paths are pathlib's. Remote ones are etils.epath's, with the same methods; TFDS uses them too.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kseg.errors import InputError
 
 BUCKETS = ("gs://", "s3://", "az://")
 
 
-def to_path(text):
-    """Returns the pathlib.Path of a local path and the etils.epath.Path of a URL.
+def to_path(text: str | os.PathLike[str]) -> Any:
+    """Returns a pathlib.Path for a local path, an etils.epath.Path for a URL.
 
-    A path is returned as it is. Raises InputError on a URL of another kind.
+    Path objects are returned unchanged. Raises InputError on any other kind of URL.
     """
     if isinstance(text, os.PathLike):
         return text
@@ -25,26 +26,26 @@ def to_path(text):
             f"{text}: expected a folder or a URL that begins with gs://, s3:// or az://"
         )
     if not text.startswith("gs://"):
-        # TensorFlow has no file system for the others; fsspec has (packages s3fs, adlfs).
+        # TensorFlow has no file system for s3:// and az://; fsspec has (packages s3fs, adlfs).
         os.environ["EPATH_USE_TF"] = "0"
     from etils import epath
 
     return epath.Path(text)
 
 
-def is_remote(path):
-    """Whether a path, or its text, names a bucket."""
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a path is a URL."""
     return "://" in os.fspath(path)
 
 
-def size_bytes(path):
-    """Returns a file's size. Raises OSError."""
+def size_bytes(path: Any) -> int:
+    """Returns the size of a local or remote file in bytes. Raises OSError."""
     stat = path.stat()
     return stat.length if is_remote(path) else stat.st_size
 
 
-def for_tensorflow(path):
-    """Returns the text by which tf.data opens a file. Raises InputError where it cannot."""
+def for_tensorflow(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text for tf.data. Raises InputError when TensorFlow cannot read it."""
     text = os.fspath(path)
     if is_remote(text) and not text.startswith("gs://"):
         raise InputError(

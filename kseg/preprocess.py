@@ -1,8 +1,8 @@
-"""How a frame of any size becomes the model's input, and how the answer goes back.
+"""Fits frames of any size to the model's input, and class maps back to the frame.
 
-This is the one definition: conversion to TFRecords, training, export's checks and `kseg.predict`
-call it, and the runners in deploy/ follow it to the bit (tests compare them). NumPy and OpenCV
-only. Values are left alone: models take raw RGB in 0..255 and normalise inside the graph.
+This is the only definition: conversion to TFRecords, training, export's checks and `kseg.predict`
+call it, and the runners in deploy/ are bit-exact with it (tests compare them). NumPy and OpenCV
+only. Pixel values stay as they are: models take raw RGB in 0..255 and normalise inside the graph.
 """
 
 from typing import NamedTuple
@@ -12,15 +12,17 @@ import numpy as np
 
 from kseg.labels import IGNORE_ID
 
+Size = tuple[int, int]  # (height, width)
+
 FITS = ("letterbox", "stretch", "crop")
-PAD_VALUE = 0  # Colour of letterbox bars, in all three channels.
+PAD_VALUE = 0  # Value of letterbox bars in all three channels.
 
 
 class Placement(NamedTuple):
-    """Where a frame lies in the model's input: scaled to (height, width), then moved.
+    """Where a frame lies in the model's input: scaled to (height, width), then shifted.
 
-    top and left are positive where bars are added (letterbox), negative where rows or columns
-    are cut off (crop).
+    top and left are positive when bars are added (letterbox), negative when rows or columns are
+    cut off (crop).
     """
 
     height: int
@@ -29,12 +31,12 @@ class Placement(NamedTuple):
     left: int
 
 
-def placement(frame_size, input_size, fit):
-    """Returns the Placement of a frame of size (height, width) in an input of another size.
+def placement(frame_size: Size, input_size: Size, fit: str) -> Placement:
+    """Returns the Placement of a frame in a model input of another size.
 
-    letterbox shows the whole frame with bars; stretch changes its shape; crop fills the input
-    and cuts what hangs over, evenly on both sides. Scaled sizes are rounded half up, so that
-    runners in other languages get the same integers.
+    letterbox keeps all of the frame and adds bars; stretch changes its aspect ratio; crop fills the
+    input and cuts off what exceeds it, equally on both sides. Scaled sizes are rounded half up, so
+    that runners in other languages get the same integers.
     """
     (frame_height, frame_width), (height, width) = frame_size, input_size
     if fit == "stretch":
@@ -43,13 +45,13 @@ def placement(frame_size, input_size, fit):
     scale = choose(height / frame_height, width / frame_width)
     scaled_height = max(1, int(frame_height * scale + 0.5))
     scaled_width = max(1, int(frame_width * scale + 0.5))
-    # Halves are cut towards zero, as integer division does in C++ and Java.
+    # int() truncates towards zero, as integer division does in C++ and Java.
     top, left = int((height - scaled_height) / 2), int((width - scaled_width) / 2)
     return Placement(scaled_height, scaled_width, top, left)
 
 
-def resize_image(image, size):
-    """Resizes (H, W, 3) uint8 to size (height, width): area-averaged down, bilinear up."""
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes an image (H, W, 3) uint8: area averaging when it shrinks, bilinear otherwise."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image
@@ -59,37 +61,37 @@ def resize_image(image, size):
     )
 
 
-def resize_mask(mask, size):
-    """Resizes (H, W) uint8 ids to size (height, width), nearest at pixel centres.
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes a mask (H, W) uint8 of class ids by nearest neighbour at pixel centres.
 
-    Nearest: bilinear would invent class ids along borders. Not by OpenCV: INTER_NEAREST samples
-    half a pixel away from where the image's interpolations do, and where a centre falls between two
-    pixels INTER_NEAREST_EXACT chooses otherwise in 4.6 than in 5.0. Integers choose alike anywhere.
+    Bilinear would invent class ids along borders. OpenCV is not used: INTER_NEAREST samples half a
+    pixel away from where the image is sampled, and INTER_NEAREST_EXACT breaks ties differently in
+    4.6 and 5.0. Integer arithmetic gives the same result everywhere.
     """
     rows, columns = (
-        (2 * np.arange(to) + 1) * side // (2 * to)
-        for to, side in zip(size, mask.shape, strict=True)
+        (2 * np.arange(after) + 1) * before // (2 * after)
+        for after, before in zip(size, mask.shape, strict=True)
     )
     return mask[rows][:, columns]
 
 
-def fit_image(image, input_size, fit):
-    """(h, w, 3) uint8 RGB of any size -> (height, width, 3) uint8 RGB of input_size."""
+def fit_image(image: np.ndarray, input_size: Size, fit: str) -> np.ndarray:
+    """Fits an image (h, w, 3) uint8 RGB of any size to input_size: (height, width, 3) uint8."""
     place = placement(image.shape[:2], input_size, fit)
     return _place(resize_image(image, place[:2]), place, input_size, PAD_VALUE)
 
 
-def fit_mask(mask, input_size, fit):
-    """(h, w) uint8 ids of any size -> (height, width) uint8 ids; bars are ignored."""
+def fit_mask(mask: np.ndarray, input_size: Size, fit: str) -> np.ndarray:
+    """Fits a mask (h, w) uint8 of any size to input_size; bars get IGNORE_ID."""
     place = placement(mask.shape, input_size, fit)
     return _place(resize_mask(mask, place[:2]), place, input_size, IGNORE_ID)
 
 
-def unfit_class_map(class_map, frame_size, fit):
-    """Takes a class map of the model's input back onto the frame it came from.
+def unfit_class_map(class_map: np.ndarray, frame_size: Size, fit: str) -> np.ndarray:
+    """Maps a class map of the model's input back onto the frame: the inverse of fit_image.
 
-    class_map (height, width) uint8 -> (h, w) uint8 of frame_size. What `crop` cut away was not
-    seen by the model and gets IGNORE_ID.
+    class_map (height, width) uint8 -> (h, w) uint8 of frame_size. Pixels that `crop` cut off were
+    not seen by the model and get IGNORE_ID.
     """
     place = placement(frame_size, class_map.shape, fit)
     top, left = max(place.top, 0), max(place.left, 0)
@@ -100,8 +102,8 @@ def unfit_class_map(class_map, frame_size, fit):
     return resize_mask(scaled, frame_size)
 
 
-def _place(array, place, input_size, fill):
-    """Moves an already scaled image or mask to its place in the input."""
+def _place(array: np.ndarray, place: Placement, input_size: Size, fill: int) -> np.ndarray:
+    """Pads or crops an image or mask that has already been scaled."""
     if array.shape[:2] == tuple(input_size):
         return array
     height, width = input_size

@@ -33,20 +33,10 @@ ANY_BACKEND = (
     *(f"training.{name}" for name in ("losses", "metrics", "schedules", "optimizers")),
 )
 WITHOUT_TENSORFLOW = (
-    *(
-        "child_process",
-        "errors",
-        "files",
-        "labels",
-        "paths",
-        "config",
-        "presets",
-        "contract",
-        "manifest",
-    ),
-    *("preprocess", "run_folder", "visualize.overlay", "evaluation.boundary", "evaluation.scores"),
-    *("evaluation.calibration", "training.summary", "training.history", "training.coordinator"),
-    *("data.augment", "data.weather", "data.frame_cache"),
+    *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
+    *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
+    *("evaluation.scores", "evaluation.calibration", "training.summary", "training.history"),
+    *("training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )
 
 

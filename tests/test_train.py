@@ -229,7 +229,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(trained_run, tmp_
     model, _, _ = trained_model.load(trained_run)
     path = tmp_path / "w.weights.h5"
     path.write_bytes(b"the last good one")
-    with files_of_at_most(200_000), pytest.raises(InputError, match=r"cannot be written .*make r"):
+    with files_of_at_most(200_000), pytest.raises(InputError, match="cannot be written"):
         trained_model.save_weights(model, path)
     assert path.read_bytes() == b"the last good one"
     assert list(tmp_path.iterdir()) == [path]
