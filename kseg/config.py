@@ -15,28 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kseg.errors import InputError, nearest
-
-# Names of kseg.models.MODELS, which this file may not import: it answers --help without Keras.
-FAMILIES = ("fcn", "unet", "pspnet", "deeplab_v3_plus")
-ENCODERS = (
-    "resnet50",
-    "resnet101",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    *(f"efficientnet_v2_b{number}" for number in range(4)),
-)
-MODELS = (
-    "unet",
-    *(f"{family}_{encoder}" for family in FAMILIES for encoder in ENCODERS),
-    "deeplab_v3_plus_mobilenet_edge",
-    *(f"segformer_b{number}" for number in range(6)),
-    "segformer_b0_edge",
-)
-
-
-# Names of kseg.training.losses.build, for the same reason.
-LOSSES = ("cross_entropy", "focal", "dice", "log_dice", "tversky", "focal_tversky", "lovasz")
+from kseg.model_names import ENCODERS, FAMILIES, LOSSES, MODELS
 
 
 def _field(default, help, choices=None, names=None, **bounds):

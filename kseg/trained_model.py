@@ -8,8 +8,10 @@ from pathlib import Path
 import keras
 
 from kseg import models, run_folder
+from kseg.config import Config
 from kseg.errors import InputError
 from kseg.files import atomic_write
+from kseg.labels import LabelSet
 from kseg.models.pretrained import weight_files
 
 
@@ -32,18 +34,23 @@ def load(run, size=None):
     return model, config, labels
 
 
-def build_model(config, labels, encoder_weights="none"):
+def build_model(config: Config, labels: LabelSet, encoder_weights: str = "none") -> keras.Model:
     """Returns the untrained model of a Config."""
-    return models.build(
-        config.model,
-        config.size,
-        len(labels.classes),
+    return build_model_and_encoder(config, labels, encoder_weights)[0]
+
+
+def build_model_and_encoder(
+    config: Config, labels: LabelSet, encoder_weights: str = "none"
+) -> tuple[keras.Model, keras.Model | None]:
+    """Returns the untrained model of a Config and its encoder, whose layers the model shares."""
+    options = models.Options(
         encoder_alpha=config.encoder_alpha,
         output_stride=config.output_stride,
         decoder_channels=config.decoder_channels,
         encoder_weights=encoder_weights,
         freeze_encoder=config.freeze_encoder,
     )
+    return models.build_with_encoder(config.model, config.size, len(labels.classes), options)
 
 
 def inference_model(model):

@@ -14,7 +14,7 @@ PEERS = {"evaluation", "training", "visualize", "runtime", "export"}
 PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
     {"child_process", "errors"},
-    {"files", "labels", "paths"},
+    {"files", "labels", "model_names", "paths"},
     {"config", "contract", "manifest", "preprocess"},
     {"presets", "run_folder"},
     {"data", "models"},
@@ -36,7 +36,7 @@ WITHOUT_TENSORFLOW = (
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "training.summary", "training.history"),
-    *("training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
+    *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )
 
 

@@ -1,8 +1,11 @@
-"""The model zoo. `build` is the only door; each family is one file that reads like its paper."""
+"""All models by name: `build` makes one. Each family is one file that reads like its paper."""
 
 import functools
 from typing import NamedTuple
 
+import keras
+
+from kseg import model_names
 from kseg.errors import InputError, nearest
 from kseg.models.deeplab import deeplab_v3_plus, deeplab_v3_plus_edge
 from kseg.models.encoders import efficientnet_v2, mit, mobilenet_v2, mobilenet_v3, resnet
@@ -14,13 +17,13 @@ from kseg.models.unet import unet, unet_on_encoder
 
 
 class Options(NamedTuple):
-    """What `build` was asked for beyond name, size and classes."""
+    """Options of `build` beyond name, size and number of classes; `build` explains them."""
 
-    encoder_alpha: float
-    output_stride: int
-    decoder_channels: int
-    encoder_weights: str
-    freeze_encoder: bool
+    encoder_alpha: float = 1.0
+    output_stride: int = 16
+    decoder_channels: int = 0
+    encoder_weights: str = "none"
+    freeze_encoder: bool = False
 
 
 def build(
@@ -45,11 +48,18 @@ def build(
     Raises InputError when there is no such model, when weights cannot be had or belong to another
     encoder, and when there is no encoder to load or to freeze.
     """
-    if name not in MODELS:
-        raise InputError(f"unknown model '{name}'; {nearest(name, MODELS)}")
     options = Options(
         encoder_alpha, output_stride, decoder_channels, encoder_weights, freeze_encoder
     )
+    return build_with_encoder(name, input_size, num_classes, options)[0]
+
+
+def build_with_encoder(
+    name: str, input_size: tuple[int, int], num_classes: int, options: Options
+) -> tuple[keras.Model, keras.Model | None]:
+    """Returns the model of `build` and its encoder, whose layers it shares; None: it has none."""
+    if name not in MODELS:
+        raise InputError(f"unknown model '{name}'; {nearest(name, MODELS)}")
     return MODELS[name](input_size, num_classes, options)
 
 
@@ -60,43 +70,49 @@ def _unet(input_size, num_classes, options):
             f"{options.freeze_encoder}: U-Net has no encoder of its own to load or to freeze; use "
             "--encoder-weights none --no-freeze-encoder"
         )
-    return unet(input_size, num_classes, channels=options.decoder_channels or 64)
+    return unet(input_size, num_classes, channels=options.decoder_channels or 64), None
 
 
 def _fcn(make_encoder, input_size, num_classes, options):
     encoder = make_encoder(input_size, options)
-    return fcn(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
+    channels = options.decoder_channels or 512
+    return fcn(encoder, input_size, num_classes, channels=channels), encoder
 
 
 def _unet_on_encoder(make_encoder, input_size, num_classes, options):
     encoder = make_encoder(input_size, options)
     channels = options.decoder_channels or 256
-    return unet_on_encoder(encoder, input_size, num_classes, channels=channels)
+    return unet_on_encoder(encoder, input_size, num_classes, channels=channels), encoder
 
 
 def _pspnet(make_encoder, input_size, num_classes, options):
     encoder = make_encoder(input_size, options)
-    return pspnet(encoder, input_size, num_classes, channels=options.decoder_channels or 512)
+    channels = options.decoder_channels or 512
+    return pspnet(encoder, input_size, num_classes, channels=channels), encoder
 
 
 def _deeplab(make_encoder, input_size, num_classes, options):
-    return deeplab_v3_plus(
-        make_encoder(input_size, options),
+    encoder = make_encoder(input_size, options)
+    model = deeplab_v3_plus(
+        encoder,
         input_size,
         num_classes,
         output_stride=options.output_stride,
         channels=options.decoder_channels or 256,
     )
+    return model, encoder
 
 
 def _deeplab_edge(make_encoder, input_size, num_classes, options):
-    return deeplab_v3_plus_edge(
-        make_encoder(input_size, options),
+    encoder = make_encoder(input_size, options)
+    model = deeplab_v3_plus_edge(
+        encoder,
         input_size,
         num_classes,
         output_stride=options.output_stride,
         channels=options.decoder_channels or 64,
     )
+    return model, encoder
 
 
 def _segformer(name, input_size, num_classes, options):
@@ -119,7 +135,7 @@ def _segformer_edge(input_size, num_classes, options):
 def _segformer_on(encoder, variant, input_size, num_classes, options):
     encoder.trainable = not options.freeze_encoder
     channels = options.decoder_channels or variant.decoder_channels
-    return segformer(encoder, input_size, num_classes, channels=channels)
+    return segformer(encoder, input_size, num_classes, channels=channels), encoder
 
 
 def _resnet(variant, input_size, options):
@@ -152,14 +168,14 @@ def _efficientnet_v2(variant, input_size, options):
     return encoder
 
 
-# Each family here takes each encoder: FAMILY_ENCODER.
-FAMILIES = {
+# Each returns (model, encoder) for (input_size, num_classes, options), after its encoder builder.
+_FAMILIES = {
     "fcn": _fcn,
     "unet": _unet_on_encoder,
     "pspnet": _pspnet,
     "deeplab_v3_plus": _deeplab,
 }
-ENCODERS = {
+_ENCODERS = {
     "resnet50": functools.partial(_resnet, "resnet50"),
     "resnet101": functools.partial(_resnet, "resnet101"),
     "mobilenet_v2": _mobilenet_v2,
@@ -170,15 +186,17 @@ ENCODERS = {
     "efficientnet_v2_b2": functools.partial(_efficientnet_v2, "b2"),
     "efficientnet_v2_b3": functools.partial(_efficientnet_v2, "b3"),
 }
-# kseg.config.MODELS has the same names, without importing this.
 MODELS = {
     "unet": _unet,
     **{
-        f"{family}_{encoder}": functools.partial(FAMILIES[family], ENCODERS[encoder])
-        for family in FAMILIES
-        for encoder in ENCODERS
+        f"{family}_{encoder}": functools.partial(_FAMILIES[family], _ENCODERS[encoder])
+        for family in model_names.FAMILIES
+        for encoder in model_names.ENCODERS
     },
     "deeplab_v3_plus_mobilenet_edge": functools.partial(_deeplab_edge, _mobilenet_v2),
-    **{f"segformer_{variant}": functools.partial(_segformer, variant) for variant in mit.VARIANTS},
+    **{
+        name: functools.partial(_segformer, name.removeprefix("segformer_"))
+        for name in model_names.SEGFORMERS
+    },
     "segformer_b0_edge": _segformer_edge,
 }

@@ -1,7 +1,6 @@
 """The model of a Config made ready for fit: optimizer, schedule, loss and metrics."""
 
 import contextlib
-import dataclasses
 
 import keras
 
@@ -19,7 +18,7 @@ def build_compiled_model(config, manifest, steps):
     Raises InputError when the Config asks for what this model or data cannot give.
     """
     with _computing_in(config.mixed_precision):
-        model, encoder = _model_and_encoder(config, manifest)
+        model, encoder = _build_model(config, manifest)
         if config.auxiliary_weight:
             model = add_auxiliary(model, config.auxiliary_weight)
     schedule = schedules.build(config, steps * config.epochs)
@@ -70,21 +69,20 @@ def class_weights(config, manifest):
     return weights
 
 
-def _model_and_encoder(config, manifest):
-    """Returns the model and the variables of its encoder, as far as they learn at another rate."""
-    if config.encoder_learning_rate_factor == 1 or config.freeze_encoder:
-        return trained_model.build_model(config, manifest.labels, config.encoder_weights), ()
-    frozen = dataclasses.replace(config, freeze_encoder=True)
-    try:
-        model = trained_model.build_model(frozen, manifest.labels, config.encoder_weights)
-    except InputError as error:
-        factor = config.encoder_learning_rate_factor
-        raise InputError(f"encoder_learning_rate_factor {factor:g}: {error}") from error
-    # Built frozen, the model tells its encoder from its head without either knowing.
-    encoder = [layer for layer in model.layers if not layer.trainable]
-    for layer in encoder:
-        layer.trainable = True
-    return model, [v for layer in encoder for v in layer.trainable_variables]
+def _build_model(config, manifest):
+    """Returns the model, and the encoder variables that learn at a rate of their own."""
+    model, encoder = trained_model.build_model_and_encoder(
+        config, manifest.labels, config.encoder_weights
+    )
+    factor = config.encoder_learning_rate_factor
+    if factor == 1 or config.freeze_encoder:
+        return model, ()
+    if encoder is None:
+        raise InputError(
+            f"encoder_learning_rate_factor {factor:g}: {config.model} has no encoder; use "
+            "--encoder-learning-rate-factor 1"
+        )
+    return model, encoder.trainable_variables
 
 
 @contextlib.contextmanager

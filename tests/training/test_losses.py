@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.config import LOSSES
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
+from kseg.model_names import LOSSES
 from kseg.training import losses
 
 
