@@ -69,17 +69,17 @@ def _name(folder):
 
 
 def _measure(folder, manifest):
-    """Returns {split: Measured}."""
+    """Returns {split: SplitStatistics}."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from tfrecords_tools.split_statistics import measure_split
+    from tfrecords_tools.split_statistics import compute_statistics
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         measured = {}
         for name, split in manifest.splits.items():
             task = progress.add_task(f"reading {name}", total=split.examples)
-            measured[name] = measure_split(
+            measured[name] = compute_statistics(
                 folder, manifest, name, lambda task=task: progress.advance(task)
             )
     return measured
@@ -101,9 +101,9 @@ def disagreements(manifest, measured):
 def _page(folder, manifest, measured, args):
     """Returns the HTML page."""
     from tfrecords_tools import inspect_page
-    from tfrecords_tools.split_statistics import choose, load_frames
+    from tfrecords_tools.split_statistics import choose_frames, load_frames
 
-    chosen = choose(measured, args.frames, args.seed)
+    chosen = choose_frames(measured, args.frames, args.seed)
     loaded = {}
     for name in {split for split, _ in chosen}:
         numbers = [number for split, number in chosen if split == name]

@@ -13,7 +13,7 @@ _BINS = 16  # Bars of the brightness histogram, 16 levels each.
 
 
 def page(title, manifest, measured, frames, warnings):
-    """Returns the HTML of a Manifest and {split: Measured}.
+    """Returns the HTML of a Manifest and {split: SplitStatistics}.
 
     frames: (split, number, image, mask) to show. warnings: lines to put on top.
     """

@@ -61,7 +61,7 @@ def png(image):
 
 
 def measured(folder, split):
-    return split_statistics.measure_split(folder, read_manifest(folder), split, lambda: None)
+    return split_statistics.compute_statistics(folder, read_manifest(folder), split, lambda: None)
 
 
 class Page(HTMLParser):
@@ -171,17 +171,17 @@ def test_page_escapes_names_and_warns_when_the_manifest_is_wrong(grays, tmp_path
 
 def test_frames_are_spread_over_brightness_and_seeded(grays):
     values = {name: measured(grays, name) for name in ("train", "val")}
-    chosen = split_statistics.choose(values, 3, seed=0)
+    chosen = split_statistics.choose_frames(values, 3, seed=0)
     # 21 dark and 40 bright of 61: cut into thirds, the first is dark, the others bright.
     lumas = [values[split].luma[number] for split, number in chosen]
     assert lumas == [30, 140, 140]
     assert (
         chosen
-        == split_statistics.choose(values, 3, seed=0)
-        != split_statistics.choose(values, 3, seed=1)
+        == split_statistics.choose_frames(values, 3, seed=0)
+        != split_statistics.choose_frames(values, 3, seed=1)
     )
-    assert len(set(split_statistics.choose(values, 1000, seed=0))) == 61
-    assert split_statistics.choose(values, 0, seed=0) == []
+    assert len(set(split_statistics.choose_frames(values, 1000, seed=0))) == 61
+    assert split_statistics.choose_frames(values, 0, seed=0) == []
 
 
 def test_chosen_frames_are_the_ones_shown(grays):
