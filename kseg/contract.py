@@ -1,61 +1,68 @@
-"""What a runner must know of an exported model: one JSON document inside the .tflite.
+"""The contract: one JSON document inside the .tflite with all that a runner must know.
 
-It lies in the file's metadata list under the name "kseg_contract" (a FlatBuffer buffer as any
-other metadata, so every TFLite runtime ignores or finds it). deploy/README.md shows a whole one.
-Behind the FlatBuffer, where TFLite runtimes do not look, the file ends with a seal: "KCRC" and the
-CRC-32 of all bytes before it. A runner that checks it never runs damaged weights.
+It is stored in the file's metadata list under the name "kseg_contract", as a FlatBuffer buffer like
+any other metadata, which TFLite runtimes ignore. deploy/README.md shows a complete example.
+After the FlatBuffer, which runtimes do not read either, the file ends with a checksum: "KCRC" and
+the CRC-32 of all bytes before it. A runner that verifies it never runs corrupt weights.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseg.errors import InputError
 
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as schema
+
 METADATA_NAME = "kseg_contract"
 VERSION = 1
-SEAL = b"KCRC"
+CHECKSUM_MARKER = b"KCRC"
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
 
 
 @dataclass(frozen=True)
 class Contract:
-    """All a runner needs. Sizes are (height, width); frames are handed over as raw RGB 0..255."""
+    """What a runner needs to know. Sizes are (height, width); frames go in as raw RGB, 0..255."""
 
     model: str
     precision: str  # fp32, fp16 (weights), int8, int8-dynamic, int16x8
     input_size: tuple[int, int]
     input_dtype: str  # uint8 or float32, raw RGB either way
     channel_order: str  # RGB
-    value_range: tuple[int, int]  # (0, 255): normalisation lies inside the graph
+    value_range: tuple[int, int]  # (0, 255): normalisation is inside the graph
     fit: str  # letterbox, stretch or crop: kseg/preprocess.py
-    pad_value: int  # colour of the letterbox bars
+    pad_value: int  # value of the letterbox bars
     output_kind: str  # class_map: (1, height, width) ids; logits: (1, height, width, classes)
     output_dtype: str  # uint8; logits: float32
     output_stride: int  # input pixels per output pixel
-    labels: dict  # LabelSet.to_dict(): ids, names, colours, which are drivable
+    labels: dict[str, Any]  # LabelSet.to_dict(): ids, names, colours, drivable or not
     dataset: str
     config_hash: str
     kseg_version: str
-    metrics: dict  # measured on this very file by export's check
-    profile: str = "cpu"  # the target the file was made for: kseg/export/profiles.py
-    allowed_loss: float | None = None  # points of IoU that --allow-loss let pass
-    gpu: dict | None = None  # {"verified", ...}: what export's run on a GPU found
+    metrics: dict[str, Any]  # measured by export on this very file
+    profile: str = "cpu"  # the target of the file: kseg/export/profiles.py
+    allowed_loss: float | None = None  # points of IoU accepted by --allow-loss
+    gpu: dict[str, Any] | None = None  # {"verified", ...}: result of export's GPU run
     contract_version: int = VERSION
 
-    def to_json(self):
+    def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text, where):
+    def from_json(cls, text: str, where: str | os.PathLike[str]) -> Contract:
         """Raises InputError, naming `where`, on a newer version or a damaged document.
 
-        Keys that this kseg does not know are left out: adding one does not raise the version.
+        Unknown keys are ignored: adding a key does not raise the version.
         """
         try:
             document = json.loads(text)
@@ -70,26 +77,26 @@ class Contract:
         try:
             known = {spec.name for spec in dataclasses.fields(cls)}
             contract = cls(**{k: v for k, v in document.items() if k in known})
-            return dataclasses.replace(
-                contract,
-                input_size=tuple(contract.input_size),
-                value_range=tuple(contract.value_range),
-            )
+            pairs: dict[str, Any] = {
+                "input_size": tuple(contract.input_size),  # JSON has lists.
+                "value_range": tuple(contract.value_range),
+            }
+            return dataclasses.replace(contract, **pairs)
         except TypeError as error:
             raise InputError(
                 f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
             ) from error
 
 
-def embed(tflite, contract):
-    """Returns the .tflite (bytes) with the contract inside, in place of any older one, unsealed."""
+def embed(tflite: bytes, contract: Contract) -> bytes:
+    """Returns the .tflite with the contract inside, replacing an older one; without a checksum."""
     model = unpack(tflite)
-    put(model, METADATA_NAME, contract.to_json().encode())
+    set_metadata(model, METADATA_NAME, contract.to_json().encode())
     return pack(model, len(tflite))
 
 
-def put(model, name, data):
-    """Puts bytes into a schema.ModelT's metadata under a name, in place of what is there."""
+def set_metadata(model: schema.ModelT, name: str, data: bytes) -> None:
+    """Stores bytes in a model's metadata under a name, replacing what has that name."""
     from ai_edge_litert import schema_py_generated as schema
 
     model.metadata = model.metadata or []
@@ -102,23 +109,24 @@ def put(model, name, data):
     model.buffers[entry.buffer].data = list(data)
 
 
-def unpack(tflite):
-    """Returns a .tflite (bytes) as a schema.ModelT with all its weights.
+def unpack(tflite: bytes) -> schema.ModelT:
+    """Returns a .tflite as a schema.ModelT with all its weights.
 
-    Some writers put large ones behind the graph, and there `pack` would leave them.
+    Some writers store large weights after the FlatBuffer, where `pack` would lose them; here they
+    become part of the model.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
     for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1: there is nothing behind the graph.
+        if buffer.offset > 1:  # 0 and 1 mean: not stored after the FlatBuffer.
             buffer.data = np.frombuffer(tflite, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
 
 
-def pack(model, size):
-    """Returns a schema.ModelT as the bytes of a .tflite; size: about how many there will be."""
+def pack(model: schema.ModelT, size: int) -> bytes:
+    """Returns a schema.ModelT as the bytes of a .tflite. size: about how many bytes to expect."""
     import flatbuffers
 
     builder = flatbuffers.Builder(size)
@@ -126,25 +134,28 @@ def pack(model, size):
     return bytes(builder.Output())
 
 
-def append_checksum(tflite):
-    """Returns a .tflite (bytes) with "KCRC" and the CRC-32 of all of it behind; the last step."""
-    return tflite + SEAL + struct.pack("<I", zlib.crc32(tflite))
+def append_checksum(tflite: bytes) -> bytes:
+    """Returns the .tflite followed by "KCRC" and the CRC-32 of its bytes: export's last step."""
+    return tflite + CHECKSUM_MARKER + struct.pack("<I", zlib.crc32(tflite))
 
 
-def verify_checksum(tflite, where="model"):
-    """Raises InputError unless a .tflite (bytes) is whole, to the last bit, as `seal` left it."""
-    if tflite[-8:-4] != SEAL:
-        raise InputError(f"{where}: cut off, or not sealed by kseg.export; {REEXPORT}")
+def verify_checksum(tflite: bytes, where: str | os.PathLike[str] = "model") -> None:
+    """Raises InputError, naming `where`, unless a .tflite has a checksum and it is right."""
+    if tflite[-8:-4] != CHECKSUM_MARKER:
+        raise InputError(
+            f"{where}: cut off, or not written by kseg.export (no checksum); {REEXPORT}"
+        )
     if struct.unpack("<I", tflite[-4:])[0] != zlib.crc32(tflite[:-8]):
         raise InputError(
-            f"{where}: damaged .tflite file (its checksum differs); copy it anew or {REEXPORT}"
+            f"{where}: damaged .tflite file (its checksum differs); copy it again or {REEXPORT}"
         )
 
 
-def read(path):
-    """Returns the Contract inside a .tflite file. Raises InputError when there is none, or damage.
+def read(path: str | os.PathLike[str]) -> Contract:
+    """Returns the Contract inside a .tflite file.
 
-    A file without a contract is named as such before its missing seal is.
+    Raises InputError when the file has none or is damaged. The contract is looked for first: the
+    error for any .tflite from elsewhere is the missing contract, not the missing checksum.
     """
     try:
         tflite = Path(path).read_bytes()
@@ -158,8 +169,11 @@ def read(path):
     return contract
 
 
-def extract(tflite, where="model"):
-    """Returns the contract's JSON text inside a .tflite (bytes), None when it has none."""
+def extract(tflite: bytes, where: str | os.PathLike[str] = "model") -> str | None:
+    """Returns the JSON text of the contract inside a .tflite, None when there is none.
+
+    Raises InputError, naming `where`, when the bytes are not a .tflite or damaged.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     if tflite[4:8] != b"TFL3":
@@ -170,6 +184,6 @@ def extract(tflite, where="model"):
             if model.Metadata(i).Name() == METADATA_NAME.encode():
                 data = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
                 return data.tobytes().decode()
-    except Exception as error:  # The generated reader trusts every offset in the file.
+    except Exception as error:  # The generated reader does not check the file's offsets.
         raise InputError(f"{where}: damaged .tflite file ({error}); {REEXPORT}") from error
     return None

@@ -1,3 +1,5 @@
+"""Label sets: reading, writing, and what is refused."""
+
 import pytest
 
 from kseg.errors import InputError
@@ -28,7 +30,7 @@ def test_dict_round_trip(labels):
     assert LabelSet.from_dict(labels.to_dict()) == labels
 
 
-def test_bdd100k_ids_are_those_of_its_current_release():
+def test_bdd100k_class_ids():
     assert BDD100K_DRIVABLE.names == ["direct", "alternative", "background"]
     assert BDD100K_DRIVABLE.drivable_ids == [0, 1]
 
@@ -44,6 +46,6 @@ def test_bdd100k_ids_are_those_of_its_current_release():
         [{"id": 0, "name": "a", "color": [0, 0, 0]}, {"id": 1, "name": "a", "color": [0, 0, 0]}],
     ],
 )
-def test_gaps_bad_colours_missing_and_double_names_are_refused(classes):
+def test_gaps_in_ids_bad_colours_and_missing_or_duplicate_names_are_refused(classes):
     with pytest.raises(InputError, match="here"):
         LabelSet.from_dict({"name": "x", "classes": classes}, where="here")

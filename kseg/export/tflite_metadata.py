@@ -14,7 +14,7 @@ import zipfile
 
 import flatbuffers
 
-from kseg.contract import pack, put, unpack
+from kseg.contract import pack, set_metadata, unpack
 
 METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
@@ -37,7 +37,7 @@ def embed(tflite, contract):
     """
     model = unpack(tflite)
     names = _name_ends(model)
-    put(model, METADATA_NAME, _model_metadata(contract, *names))
+    set_metadata(model, METADATA_NAME, _model_metadata(contract, *names))
     return _append(pack(model, len(tflite)), LABELS_FILE, _labels(contract))
 
 
