@@ -1,10 +1,10 @@
 """What one TFRecord shard and one example must satisfy; every breach is a Problem, none raises."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from kseg.files import sha256
 from kseg.labels import IGNORE_ID
 from kseg.manifest import FILE_NAME
 from kseg.paths import for_tensorflow, size_bytes
@@ -82,8 +82,7 @@ def read_shard(folder, split, shard, manifest, advance):
 
 
 def _check_file(path, shard, reading):
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     size = size_bytes(path)
     if size != shard.bytes:
         reading.complain("size", f"{shard.name}: got {size} bytes, expected {shard.bytes}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from kseg import preprocess
 from kseg.errors import InputError
+from kseg.files import sha256
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
@@ -101,12 +102,10 @@ def write_shard(job, folder, progress=lambda frames: None):
                     progress(1)
         except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
             raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
-        with partial.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         done = ShardReport(
             job=job.digest(),
             examples=examples,
-            sha256=sha256,
+            sha256=sha256(partial),
             bytes=partial.stat().st_size,
             ids=tuple(ids.tolist()),
             sizes=tuple(sorted(sizes)),

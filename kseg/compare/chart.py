@@ -1,5 +1,7 @@
 """The picture of a comparison: mean IoU by row, and against latency."""
 
+from kseg.files import atomic_write
+
 
 def draw(rows, path):
     """Draws rows of kseg.compare.table that have a mean IoU to a picture file; none: no file."""
@@ -34,7 +36,6 @@ def draw(rows, path):
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=120)
     pyplot.close(figure)
-    partial.replace(path)

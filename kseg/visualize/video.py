@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from kseg.errors import InputError
+from kseg.files import atomic_write
 
 LONGEST_S = 1e6  # More is a slip of the hand.
 END = 250  # Failed reads in succession: a header's count may be a guess, so it cannot tell.
@@ -149,12 +150,8 @@ class Gif:
 
     def __exit__(self, kind, error, traceback):
         if kind is None and self._pictures:
-            partial = self.path.with_name(f"partial-{self.path.name}")
-            try:
+            with atomic_write(self.path) as partial:
                 write_gif(partial, self._pictures, self.rate / self.every)
-                partial.replace(self.path)
-            finally:
-                partial.unlink(missing_ok=True)
 
 
 def write_gif(path, pictures, rate):
