@@ -95,7 +95,7 @@ def write_encoder(folder, document, out):
     name = _variant_name(folder, document)
     values, _ = _read(folder, document)
     encoder = mit.build((64, 64), mit.VARIANTS[name])
-    segformer_weights.fill(encoder, values, str(folder))
+    segformer_weights.assign(encoder, values, str(folder))
     trained_model.save_weights(encoder, out)
     print(
         f"{out}: MiT-{name.upper()}; use it with --model segformer_{name} --encoder-weights {out}"
@@ -123,7 +123,7 @@ def write_run(folder, document, out, size):
     )
     labels = label_set(folder, document)
     model = trained_model.build_model(config, labels)
-    segformer_weights.fill(model, encoder | head, str(folder))
+    segformer_weights.assign(model, encoder | head, str(folder))
     manifest = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
     run_folder.start_run(out, config, manifest)
     trained_model.save_weights(model, out / run_folder.BEST)

@@ -1,6 +1,7 @@
-"""All models by name: `build` makes one. Each family is one file that reads like its paper."""
+"""All models by name: `build` makes one. Each family is one file that follows its paper."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -14,10 +15,11 @@ from kseg.models.pretrained import segformer_weights
 from kseg.models.pspnet import pspnet
 from kseg.models.segformer import segformer
 from kseg.models.unet import unet, unet_on_encoder
+from kseg.preprocess import Size
 
 
 class Options(NamedTuple):
-    """Options of `build` beyond name, size and number of classes; `build` explains them."""
+    """The optional arguments of `build`, which explains them."""
 
     encoder_alpha: float = 1.0
     output_stride: int = 16
@@ -25,28 +27,36 @@ class Options(NamedTuple):
     encoder_weights: str = "none"
     freeze_encoder: bool = False
 
+    def channels(self) -> dict[str, int]:
+        """The argument `channels` of a family's function, empty for its default."""
+        return {"channels": self.decoder_channels} if self.decoder_channels else {}
+
 
 def build(
-    name,
-    input_size,
-    num_classes,
+    name: str,
+    input_size: Size,
+    num_classes: int,
     *,
-    encoder_alpha=1.0,
-    output_stride=16,
-    decoder_channels=0,
-    encoder_weights="none",
-    freeze_encoder=False,
-):
-    """Builds a model by name, one of MODELS.
+    encoder_alpha: float = 1.0,
+    output_stride: int = 16,
+    decoder_channels: int = 0,
+    encoder_weights: str = "none",
+    freeze_encoder: bool = False,
+) -> keras.Model:
+    """Builds a model by name, one of kseg.model_names.MODELS.
 
-    input_size (height, width), any two integers of at least 32. encoder_alpha widens MobileNets
-    alone; output_stride is that of ENCODERS. decoder_channels 0: the width that each family's file
-    gives. encoder_weights: "none", "imagenet" (ENCODERS), "ade20k" or "cityscapes" (SegFormer), or
-    the path of a weights file, of keras.applications or, for SegFormer, of kseg.import_weights.
+    input_size: (height, width), any two integers of at least 32.
+    encoder_alpha: width multiplier of MobileNets; other encoders ignore it.
+    output_stride: 8, 16 or 32, the coarsest stride of the encoders in kseg.model_names.ENCODERS.
+    decoder_channels: width of the decoder; 0 takes the default of the family's file.
+    encoder_weights: "none"; "imagenet" (encoders in kseg.model_names.ENCODERS); "ade20k" or
+    "cityscapes" (SegFormer); or the path of a weights file, from keras.applications or, for
+    SegFormer, from kseg.import_weights.
+
     Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes)
     float32 logits.
-    Raises InputError when there is no such model, when weights cannot be had or belong to another
-    encoder, and when there is no encoder to load or to freeze.
+    Raises InputError when the name is unknown, when the weights cannot be loaded or belong to
+    another encoder, and when the model has no encoder to load or to freeze.
     """
     options = Options(
         encoder_alpha, output_stride, decoder_channels, encoder_weights, freeze_encoder
@@ -55,9 +65,9 @@ def build(
 
 
 def build_with_encoder(
-    name: str, input_size: tuple[int, int], num_classes: int, options: Options
+    name: str, input_size: Size, num_classes: int, options: Options
 ) -> tuple[keras.Model, keras.Model | None]:
-    """Returns the model of `build` and its encoder, whose layers it shares; None: it has none."""
+    """Returns the model of `build` and its encoder, whose layers it shares; None without encoder."""
     if name not in MODELS:
         raise InputError(f"unknown model '{name}'; {nearest(name, MODELS)}")
     return MODELS[name](input_size, num_classes, options)
@@ -67,66 +77,24 @@ def _unet(input_size, num_classes, options):
     if options.encoder_weights != "none" or options.freeze_encoder:
         raise InputError(
             f"encoder_weights '{options.encoder_weights}', freeze_encoder "
-            f"{options.freeze_encoder}: U-Net has no encoder of its own to load or to freeze; use "
+            f"{options.freeze_encoder}: U-Net has no separate encoder to load or to freeze; use "
             "--encoder-weights none --no-freeze-encoder"
         )
-    return unet(input_size, num_classes, channels=options.decoder_channels or 64), None
+    return unet(input_size, num_classes, **options.channels()), None
 
 
-def _fcn(make_encoder, input_size, num_classes, options):
-    encoder = make_encoder(input_size, options)
-    channels = options.decoder_channels or 512
-    return fcn(encoder, input_size, num_classes, channels=channels), encoder
-
-
-def _unet_on_encoder(make_encoder, input_size, num_classes, options):
-    encoder = make_encoder(input_size, options)
-    channels = options.decoder_channels or 256
-    return unet_on_encoder(encoder, input_size, num_classes, channels=channels), encoder
-
-
-def _pspnet(make_encoder, input_size, num_classes, options):
-    encoder = make_encoder(input_size, options)
-    channels = options.decoder_channels or 512
-    return pspnet(encoder, input_size, num_classes, channels=channels), encoder
-
-
-def _deeplab(make_encoder, input_size, num_classes, options):
-    encoder = make_encoder(input_size, options)
-    model = deeplab_v3_plus(
-        encoder,
-        input_size,
-        num_classes,
-        output_stride=options.output_stride,
-        channels=options.decoder_channels or 256,
-    )
-    return model, encoder
-
-
-def _deeplab_edge(make_encoder, input_size, num_classes, options):
-    encoder = make_encoder(input_size, options)
-    model = deeplab_v3_plus_edge(
-        encoder,
-        input_size,
-        num_classes,
-        output_stride=options.output_stride,
-        channels=options.decoder_channels or 64,
-    )
-    return model, encoder
-
-
-def _segformer(name, input_size, num_classes, options):
-    variant = mit.VARIANTS[name]
+def _segformer(variant_name, input_size, num_classes, options):
+    variant = mit.VARIANTS[variant_name]
     encoder = mit.build(input_size, variant)
-    segformer_weights.load_encoder(encoder, options.encoder_weights, name)
+    segformer_weights.load_encoder(encoder, options.encoder_weights, variant_name)
     return _segformer_on(encoder, variant, input_size, num_classes, options)
 
 
 def _segformer_edge(input_size, num_classes, options):
     if options.encoder_weights != "none":
         raise InputError(
-            f"encoder_weights '{options.encoder_weights}': nobody publishes any for SegFormer's "
-            "edge variant; use --encoder-weights none"
+            f"encoder_weights '{options.encoder_weights}': there are no published weights for "
+            "SegFormer's edge variant; use --encoder-weights none"
         )
     encoder = mit.build(input_size, mit.EDGE)
     return _segformer_on(encoder, mit.EDGE, input_size, num_classes, options)
@@ -138,18 +106,22 @@ def _segformer_on(encoder, variant, input_size, num_classes, options):
     return segformer(encoder, input_size, num_classes, channels=channels), encoder
 
 
+def _on_encoder(family, make_encoder, input_size, num_classes, options):
+    encoder = make_encoder(input_size, options)
+    encoder.trainable = not options.freeze_encoder
+    return family(encoder, input_size, num_classes, **options.channels()), encoder
+
+
 def _resnet(variant, input_size, options):
     encoder = resnet.build(input_size, variant, output_stride=options.output_stride)
     resnet.load_weights(encoder, options.encoder_weights)
-    encoder.trainable = not options.freeze_encoder
     return encoder
 
 
 def _mobilenet_v2(input_size, options):
-    alpha = options.encoder_alpha
-    encoder = mobilenet_v2.build(input_size, alpha=alpha, output_stride=options.output_stride)
+    alpha, output_stride = options.encoder_alpha, options.output_stride
+    encoder = mobilenet_v2.build(input_size, alpha=alpha, output_stride=output_stride)
     mobilenet_v2.load_weights(encoder, options.encoder_weights, alpha=alpha)
-    encoder.trainable = not options.freeze_encoder
     return encoder
 
 
@@ -157,25 +129,23 @@ def _mobilenet_v3(variant, input_size, options):
     alpha, output_stride = options.encoder_alpha, options.output_stride
     encoder = mobilenet_v3.build(input_size, variant, alpha=alpha, output_stride=output_stride)
     mobilenet_v3.load_weights(encoder, options.encoder_weights, alpha=alpha)
-    encoder.trainable = not options.freeze_encoder
     return encoder
 
 
 def _efficientnet_v2(variant, input_size, options):
     encoder = efficientnet_v2.build(input_size, variant, output_stride=options.output_stride)
     efficientnet_v2.load_weights(encoder, options.encoder_weights)
-    encoder.trainable = not options.freeze_encoder
     return encoder
 
 
-# Each returns (model, encoder) for (input_size, num_classes, options), after its encoder builder.
-_FAMILIES = {
-    "fcn": _fcn,
-    "unet": _unet_on_encoder,
-    "pspnet": _pspnet,
-    "deeplab_v3_plus": _deeplab,
+# Every family here works on every encoder: FAMILY_ENCODER.
+_FAMILIES: dict[str, Callable] = {
+    "fcn": fcn,
+    "unet": unet_on_encoder,
+    "pspnet": pspnet,
+    "deeplab_v3_plus": deeplab_v3_plus,
 }
-_ENCODERS = {
+_ENCODERS: dict[str, Callable] = {
     "resnet50": functools.partial(_resnet, "resnet50"),
     "resnet101": functools.partial(_resnet, "resnet101"),
     "mobilenet_v2": _mobilenet_v2,
@@ -186,14 +156,17 @@ _ENCODERS = {
     "efficientnet_v2_b2": functools.partial(_efficientnet_v2, "b2"),
     "efficientnet_v2_b3": functools.partial(_efficientnet_v2, "b3"),
 }
-MODELS = {
+# Each takes (input_size, num_classes, options) and returns (model, encoder or None).
+MODELS: dict[str, Callable] = {
     "unet": _unet,
     **{
-        f"{family}_{encoder}": functools.partial(_FAMILIES[family], _ENCODERS[encoder])
+        f"{family}_{encoder}": functools.partial(_on_encoder, _FAMILIES[family], _ENCODERS[encoder])
         for family in model_names.FAMILIES
         for encoder in model_names.ENCODERS
     },
-    "deeplab_v3_plus_mobilenet_edge": functools.partial(_deeplab_edge, _mobilenet_v2),
+    "deeplab_v3_plus_mobilenet_edge": functools.partial(
+        _on_encoder, deeplab_v3_plus_edge, _mobilenet_v2
+    ),
     **{
         name: functools.partial(_segformer, name.removeprefix("segformer_"))
         for name in model_names.SEGFORMERS

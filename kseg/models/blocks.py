@@ -1,22 +1,26 @@
 """Blocks that several families share. Keras layers only, so every backend trains them.
 
-Made for GPU delegates too: rank 4 throughout, and every resize names its static target.
+They also suit GPU delegates: rank 4 throughout, and every resize has a static target size.
 """
+
+from typing import Any
 
 import keras
 from keras import layers, ops
 
+from kseg.preprocess import Size
 
-def batch_norm(x, name, epsilon=1e-3):
-    """Batch norm with Keras' epsilon and averages that settle in a short training.
 
-    Momentum 0.9 where keras.applications has 0.99 and 0.999: the latter needs tens of thousands of
-    steps before the averages used in evaluation mean anything.
+def batch_norm(x: Any, name: str, epsilon: float = 1e-3) -> Any:
+    """Batch norm with Keras' epsilon and moving averages that converge in a short training.
+
+    Momentum is 0.9 where keras.applications has 0.99 and 0.999: with 0.999, the moving averages
+    used in evaluation need tens of thousands of steps to converge.
     """
     return layers.BatchNormalization(epsilon=epsilon, momentum=0.9, name=name)(x)
 
 
-def conv_bn_relu(x, channels, kernel=1, *, dilation=1, name):
+def conv_bn_relu(x: Any, channels: int, kernel: int = 1, *, dilation: int = 1, name: str) -> Any:
     """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, channels)."""
     x = layers.Conv2D(
         channels,
@@ -30,8 +34,8 @@ def conv_bn_relu(x, channels, kernel=1, *, dilation=1, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def separable_conv_bn_relu(x, channels, *, dilation=1, name):
-    """3x3 depthwise then 1x1 convolution, each with batch norm and ReLU (arXiv:1802.02611)."""
+def separable_conv_bn_relu(x: Any, channels: int, *, dilation: int = 1, name: str) -> Any:
+    """3x3 depthwise, then 1x1 convolution, each with batch norm and ReLU (arXiv:1802.02611)."""
     x = layers.DepthwiseConv2D(
         3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_depthwise"
     )(x)
@@ -40,51 +44,54 @@ def separable_conv_bn_relu(x, channels, *, dilation=1, name):
     return conv_bn_relu(x, channels, name=name)
 
 
-def resize(x, size, name, dtype=None):
+def resize(x: Any, size: Size, name: str, dtype: str | None = None) -> Any:
     """Bilinear resize to (height, width) with half-pixel centres."""
     if x.shape[1:3] == tuple(size):
         return x
     return Resize(size, "bilinear", dtype=dtype, name=name)(x)
 
 
-def broadcast(x, size, name):
-    """Spreads (B, 1, 1, C) over (B, height, width, C).
+def broadcast(x: Any, size: Size, name: str) -> Any:
+    """Repeats (B, 1, 1, C) over (B, height, width, C).
 
-    By nearest resize: layers.UpSampling2D makes rank-5 tensors, which GPU delegates refuse.
+    Uses a nearest-neighbour resize: layers.UpSampling2D makes rank-5 tensors, which GPU delegates
+    reject.
     """
     return Resize(size, "nearest", name=name)(x)
 
 
 @keras.saving.register_keras_serializable("kseg")
 class Resize(layers.Layer):
-    """(B, H, W, C) -> (B, height, width, C), with half-pixel centres.
+    """Resizes (B, H, W, C) to (B, height, width, C) with half-pixel centres.
 
-    Not layers.Resizing: its call takes training=True by default and hands that on, so that in a
-    plain `model(image)` every batch norm after it would use the batch's own averages.
+    layers.Resizing would not do: its `call` has training=True by default and passes that on, so
+    that in a plain `model(image)` every batch norm after it would use the batch's own statistics.
     """
 
-    def __init__(self, size, interpolation, **options):  # Keras' own, so that it can be cloned.
+    # **options: keras.Layer's own (name, dtype), so that the layer can be cloned.
+    def __init__(self, size: Size, interpolation: str, **options: Any) -> None:
         super().__init__(**options)
         self.size, self.interpolation = tuple(size), interpolation
 
-    def call(self, x):
+    def call(self, x: Any) -> Any:
         return ops.image.resize(
             x, self.size, interpolation=self.interpolation, data_format="channels_last"
         )
 
 
-def classify(x, num_classes, input_size):
-    """1x1 convolution to class logits, then up to the input's size; float32 in mixed precision."""
+def classify(x: Any, num_classes: int, input_size: Size) -> Any:
+    """1x1 convolution to class logits, upsampled to the input's size; float32 even in mixed
+    precision."""
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="logits_conv")(x)
     return resize(x, input_size, name="logits", dtype="float32")
 
 
-def adaptive_average_pool(x, bins, name):
+def adaptive_average_pool(x: Any, bins: int, name: str) -> Any:
     """Averages over a grid of bins: (B, H, W, C) -> (B, bins, bins, C), any H and W.
 
-    Bin i of n covers floor(i H / n) up to ceil((i + 1) H / n), so bins overlap where n does not
-    divide H, and repeat pixels where H < n (PyTorch's adaptive_avg_pool2d). The borders are static:
-    nothing but cropping, average pooling and concatenation, first along the height, then the width.
+    Bin i of n covers floor(i H / n) up to ceil((i + 1) H / n), as in PyTorch's adaptive_avg_pool2d:
+    bins overlap where n does not divide H, and repeat pixels where H < n. Bin borders are static,
+    so cropping, average pooling and concatenation suffice, first along the height, then the width.
     """
     if bins == 1:
         return layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
@@ -98,6 +105,6 @@ def _pool_axis(x, bins, axis, name):
         start, end = i * size // bins, -(-(i + 1) * size // bins)
         crop, window = [[0, 0], [0, 0]], [1, 1]
         crop[axis], window[axis] = [start, size - end], end - start
-        part = layers.Cropping2D(crop, name=f"{name}{i + 1}_crop")(x)
-        means.append(layers.AveragePooling2D(window, name=f"{name}{i + 1}")(part))
+        cropped = layers.Cropping2D(crop, name=f"{name}{i + 1}_crop")(x)
+        means.append(layers.AveragePooling2D(window, name=f"{name}{i + 1}")(cropped))
     return layers.Concatenate(axis=1 + axis, name=name)(means)

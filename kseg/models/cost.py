@@ -1,23 +1,24 @@
-"""What a model costs to run, counted from its layers."""
+"""The compute cost of a model: multiply-adds, counted from its layers."""
 
 import math
 
+import keras
 from keras import layers
 
 from kseg.models.encoders.mit import DotProductAttention
 from kseg.models.segformer import ProjectAndFuse
 
 
-def multiply_adds(model):
+def multiply_adds(model: keras.Model) -> int:
     """Returns the multiply-adds of convolutions and attention for one frame (FLOPs are twice that).
 
-    Norms, activations and resizing are left out, as papers do. SegFormer's head counts as the two
-    steps of its paper, of which training does less (ProjectAndFuse).
+    Norms, activations and resizing are left out, as in papers. SegFormer's head is counted as the
+    two steps of its paper, although ProjectAndFuse computes it with fewer.
     """
-    return sum(_of_layer(layer) for layer in model.layers)
+    return sum(_layer_multiply_adds(layer) for layer in model.layers)
 
 
-def _of_layer(layer):
+def _layer_multiply_adds(layer):
     if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
         height, width = layer.output.shape[1:3]
         return height * width * math.prod(layer.kernel.shape)

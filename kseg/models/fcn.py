@@ -4,20 +4,23 @@ import keras
 from keras import layers
 
 from kseg.models.blocks import classify, conv_bn_relu
+from kseg.preprocess import Size
 
 
-def fcn(encoder, input_size, num_classes, *, channels=512):
+def fcn(
+    encoder: keras.Model, input_size: Size, num_classes: int, *, channels: int = 512
+) -> keras.Model:
     """FCN on an encoder model that returns features by stride.
 
     Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes) float32
-    logits. channels is the width of the head, a quarter of ResNet's 2048 channels by default,
-    and as wide on other encoders, as mmsegmentation's on MobileNetV2.
+    logits. channels is the width of the head. The default is a quarter of ResNet's 2048 channels
+    for every encoder, as in mmsegmentation's FCN on MobileNetV2.
 
-    The FCN of today's libraries and tables (torchvision's fcn_resnet50 and mmsegmentation's FCN-D8,
-    both at output stride 8), not the paper's: there, VGG-16 at stride 32 and scores of finer stages
-    added on the way up (FCN-8s); here, dilation keeps the last stage fine, one 3x3 convolution
-    looks around each pixel, and the logits are resized once, bilinearly. Their auxiliary loss on
-    the stage before is not part of this model.
+    This is the FCN of today's libraries and tables (torchvision's fcn_resnet50 and mmsegmentation's
+    FCN-D8, both at output stride 8), not the paper's. The paper has VGG-16 at stride 32 and adds
+    the scores of finer stages while upsampling (FCN-8s). Here, dilation keeps the last stage fine,
+    one 3x3 convolution gathers context, and the logits are resized once, bilinearly. The auxiliary
+    loss that both libraries put on the stage before is not part of this model.
     """
     features = encoder.output
     x = conv_bn_relu(features[max(features)], channels, 3, name="head")

@@ -81,7 +81,7 @@ def filled_from_hub(hub):
     values = segformer_weights.from_keras_hub(backbone) | segformer_weights.head_from_keras_hub(
         segmenter
     )
-    segformer_weights.fill(model, values, "keras-hub")
+    segformer_weights.assign(model, values, "keras-hub")
     return encoder, model
 
 
@@ -177,7 +177,7 @@ def test_a_block_equals_keras_cvs(erf_gelu):
     one = keras.Model(
         part.get_layer("stage4_embed_norm").output, part.get_layer("stage4_block1_add2").output
     )
-    segformer_weights.fill(
+    segformer_weights.assign(
         one, segformer_weights.block_from_keras_hub(block, "stage4_block1"), "keras-cv"
     )
     expected = np.asarray(block(image.reshape(2, 36, 32))).reshape(2, 6, 6, 32)
@@ -422,7 +422,7 @@ def our_outputs(theirs, size, layer=None):
     document = import_weights.read_config(theirs[1])
     encoder_values, head = import_weights._read(theirs[1], document)
     model = models.build("segformer_b0", size, 5, decoder_channels=32)
-    segformer_weights.fill(model, encoder_values | head, str(theirs[1]))
+    segformer_weights.assign(model, encoder_values | head, str(theirs[1]))
     if layer:
         perturb(model, layer)
     names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]

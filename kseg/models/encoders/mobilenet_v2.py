@@ -1,8 +1,8 @@
 """MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381, table 2) with a chosen output stride.
 
-Layer for layer keras.applications.MobileNetV2 (same names, weights and, at output stride 32,
-features), except that strides past output_stride become dilations, and that the last 1x1
-convolution to 1280 channels, made for classification, is left out, as DeepLab does.
+Equal to keras.applications.MobileNetV2 layer by layer (same names, weights and, at output stride
+32, features), with two differences: strides beyond output_stride become dilations, and the last 1x1
+convolution to 1280 channels, which serves classification, is left out, as in DeepLab.
 """
 
 import functools
@@ -13,7 +13,9 @@ from keras import layers
 from kseg.errors import InputError
 from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
+from kseg.models.encoders.preprocessing import normalize_to_one
 from kseg.models.pretrained import weight_files
+from kseg.preprocess import Size
 
 # (expansion, channels, repeats, stride) of each stage: table 2 of the paper.
 _STAGES = (
@@ -28,16 +30,17 @@ _STAGES = (
 _IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 
-def build(input_size, *, alpha=1.0, output_stride=16):
+def build(input_size: Size, *, alpha: float = 1.0, output_stride: int = 16) -> keras.Model:
     """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {stride: features}.
 
-    input_size (height, width); alpha widens or narrows every layer; output_stride 8, 16 or 32 is
-    the coarsest stride. The finer features are taken where the next downsampling block has expanded
-    them six times: the narrow ones between blocks say too little (48 against 8 channels at stride 4
-    of alpha 0.35). DeepLab's own MobileNetV2 takes maps as wide, from the block before.
+    input_size (height, width); alpha is the width multiplier of every layer; output_stride 8, 16 or
+    32 is the coarsest stride. The finer features are the maps that the next downsampling block has
+    expanded six times: the narrow maps between blocks carry too little (8 channels instead of 48 at
+    stride 4 with alpha 0.35). DeepLab's own MobileNetV2 takes equally wide maps from the block
+    before.
     """
     image = keras.Input((*input_size, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    x = normalize_to_one(image)
     x = layers.Conv2D(
         round_channels(32, alpha), 3, strides=2, padding="same", use_bias=False, name="Conv1"
     )(x)
@@ -59,8 +62,8 @@ def build(input_size, *, alpha=1.0, output_stride=16):
     return keras.Model(image, features, name="mobilenet_v2")
 
 
-def load_weights(encoder, source, *, alpha):
-    """Loads `source` into an encoder made by `build`.
+def load_weights(encoder: keras.Model, source: str, *, alpha: float) -> None:
+    """Loads weights into an encoder made by `build`.
 
     source: "none"; "imagenet" (keras.applications downloads its file once); or the path of a
     .weights.h5 file of keras.applications.MobileNetV2 without top. Raises InputError.
@@ -73,8 +76,8 @@ def load_weights(encoder, source, *, alpha):
     application = functools.partial(
         keras.applications.MobileNetV2, input_shape=(224, 224, 3), alpha=alpha, include_top=False
     )
-    wanted = f"MobileNetV2 without top, alpha {alpha:g}"
-    weight_files.load_application(encoder, source, application, wanted)
+    expected = f"MobileNetV2 without top, alpha {alpha:g}"
+    weight_files.load_keras_applications(encoder, source, application, expected)
 
 
 def _block(x, number, expansion, channels, stride, dilation):
@@ -89,7 +92,7 @@ def _block(x, number, expansion, channels, stride, dilation):
         x = batch_norm(x, prefix + "expand_BN")
         x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
     expanded = x
-    # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
+    # Equal to keras.applications' explicit ZeroPadding2D, at even and odd sizes.
     x = layers.DepthwiseConv2D(
         3,
         strides=stride,
@@ -107,8 +110,8 @@ def _block(x, number, expansion, channels, stride, dilation):
     return x, expanded
 
 
-def round_channels(channels, alpha=1.0):
-    """Nearest multiple of 8, never more than a tenth below (the paper's reference code)."""
-    wanted = channels * alpha
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
+def round_channels(channels: float, alpha: float = 1.0) -> int:
+    """Nearest multiple of 8, but never more than a tenth below (the paper's reference code)."""
+    exact = channels * alpha
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded

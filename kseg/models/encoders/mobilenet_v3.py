@@ -1,14 +1,14 @@
 """MobileNetV3 Large and Small (Howard et al., 2019, arXiv:1905.02244, tables 1 and 2).
 
-Layer for layer keras.applications.MobileNetV3Large and MobileNetV3Small (same names, weights and,
-at output stride 32, features), except that strides past output_stride become dilations. The last
-1x1 convolution, six times as wide as the last block, stays: DeepLab's own MobileNetV3 and
-torchvision's end after it. (MobileNetV2's, which DeepLab leaves out, has the place of the one that
-MobileNetV3 puts behind the pooling for classification.)
+Equal to keras.applications.MobileNetV3Large and MobileNetV3Small layer by layer (same names,
+weights and, at output stride 32, features), except that strides beyond output_stride become
+dilations. The last 1x1 convolution, six times as wide as the last block, is kept: DeepLab's own MobileNetV3 and
+torchvision's end after it. (The last convolution of MobileNetV2, which DeepLab leaves out, serves
+classification; MobileNetV3 has that one after the pooling.)
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
@@ -17,11 +17,13 @@ from kseg.errors import InputError
 from kseg.models.blocks import batch_norm
 from kseg.models.encoders.dilation import dilate
 from kseg.models.encoders.mobilenet_v2 import round_channels
+from kseg.models.encoders.preprocessing import normalize_to_one
 from kseg.models.pretrained import weight_files
+from kseg.preprocess import Size
 
 
 class Block(NamedTuple):
-    """One line of the paper's tables; expansion is its "exp size" by the block's input channels."""
+    """One row of the paper's tables; expansion is "exp size" over the block's input channels."""
 
     expansion: float
     channels: int
@@ -70,18 +72,21 @@ _APPLICATIONS = {
 _IMAGENET_ALPHAS = (0.75, 1.0)
 
 
-def build(input_size, variant="large", *, alpha=1.0, output_stride=16):
+def build(
+    input_size: Size, variant: str = "large", *, alpha: float = 1.0, output_stride: int = 16
+) -> keras.Model:
     """Returns a keras.Model: (B, H, W, 3) float32 RGB in [0, 255] -> {stride: features}.
 
-    input_size (height, width); alpha widens or narrows every block; output_stride 8, 16 or 32 is
-    the coarsest stride, and holds the last convolution (960 channels in Large, 576 in Small).
+    input_size (height, width); alpha is the width multiplier of every block; output_stride 8, 16 or
+    32 is the coarsest stride. The coarsest feature is the output of the last convolution (960
+    channels in Large, 576 in Small).
 
-    The finer features are taken where the next downsampling block has expanded them, as in
-    mobilenet_v2. DeepLab's own MobileNetV3 takes the depthwise output of the block before, which
-    costs as little and has as many channels at stride 4 of Large (72), but 16 against 72 in Small.
+    The finer features are the maps that the next downsampling block has expanded, as in
+    mobilenet_v2. DeepLab's own MobileNetV3 takes the depthwise output of the block before, at the
+    same cost: with as many channels at stride 4 of Large (72), but with 16 instead of 72 in Small.
     """
     image = keras.Input((*input_size, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    x = normalize_to_one(image)
     x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="conv")(x)
     x = _bn_activation(x, "hard_swish", "conv")
     features, blocks = {}, VARIANTS[variant]
@@ -100,8 +105,8 @@ def build(input_size, variant="large", *, alpha=1.0, output_stride=16):
     return keras.Model(image, features, name=f"mobilenet_v3_{variant}")
 
 
-def load_weights(encoder, source, *, alpha):
-    """Loads `source` into an encoder made by `build`.
+def load_weights(encoder: keras.Model, source: str, *, alpha: float) -> None:
+    """Loads weights into an encoder made by `build`.
 
     source: "none"; "imagenet" (keras.applications downloads its file once); or the path of a
     weights file of the same keras.applications model without top. Raises InputError.
@@ -118,7 +123,7 @@ def load_weights(encoder, source, *, alpha):
         alpha=alpha,
         include_top=False,
     )
-    weight_files.load_application(
+    weight_files.load_keras_applications(
         encoder, source, application, f"{name} without top, alpha {alpha:g}"
     )
 
@@ -134,7 +139,7 @@ def _block(x, number, block, channels, stride, dilation):
         x = layers.Conv2D(wide, 1, use_bias=False, name=f"{prefix}expand")(x)
         x = _bn_activation(x, block.activation, f"{prefix}expand")
     expanded = x
-    # padding="same" pads as keras.applications' explicit ZeroPadding2D does, even and odd sizes.
+    # Equal to keras.applications' explicit ZeroPadding2D, at even and odd sizes.
     x = layers.DepthwiseConv2D(
         block.kernel,
         strides=stride,
@@ -150,10 +155,13 @@ def _block(x, number, block, channels, stride, dilation):
     return batch_norm(x, f"{prefix}project_bn"), expanded
 
 
-def squeeze_excite(x, name):
-    """Scales each channel by what all channels' means say (arXiv:1709.01507; sec. 5.3 here)."""
+def squeeze_excite(x: Any, name: str) -> Any:
+    """Scales each channel by a gate computed from all channels' means (arXiv:1709.01507).
+
+    Its width and activations are those of MobileNetV3's section 5.3.
+    """
     channels = x.shape[-1]
-    # keepdims: rank 4 throughout, and the product broadcasts.
+    # keepdims keeps rank 4, so that the product broadcasts.
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_avg_pool")(x)
     gate = layers.Conv2D(round_channels(channels / 4), 1, name=f"{name}_conv")(gate)
     gate = layers.ReLU(name=f"{name}_relu")(gate)

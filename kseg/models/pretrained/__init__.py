@@ -1,1 +1,1 @@
-"""Published weights: reading files and copying them into our layers."""
+"""Published weights: reading them and copying them into kseg's models."""

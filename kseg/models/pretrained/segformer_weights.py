@@ -1,10 +1,11 @@
-"""Published MiT and SegFormer weights, copied into our layers.
+"""Published MiT and SegFormer weights, converted to kseg's layers.
 
-Hugging Face's (nvidia/mit-b*, nvidia/segformer-b*) and keras-hub's, which were converted from the
-same originals. Each source becomes one dict, {our weight's path: array}, and `fill` alone copies.
+The sources are Hugging Face (nvidia/mit-b*, nvidia/segformer-b*) and keras-hub, both converted from
+the same originals. Each source is converted to one dict, {path of our weight: array}, and `assign`
+copies that into a model.
 
-Their code computes almost what ours does. Where they differ, ours is as the paper's own code, with
-which the weights were made (NVlabs/SegFormer, mmseg/models/backbones/mix_transformer.py):
+Other implementations compute almost the same as ours. Where they differ, ours follows the paper's
+own code, which trained the weights (NVlabs/SegFormer, mmseg/models/backbones/mix_transformer.py):
 
                 epsilon of block and stage norms   GELU   sizes
   ours          1e-6                               erf    any
@@ -12,27 +13,30 @@ which the weights were made (NVlabs/SegFormer, mmseg/models/backbones/mix_transf
   keras-hub     1e-6 in blocks, 1e-5 after stages  tanh   square only
   keras-cv      another network: see below
 
-keras-cv's MiT pads lopsidedly, has norms with epsilon 1e-3 and, before it reduces keys and values,
-reads its tokens in another order; its weights (mit_b0_imagenet) fit its own code alone, so they are
-not offered here.
+keras-cv's MiT pads asymmetrically, has norms with epsilon 1e-3 and reorders its tokens before it
+reduces keys and values. Its weights (mit_b0_imagenet) fit its own code only, so they are not
+supported here.
 
-With random weights B0's logits agree with Hugging Face's to 5e-6 of the largest at 64x64 and at
-97x161, and with keras-hub's at 64x64 to 5e-4, to 6e-6 once its GELU is the erf one
-(tests/models/test_pretrained.py holds 1e-4).
+With random weights, B0's logits agree with Hugging Face's within 5e-6 of the largest logit at 64x64
+and 97x161, and with keras-hub's at 64x64 within 5e-4, or 6e-6 when keras-hub uses the erf GELU
+(tests/models/test_pretrained.py requires 1e-4).
 
 NVIDIA published the originals for research and evaluation only (NVlabs/SegFormer, README).
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.models.pretrained import weight_files
 
-DATA_SETS = ("ade20k", "cityscapes")  # What keras-hub's encoders were fine-tuned on.
+DATA_SETS = ("ade20k", "cityscapes")  # keras-hub's encoders are fine-tuned on these.
 
-_PARTS = (  # Of a block: ours, Hugging Face's, keras-hub's.
+_BLOCK_LAYERS = (  # Name in kseg, in Hugging Face's files, in keras-hub.
     ("norm1", "layer_norm_1", "norm1"),
     ("attention_query", "attention.self.query", "attn.q"),
     ("attention_key", "attention.self.key", "attn.k"),
@@ -53,60 +57,64 @@ _NORM_WEIGHTS = {
 }
 
 
-def load_encoder(encoder, source, name):
-    """Loads `source` into mit.build's encoder of the variant `name` ("b0" to "b5").
+def load_encoder(encoder: keras.Model, source: str, name: str) -> None:
+    """Loads weights into the encoder that mit.build made of the variant `name` ("b0" to "b5").
 
-    source: "none"; "ade20k" or "cityscapes", for keras-hub's encoder of that name, downloaded once
-    (extra `pretrained`); or a .weights.h5 file made by kseg.import_weights. Raises InputError.
+    source: "none"; "ade20k" or "cityscapes" for keras-hub's encoder, downloaded once (extra
+    `pretrained`); or a .weights.h5 file written by kseg.import_weights. Raises InputError.
     """
     if source == "none":
         return
     if source in DATA_SETS:
-        fill(encoder, from_keras_hub(_download(source, name)), f"keras-hub's mit_{name}, {source}")
+        assign(
+            encoder, from_keras_hub(_download(source, name)), f"keras-hub's mit_{name}, {source}"
+        )
     elif source == "imagenet":
         raise InputError(
-            "encoder_weights 'imagenet': MiT's are published by Hugging Face (nvidia/mit-b0 to b5):"
-            " download the folder and import it with python -m kseg.import_weights hf FOLDER; or "
-            "give ade20k or cityscapes (ImageNet's, fine-tuned, from keras-hub)"
+            "encoder_weights 'imagenet': Hugging Face has those of MiT (nvidia/mit-b0 to b5); "
+            "download the folder and run python -m kseg.import_weights hf FOLDER; or use ade20k or "
+            "cityscapes (fine-tuned from ImageNet, from keras-hub)"
         )
     elif not Path(source).is_file():
         raise InputError(
-            f"{source}: no such encoder weights; give none, ade20k, cityscapes or a .weights.h5 "
-            "file made by python -m kseg.import_weights"
+            f"{source}: no such encoder weights; use none, ade20k, cityscapes or a .weights.h5 "
+            "file written by python -m kseg.import_weights"
         )
     else:
         weight_files.load(encoder, source, f"the encoder MiT-{name.upper()}")
 
 
-def fill(model, values, where):
-    """Copies `values`, {weight path: array}, into a model: all of them, into all of its weights.
+def assign(model: keras.Model, values: Mapping[str, np.ndarray], where: str) -> None:
+    """Copies `values`, {weight path: array}, into a model; every weight needs exactly one array.
 
-    Raises InputError, naming `where`, before anything is changed.
+    Raises InputError, which names `where`, before any weight is changed.
     """
-    wanted = {weight.path: weight for weight in model.weights}
-    missing, extra = sorted(wanted.keys() - values), sorted(values.keys() - wanted)
+    weights = {weight.path: weight for weight in model.weights}
+    missing, extra = sorted(weights.keys() - values), sorted(values.keys() - weights)
     if missing or extra:
-        problem = f"has nothing for {missing[0]}" if missing else f"has {extra[0]}, unknown here"
+        problem = f"has no weights for {missing[0]}" if missing else f"has unknown {extra[0]}"
         raise InputError(
-            f"{where}: {problem} ({len(missing)} missing, {len(extra)} too many); it is of another "
-            "architecture"
+            f"{where}: {problem} ({len(missing)} missing, {len(extra)} unknown); it belongs to "
+            "another architecture"
         )
-    for path, weight in wanted.items():
+    for path, weight in weights.items():
         if values[path].shape != tuple(weight.shape):
             raise InputError(
                 f"{where}: {path} is {values[path].shape}, expected {tuple(weight.shape)}"
             )
-    for path, weight in wanted.items():
+    for path, weight in weights.items():
         weight.assign(values[path])
 
 
-def from_hugging_face(tensors, depths, where):
+def from_hugging_face(
+    tensors: Mapping[str, np.ndarray], depths: Sequence[int], where: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns ({encoder weight path: array}, {head weight path: array}) of a PyTorch state dict.
 
-    tensors: {name: array} of a SegformerModel or one with a head on it, with the names of the
-    published files; the head is empty where there is none. Left out are num_batches_tracked (a
-    counter of batch norm) and the 1000-way ImageNet classifier of nvidia/mit-b*.
-    Raises InputError, naming `where`, on a tensor that no SegFormer has.
+    tensors: {name: array} with the names of the published files, of a SegformerModel with or
+    without a segmentation head; without one, the second dict is empty. num_batches_tracked (a
+    counter of batch norm) and the 1000-way ImageNet classifier of nvidia/mit-b* are left out.
+    Raises InputError, which names `where`, on a tensor that no SegFormer has.
     """
     layers = dict(_hugging_face_layers(depths))
     encoder, head = {}, {}
@@ -116,22 +124,22 @@ def from_hugging_face(tensors, depths, where):
             continue
         ours = layers.get(module)
         if ours is None:
-            raise InputError(f"{where}: holds {name}, which no SegFormer of {depths} blocks has")
-        part = head if module.startswith("decode_head") else encoder
+            raise InputError(f"{where}: has {name}, which no SegFormer with {depths} blocks has")
+        values = head if module.startswith("decode_head") else encoder
         path, value = _keras_weight(ours, kind, np.asarray(tensor, np.float32))
-        part[path] = value
+        values[path] = value
     return encoder, head
 
 
 def _hugging_face_layers(depths):
-    """Yields (their module, our layer)."""
+    """Yields (Hugging Face's module, our layer)."""
     for stage, depth in enumerate(depths):
         ours = f"stage{stage + 1}"
         yield f"encoder.patch_embeddings.{stage}.proj", f"{ours}_embed"
         yield f"encoder.patch_embeddings.{stage}.layer_norm", f"{ours}_embed_norm"
         for block in range(depth):
-            for part, theirs, _ in _PARTS:
-                yield f"encoder.block.{stage}.{block}.{theirs}", f"{ours}_block{block + 1}_{part}"
+            for name, theirs, _ in _BLOCK_LAYERS:
+                yield f"encoder.block.{stage}.{block}.{theirs}", f"{ours}_block{block + 1}_{name}"
         yield f"encoder.layer_norm.{stage}", f"{ours}_norm"
         yield f"decode_head.linear_c.{stage}.proj", f"head/project{4 * 2**stage}"
     yield "decode_head.linear_fuse", "head/fuse"
@@ -140,18 +148,18 @@ def _hugging_face_layers(depths):
 
 
 def _keras_weight(layer, kind, tensor):
-    """PyTorch's name and axes -> ours: (out, in, h, w) -> (h, w, in, out)."""
+    """Converts PyTorch's name and axes to Keras': (out, in, h, w) -> (h, w, in, out)."""
     if layer.endswith(("norm", "norm1", "norm2", "_bn")):
         return f"{layer}/{_NORM_WEIGHTS.get(kind, kind)}", tensor
     if kind == "bias":
         return f"{layer}/bias", tensor
-    if tensor.ndim == 2:  # A linear layer, here a 1x1 convolution.
+    if tensor.ndim == 2:  # A linear layer; ours is a 1x1 convolution.
         tensor = tensor[:, :, None, None]
-    depthwise = layer.endswith("depthwise")  # (channels, 1, h, w), and Keras wants the 1 last.
+    depthwise = layer.endswith("depthwise")  # (channels, 1, h, w) -> (h, w, channels, 1).
     return f"{layer}/kernel", tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
 
 
-def from_keras_hub(backbone):
+def from_keras_hub(backbone: Any) -> dict[str, np.ndarray]:
     """Returns {encoder weight path: array} of a keras_hub.models.MiTBackbone."""
     values = {}
     norms = [x for x in backbone.layers if type(x).__name__ == "LayerNormalization"]
@@ -167,30 +175,19 @@ def from_keras_hub(backbone):
     return values
 
 
-def block_from_keras_hub(block, name):
-    """Returns {weight path: array} of one HierarchicalTransformerEncoder (keras-cv's has the same
-    parts)."""
+def block_from_keras_hub(block: Any, name: str) -> dict[str, np.ndarray]:
+    """Returns {weight path: array} of a HierarchicalTransformerEncoder (keras-hub, keras-cv)."""
     values = {}
-    for ours, _, theirs in _PARTS:
+    for ours, _, theirs in _BLOCK_LAYERS:
         outer, _, inner = theirs.rpartition(".")
         layer = getattr(getattr(block, outer) if outer else block, inner, None)
-        if layer is not None:  # Only where keys are reduced are there sr and its norm.
+        if layer is not None:  # Stages that do not reduce keys have no `sr` and no norm for it.
             values |= _layer_weights(f"{name}_{ours}", layer)
     return values
 
 
-def head_from_keras_hub(segmenter):
-    """Returns {head weight path: array} of a keras_hub.models.SegFormerImageSegmenter."""
-    values = {}
-    for stage, project in enumerate(segmenter.backbone.mlp_blocks):
-        values |= _layer_weights(f"head/project{4 * 2**stage}", project)
-    conv, bn, _ = segmenter.backbone.linear_fuse.layers
-    values |= _layer_weights("head/fuse", conv) | _layer_weights("head_bn", bn)
-    return values | _layer_weights("logits_conv", segmenter.output_segmentation_head)
-
-
 def _layer_weights(name, layer):
-    """{weight path: array} of a Keras layer; a Dense kernel becomes a 1x1 convolution's."""
+    """{weight path: array} of a Keras layer; a Dense kernel becomes that of a 1x1 convolution."""
     values = {f"{name}/{w.name}": np.asarray(w.numpy(), np.float32) for w in layer.weights}
     for path, value in values.items():
         if path.endswith("/kernel") and value.ndim == 2:
@@ -204,14 +201,14 @@ def _download(source, name):
         import keras_hub
     except ImportError as error:
         raise InputError(
-            f"encoder_weights '{source}': needs keras-hub, of the extra `pretrained`: "
+            f"encoder_weights '{source}': needs keras-hub, from the extra `pretrained`: "
             "./scripts/install pretrained"
         ) from error
     presets = keras_hub.models.MiTBackbone.presets
     preset = next(p for p in presets if p.startswith(f"mit_{name}_{source}"))
     try:
         return keras_hub.models.MiTBackbone.from_preset(preset)
-    except Exception as error:  # kagglehub raises what its many layers raise.
+    except Exception as error:  # kagglehub raises errors of several libraries.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"keras-hub's preset {preset} could not be downloaded ({reason}); give a local file "

@@ -1,56 +1,63 @@
-"""Loading weights as a whole or not at all: from a file, or from keras.applications."""
+"""Loading all weights of a model, from a file or from keras.applications."""
 
 import warnings
+from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
+
+import keras
 
 from kseg.errors import InputError
 
 
-def load(model, path, wanted):
+def load(model: keras.Model, path: str | PathLike, expected: str) -> None:
     """Loads a .weights.h5 file into a model.
 
-    Raises InputError, saying that `path` does not hold `wanted`, when the file is damaged or of
-    another architecture.
+    Raises InputError, which says that `path` does not hold `expected`, when the file is corrupt or
+    belongs to another architecture.
     """
     try:
         with warnings.catch_warnings():
-            # Keras warns, layer by layer, of what it leaves at random before it gives up.
+            # Keras only warns of a layer that it finds no weights for, and leaves it random.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: does not hold {wanted} ({reason})") from error
+        raise InputError(f"{path}: does not hold {expected} ({reason})") from error
 
 
-def load_application(encoder, source, application, wanted):
-    """Copies keras.applications' weights into an encoder that has its layer names.
+def load_keras_applications(
+    encoder: keras.Model, source: str, application: Callable[..., keras.Model], expected: str
+) -> None:
+    """Copies the weights of a keras.applications model into an encoder with the same layer names.
 
-    source: "none" (nothing is done); "imagenet" (keras.applications downloads its file once); or
-    the path of a weights file of that model without top. application: a function that takes
-    `weights` (None or "imagenet") and returns the keras.applications model; wanted: its name for
-    error messages. Raises InputError.
+    source: "none" (does nothing); "imagenet" (keras.applications downloads its file once); or the
+    path of a weights file of that model without top.
+    application: a function that takes `weights` (None or "imagenet") and returns the
+    keras.applications model; expected: its name for error messages.
+    Raises InputError.
     """
     if source == "none":
         return
     if source == "imagenet":
-        reference = _download(application, wanted)
+        reference = _download(application, expected)
     else:
         if not Path(source).is_file():
             raise InputError(
                 f"{source}: no such encoder weights; give none, imagenet or a .weights.h5 file"
             )
         reference = application(weights=None)
-        load(reference, source, wanted)
+        load(reference, source, expected)
     for layer in encoder.layers:
         if layer.weights:
             layer.set_weights(reference.get_layer(layer.name).get_weights())
 
 
-def _download(application, wanted):
+def _download(application, expected):
     try:
         return application(weights="imagenet")
-    except Exception as error:  # keras.utils.get_file raises a bare Exception without network.
+    except Exception as error:  # keras.utils.get_file raises a plain Exception without network.
         raise InputError(
-            f"ImageNet weights of {wanted} could not be downloaded ({error}); give a local "
+            f"ImageNet weights of {expected} could not be downloaded ({error}); give a local "
             "file with --encoder-weights FILE or train from scratch with --encoder-weights none"
         ) from error
