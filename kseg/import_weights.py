@@ -1,11 +1,21 @@
-"""python -m kseg.import_weights: published weights -> encoder weights, or a run, of kseg."""
+"""python -m kseg.import_weights: converts published weights to encoder weights or a run of kseg."""
+
+from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kseg.errors import InputError, run
+from kseg.labels import CITYSCAPES_19, LabelSet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kseg.preprocess import Size
 
 EXAMPLES = """examples:
   python -m kseg.import_weights hf mit-b0
@@ -14,12 +24,13 @@ EXAMPLES = """examples:
   python -m kseg.import_weights hf segformer-b0-finetuned-cityscapes-1024-1024 --run runs/b0-city
   python -m kseg.predict runs/b0-city drive.mp4
 
-hf: a folder as downloaded from Hugging Face, config.json and model.safetensors of nvidia/mit-b* or
-nvidia/segformer-b*-finetuned-*, or of your own fine-tuning with transformers. (A folder with
-pytorch_model.bin alone needs torch.) NVIDIA published its weights for research only.
+hf: DIR is downloaded from Hugging Face (nvidia/mit-b* or nvidia/segformer-b*-finetuned-*), or comes
+from your own fine-tuning with transformers, and has config.json and model.safetensors. (Reading
+pytorch_model.bin instead needs torch.) NVIDIA published its weights for research only.
 
-Without --run, the encoder alone is written, for --encoder-weights of segformer_b0 to b5. With it,
-the whole model with its classes, as a run that predict, evaluate --data and export --data open.
+Without --run, only the encoder is written, for kseg.train --encoder-weights of segformer_b0 to b5.
+With --run, the complete model and its classes are written as a run folder, for kseg.predict,
+kseg.evaluate --data and kseg.export --data.
 """
 
 _SAME_IN_ALL = {
@@ -30,51 +41,56 @@ _SAME_IN_ALL = {
     "strides": [4, 2, 2, 2],
     "hidden_act": "gelu",
 }
-_COLOR_STEP = 0.61803398875  # Of the colour circle: neighbours in the list are far apart.
+_HUE_STEP = 0.61803398875  # Golden ratio: successive classes get hues far from each other.
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.import_weights",
-        description="Brings published SegFormer weights into kseg.",
+        description="Converts published SegFormer weights for kseg.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", choices=["hf"], help="who published them: Hugging Face")
-    parser.add_argument("folder", metavar="DIR", help="folder with config.json and weights")
+    parser.add_argument("source", choices=["hf"], help="format of DIR: hf, Hugging Face")
+    parser.add_argument("folder", metavar="DIR", help="folder with config.json and the weights")
     parser.add_argument(
-        "--out", metavar="FILE", help="the encoder's weights (default: NAME-OF-DIR.weights.h5)"
+        "--out",
+        metavar="FILE",
+        help="file to write the encoder to (default: NAME-OF-DIR.weights.h5)",
     )
-    parser.add_argument("--run", metavar="RUN", help="write the whole model as a run instead")
+    parser.add_argument(
+        "--run", metavar="RUN", help="write the complete model to this run folder instead"
+    )
     parser.add_argument(
         "--size",
         nargs=2,
         type=int,
         default=(512, 1024),
         metavar=("HEIGHT", "WIDTH"),
-        help="the run's model input (default: 512 1024)",
+        help="input size of the run's model, with --run (default: 512 1024)",
     )
     args = parser.parse_args(argv)
     if args.run and args.out:
-        raise InputError("--out and --run: give one of them")
+        raise InputError("--out and --run: give only one of them")
     folder = Path(args.folder)
     document = read_config(folder)
     if args.run:
         write_run(folder, document, Path(args.run), tuple(args.size))
     else:
-        write_encoder(folder, document, args.out)
+        default = f"{folder.resolve().name}.weights.h5"
+        write_encoder(folder, document, Path(args.out or default))
     return 0
 
 
-def read_config(folder):
-    """Returns DIR/config.json of a SegFormer as a dict. Raises InputError."""
+def read_config(folder: Path) -> dict:
+    """Returns FOLDER/config.json of a SegFormer as a dict. Raises InputError."""
     path = folder / "config.json"
     try:
         document = json.loads(path.read_text())
         kind = document["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: not the config of a Hugging Face model ({error}); expected the folder of "
+            f"{path}: not the config of a Hugging Face model ({error}); expected a folder of "
             "nvidia/mit-b* or nvidia/segformer-b*"
         ) from error
     if kind != "segformer":
@@ -82,38 +98,35 @@ def read_config(folder):
     return document
 
 
-def write_encoder(folder, document, out):
-    """Writes the encoder's weights to `out`, as a whole or not at all."""
-    out = Path(out or f"{folder.resolve().name}.weights.h5")
+def write_encoder(folder: Path, document: dict, out: Path) -> None:
+    """Writes the encoder's weights to `out` atomically."""
     if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
-        raise InputError(f"--out {out}: expected NAME.weights.h5 in a folder that exists")
+        raise InputError(f"--out {out}: expected NAME.weights.h5 in an existing folder")
 
     from kseg import trained_model
     from kseg.models.encoders import mit
     from kseg.models.pretrained import segformer_weights
 
     name = _variant_name(folder, document)
-    values, _ = _read(folder, document)
+    values, _ = read_weights(folder, document)
     encoder = mit.build((64, 64), mit.VARIANTS[name])
     segformer_weights.assign(encoder, values, str(folder))
     trained_model.save_weights(encoder, out)
-    print(
-        f"{out}: MiT-{name.upper()}; use it with --model segformer_{name} --encoder-weights {out}"
-    )
+    print(f"{out}: MiT-{name.upper()}; train with --model segformer_{name} --encoder-weights {out}")
 
 
-def write_run(folder, document, out, size):
-    """Writes the whole model with its classes as a run folder, as a whole or not at all."""
+def write_run(folder: Path, document: dict, out: Path, size: Size) -> None:
+    """Writes the complete model and its classes as a run folder."""
     from kseg import run_folder, trained_model
     from kseg.config import Config
     from kseg.manifest import Manifest
     from kseg.models.pretrained import segformer_weights
 
     name = _variant_name(folder, document)
-    encoder, head = _read(folder, document)
+    encoder, head = read_weights(folder, document)
     if not head:
         raise InputError(
-            f"{folder}: holds an encoder and no segmentation head; import it without --run"
+            f"{folder}: has an encoder but no segmentation head; import it without --run"
         )
     config = Config(
         data=str(folder),
@@ -132,14 +145,12 @@ def write_run(folder, document, out, size):
     )
 
 
-def label_set(folder, document):
-    """Returns the LabelSet of a config's id2label.
+def label_set(folder: Path, document: dict) -> LabelSet:
+    """Returns the LabelSet for the id2label of a config.
 
-    Cityscapes' 19 classes are kseg's own set, so that its data sets fit; others get colours around
-    the circle, and a class called "road" counts as drivable.
+    Cityscapes' 19 classes become kseg's own label set, so that its data sets fit. Other classes get
+    generated colours, and a class called "road" counts as drivable.
     """
-    from kseg.labels import CITYSCAPES_19, LabelSet
-
     names = {int(i): str(name) for i, name in document.get("id2label", {}).items()}
     if [names.get(i) for i in range(len(names))] == CITYSCAPES_19.names:
         return CITYSCAPES_19
@@ -154,47 +165,49 @@ def label_set(folder, document):
 def _color(number):
     import colorsys
 
-    red, green, blue = colorsys.hsv_to_rgb(number * _COLOR_STEP % 1, 0.65, 0.9)
+    red, green, blue = colorsys.hsv_to_rgb(number * _HUE_STEP % 1, 0.65, 0.9)
     return [round(255 * red), round(255 * green), round(255 * blue)]
 
 
 def _variant_name(folder, document):
-    """Returns b0 to b5. Raises InputError on any other architecture.
+    """Returns "b0" to "b5". Raises InputError on any other architecture.
 
-    Heads and strides leave no trace in the shapes of weights, so they are compared here.
+    Also compares what the shapes of weights do not show, such as the number of heads.
     """
     from kseg.models.encoders import mit
 
     path = folder / "config.json"
-    for key, ours in _SAME_IN_ALL.items():
-        if document.get(key, ours) != ours:
-            raise InputError(f"{path}: {key} is {document[key]}, MiT has {ours}")
+    for key, expected in _SAME_IN_ALL.items():
+        if document.get(key, expected) != expected:
+            raise InputError(f"{path}: {key} is {document[key]}, MiT has {expected}")
     channels, depths = document.get("hidden_sizes"), document.get("depths")
     for name, variant in mit.VARIANTS.items():
         if [list(variant.channels), list(variant.depths)] == [channels, depths]:
             return name
     raise InputError(
-        f"{path}: hidden_sizes {channels} and depths {depths} are those of none of MiT B0 to B5"
+        f"{path}: none of MiT B0 to B5 has hidden_sizes {channels} and depths {depths}"
     )
 
 
-def _read(folder, document):
-    """Returns ({encoder weight path: array}, {head weight path: array})."""
+def read_weights(
+    folder: Path, document: dict
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns ({encoder weight path: array}, {head weight path: array}), named as in kseg."""
     from kseg.models.pretrained import segformer_weights
 
     tensors = read_tensors(folder)
     return segformer_weights.from_hugging_face(tensors, document["depths"], str(folder))
 
 
-def read_tensors(folder):
-    """Returns {name: array} of DIR's model.safetensors or pytorch_model.bin. Raises InputError."""
+def read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """Returns {name: array} of model.safetensors, or of pytorch_model.bin. Raises InputError."""
     path = folder / "model.safetensors"
     if path.is_file():
         return _read_safetensors(path)
     path = folder / "pytorch_model.bin"
     if path.is_file():
         return _read_pickle(path)
-    raise InputError(f"{folder}: neither model.safetensors nor pytorch_model.bin here")
+    raise InputError(f"{folder}: has neither model.safetensors nor pytorch_model.bin")
 
 
 def _read_safetensors(path):
@@ -203,7 +216,7 @@ def _read_safetensors(path):
         import safetensors.numpy
     except ImportError as error:
         raise InputError(
-            f"{path}: needs safetensors, of the extra `pretrained`: ./scripts/install pretrained"
+            f"{path}: needs safetensors, from the extra `pretrained`: ./scripts/install pretrained"
         ) from error
     try:
         return safetensors.numpy.load_file(path)
@@ -216,13 +229,13 @@ def _read_pickle(path):
         import torch
     except ImportError as error:
         raise InputError(
-            f"{path}: needs torch to be read ({error}); or download model.safetensors"
+            f"{path}: needs torch ({error}); or download model.safetensors instead"
         ) from error
     try:
-        # Weights only: a pickle could run any code.
+        # weights_only: a pickle could run any code.
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float().numpy() for name, tensor in tensors.items()}
-    except Exception as error:  # torch raises what pickle, zip and its own reader raise.
+    except Exception as error:  # torch raises errors of pickle, zip and its own reader.
         raise InputError(f"{path}: not readable by torch ({str(error).splitlines()[0]})") from error
 
 

@@ -67,7 +67,7 @@ def build(
 def build_with_encoder(
     name: str, input_size: Size, num_classes: int, options: Options
 ) -> tuple[keras.Model, keras.Model | None]:
-    """Returns the model of `build` and its encoder, whose layers it shares; None without encoder."""
+    """Returns the model of `build` and its encoder, whose layers it shares; None if it has none."""
     if name not in MODELS:
         raise InputError(f"unknown model '{name}'; {nearest(name, MODELS)}")
     return MODELS[name](input_size, num_classes, options)

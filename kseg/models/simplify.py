@@ -27,7 +27,7 @@ def simplify(model: keras.Model) -> keras.Model:
 
 
 def _head_as_convolutions(model):
-    """SegFormer's head: the kernels that ProjectAndFuse multiplies at every call, multiplied once."""
+    """SegFormer's head: multiplies once the kernels that ProjectAndFuse multiplies each call."""
     head = model.get_layer("head")
     (kernel,) = _weights(head.fusion)
     fusion, bias = _folded(kernel, model.get_layer("head_bn"))

@@ -1,4 +1,4 @@
-"""Every family at an odd, wide size: it trains, it infers when called bare, and JAX agrees."""
+"""Every family at an odd, wide size: it trains, a plain call is inference, and JAX agrees."""
 
 import os
 import subprocess
@@ -34,24 +34,24 @@ def test_a_training_step_moves_the_weights(name):
     before = [w.numpy().copy() for w in model.trainable_weights]
     loss = model.train_on_batch(images(), np.random.default_rng(1).integers(0, 3, (2, *SIZE)))
     assert np.isfinite(loss)
-    still = [
+    unchanged = [
         w.path
         for w, old in zip(model.trainable_weights, before, strict=True)
         if np.array_equal(old, w.numpy())
     ]
     # A key's bias adds the same to every score of a query, which softmax ignores.
-    assert [path for path in still if not path.endswith("attention_key/bias")] == []
+    assert [path for path in unchanged if not path.endswith("attention_key/bias")] == []
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_called_bare_a_model_infers(name):
-    # Some of Keras' layers hand training=True on to those after them.
+def test_a_plain_call_is_inference(name):
+    # Some of Keras' layers pass training=True on to those after them.
     model = models.build(name, (33, 65), 3, **THIN)
     randomize(model, seed=0)
     before = model.get_weights()
     image = images(1)[:, :33, :65]
-    bare, inferred = model(image).numpy(), model(image, training=False).numpy()
-    assert np.array_equal(bare, inferred) and bare.std() > 0
+    plain, inferred = model(image).numpy(), model(image, training=False).numpy()
+    assert np.array_equal(plain, inferred) and plain.std() > 0
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
@@ -78,15 +78,16 @@ def test_at_usual_and_odd_sizes_a_model_trains_evaluates_and_converts(name, size
     logits = model.predict_on_batch(image.astype(np.float32))[0]
     tflite = convert.to_tflite(simplify(model), "fp32")
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
-    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
+    clear = high - low > 1e-3 * logits.std()  # Random weights leave ties along rows.
     agree = agreement.TFLiteModel(tflite)(image[0]) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
 
 
 UNDER_JAX = """
 import sys, keras, numpy as np
-from kseg import losses, models
-from kseg.models.attention import attention_maps
+from kseg import models
+from kseg.models.attention_maps import attention_maps
+from kseg.training import losses
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
 images = np.load(f"{folder}/images.npy")
@@ -105,8 +106,8 @@ for name in sys.argv[2:]:
 
 
 @pytest.mark.slow
-def test_logits_under_jax_are_tensorflows(tmp_path):
-    """The same weights, all families: largest difference below 1e-3 of the largest logit."""
+def test_logits_under_jax_equal_those_under_tensorflow(tmp_path):
+    """Same weights, all families: the largest difference is below 1e-3 of the largest logit."""
     pytest.importorskip("jax", reason="the extra `jax` is not installed")
     np.save(tmp_path / "images.npy", images())
     expected = {}

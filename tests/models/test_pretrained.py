@@ -1,4 +1,4 @@
-"""Published weights: that each library's network is ours, and that files come in whole."""
+"""Published weights: other libraries' networks equal ours, and files are imported completely."""
 
 import json
 from functools import partial
@@ -11,6 +11,7 @@ from kseg import import_weights, models, trained_model
 from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19
 from kseg.models.encoders import mit
+from kseg.models.encoders.preprocessing import normalize_imagenet
 from kseg.models.pretrained import segformer_weights
 from kseg.models.segformer import segformer
 from tests.conftest import assert_one_line, command, randomize
@@ -25,7 +26,7 @@ def images(size):
 
 
 def difference(got, expected):
-    """The largest, relative to the largest value."""
+    """The largest difference, relative to the largest expected value."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape and expected.std() > 0
     return np.abs(got - expected).max() / np.abs(expected).max()
@@ -49,7 +50,7 @@ def perturb(model, layer):
 
 @pytest.fixture(scope="module")
 def hub():
-    """keras-hub's SegFormer with random weights, square: other sizes crash it."""
+    """keras-hub's SegFormer with random weights; it crashes unless the size is square."""
     keras_hub = pytest.importorskip("keras_hub", reason=NO_HUB)
     backbone = keras_hub.models.MiTBackbone(
         image_shape=(64, 64, 3),
@@ -71,44 +72,61 @@ def hub():
 
 @pytest.fixture
 def erf_gelu(monkeypatch):
-    """keras-hub's and keras-cv's GELU becomes the one that the weights were trained with."""
+    """Makes keras-hub and keras-cv use the GELU that the weights were trained with."""
     monkeypatch.setattr(keras.ops.nn, "gelu", partial(keras.ops.gelu, approximate=False))
 
 
-def filled_from_hub(hub):
+def with_weights_of_hub(hub):
     backbone, segmenter = hub
     encoder, model = ours((64, 64))
-    values = segformer_weights.from_keras_hub(backbone) | segformer_weights.head_from_keras_hub(
-        segmenter
-    )
+    values = segformer_weights.from_keras_hub(backbone) | head_from_keras_hub(segmenter)
     segformer_weights.assign(model, values, "keras-hub")
     return encoder, model
 
 
+def head_from_keras_hub(segmenter):
+    """Returns {head weight path: array} of a keras_hub.models.SegFormerImageSegmenter."""
+    values = {}
+    for stage, project in enumerate(segmenter.backbone.mlp_blocks):
+        values |= weights_of(project, f"head/project{4 * 2**stage}")
+    conv, norm, _ = segmenter.backbone.linear_fuse.layers
+    values |= weights_of(conv, "head/fuse") | weights_of(norm, "head_bn")
+    return values | weights_of(segmenter.output_segmentation_head, "logits_conv")
+
+
+def weights_of(layer, name):
+    """{weight path: array}; the kernel of a Dense layer becomes that of a 1x1 convolution."""
+    arrays = {f"{name}/{weight.name}": weight.numpy() for weight in layer.weights}
+    return {
+        path: array[None, None] if path.endswith("kernel") and array.ndim == 2 else array
+        for path, array in arrays.items()
+    }
+
+
 def hub_differences(hub, encoder, model):
-    """Of the four stages and of the logits."""
+    """Differences of the four stages and of the logits."""
     backbone, segmenter = hub
     image = images((64, 64))
-    normal = mit.normalize(image)  # Theirs does it outside the model.
-    pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs)(normal)
+    normalized = normalize_imagenet(image)  # keras-hub does it outside the model.
+    pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs)(normalized)
     features = encoder(image)
     stages = [difference(features[4 * 2**i], pyramid[f"P{i + 1}"]) for i in range(4)]
-    # Unsaid, their batch norm would be training: kseg.models.blocks.Resizing says why.
-    return [*stages, difference(model(image), segmenter(normal, training=False))]
+    # By default their batch norm would be in training mode, as kseg.models.blocks.Resize explains.
+    return [*stages, difference(model(image), segmenter(normalized, training=False))]
 
 
-def test_segformer_equals_keras_hubs_after_copying(hub, erf_gelu):
-    assert max(hub_differences(hub, *filled_from_hub(hub))) < 1e-4
+def test_segformer_equals_that_of_keras_hub(hub, erf_gelu):
+    assert max(hub_differences(hub, *with_weights_of_hub(hub))) < 1e-4
 
 
-def test_keras_hubs_own_gelu_is_another_one(hub):
-    # tanh, where the weights were trained with erf: small, and more than rounding.
-    assert 1e-5 < max(hub_differences(hub, *filled_from_hub(hub))) < 5e-3
+def test_keras_hub_uses_the_tanh_gelu(hub):
+    # The weights were trained with erf. The difference is small, but more than rounding.
+    assert 1e-5 < max(hub_differences(hub, *with_weights_of_hub(hub))) < 5e-3
 
 
 @pytest.mark.parametrize("layer", ["stage1_embed", "stage4_block1_attention_key", "head/project32"])
-def test_one_wrong_number_shows_against_keras_hub(hub, erf_gelu, layer):
-    encoder, model = filled_from_hub(hub)
+def test_one_wrong_number_differs_from_keras_hub(hub, erf_gelu, layer):
+    encoder, model = with_weights_of_hub(hub)
     perturb(model, layer)
     assert max(hub_differences(hub, encoder, model)) > 1e-4
 
@@ -117,15 +135,15 @@ def test_one_wrong_number_shows_against_keras_hub(hub, erf_gelu, layer):
 def test_keras_hub_has_a_preset_for_every_variant(hub, source, monkeypatch):
     import keras_hub
 
-    asked = []
-    monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", asked.append)
+    presets = []
+    monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", presets.append)
     for name in mit.VARIANTS:
         segformer_weights._download(source, name)
-    assert [preset[:6] for preset in asked] == [f"mit_b{n}" for n in range(6)]
-    assert all(source in preset for preset in asked)
+    assert [preset[:6] for preset in presets] == [f"mit_b{n}" for n in range(6)]
+    assert all(source in preset for preset in presets)
 
 
-def test_a_model_starts_from_keras_hubs_encoder(hub, monkeypatch):
+def test_an_encoder_gets_the_weights_of_keras_hub(hub, monkeypatch):
     import keras_hub
 
     backbone = hub[0]
@@ -136,14 +154,14 @@ def test_a_model_starts_from_keras_hubs_encoder(hub, monkeypatch):
     assert np.array_equal(encoder.get_layer("stage1_embed").kernel.numpy(), expected)
 
 
-def test_without_network_there_is_one_line(hub, monkeypatch):
+def test_a_failed_download_names_the_preset_and_the_reason(hub, monkeypatch):
     import keras_hub
 
     def offline(preset):
         raise ConnectionError("no route to host\nand much more")
 
     monkeypatch.setattr(keras_hub.models.MiTBackbone, "from_preset", offline)
-    with pytest.raises(InputError, match=r"mit_b0_cityscapes_1024 .*no route to host\); give"):
+    with pytest.raises(InputError, match=r"mit_b0_cityscapes_1024 .*no route to host\)"):
         models.build("segformer_b0", (64, 96), 3, encoder_weights="cityscapes")
 
 
@@ -151,11 +169,11 @@ def test_without_keras_hub_the_extra_is_named(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(InputError, match="needs keras-hub, of the extra `pretrained`"):
+    with pytest.raises(InputError, match=r"keras-hub.*`pretrained`"):
         models.build("segformer_b0", (64, 96), 3, encoder_weights="ade20k")
 
 
-def test_imagenet_weights_say_where_they_are():
+def test_imagenet_weights_are_refused_with_where_to_get_them():
     with pytest.raises(InputError, match=r"'imagenet'.*nvidia/mit-b0.*kseg.import_weights hf"):
         models.build("segformer_b0", (64, 96), 3, encoder_weights="imagenet")
 
@@ -163,8 +181,8 @@ def test_imagenet_weights_say_where_they_are():
 # keras-cv
 
 
-def test_a_block_equals_keras_cvs(erf_gelu):
-    """Where keys are not reduced; there, keras-cv reads its tokens in another order."""
+def test_a_block_equals_that_of_keras_cv(erf_gelu):
+    """In a stage that does not reduce keys; in others, keras-cv reorders its tokens."""
     keras_cv = pytest.importorskip("keras_cv", reason="keras-cv is not installed")
     block = keras_cv.layers.HierarchicalTransformerEncoder(project_dim=32, num_heads=8, sr_ratio=1)
     image = np.random.default_rng(2).normal(size=(2, 6, 6, 32)).astype(np.float32)
@@ -173,9 +191,9 @@ def test_a_block_equals_keras_cvs(erf_gelu):
     encoder = mit.build((64, 64), TINY)
     block_input = encoder.get_layer("stage4_embed_norm").output
     assert block_input.shape[1:] == (2, 2, 32)
-    part = mit.build((192, 192), TINY)
+    larger = mit.build((192, 192), TINY)
     one = keras.Model(
-        part.get_layer("stage4_embed_norm").output, part.get_layer("stage4_block1_add2").output
+        larger.get_layer("stage4_embed_norm").output, larger.get_layer("stage4_block1_add2").output
     )
     segformer_weights.assign(
         one, segformer_weights.block_from_keras_hub(block, "stage4_block1"), "keras-cv"
@@ -189,7 +207,7 @@ def test_a_block_equals_keras_cvs(erf_gelu):
 # Hugging Face
 
 
-# The modules of nvidia/segformer-b0-finetuned-ade-512-512's file, by our layers' names.
+# Modules in the file of nvidia/segformer-b0-finetuned-ade-512-512, by the names of our layers.
 THEIR_BLOCK = {
     "norm1": "layer_norm_1",
     "attention_query": "attention.self.query",
@@ -231,15 +249,15 @@ LINEAR = ("query", "key", "value", "project", "expand", "4", "8", "16", "32")
 def their_module(layer):
     if layer in THEIR_HEAD:
         return THEIR_HEAD[layer]
-    stage, _, part = layer.removeprefix("stage").partition("_")
-    if part in THEIR_STAGE:
-        return "segformer.encoder." + THEIR_STAGE[part].format(int(stage) - 1)
-    block, _, part = part.removeprefix("block").partition("_")
-    return f"segformer.encoder.block.{int(stage) - 1}.{int(block) - 1}.{THEIR_BLOCK[part]}"
+    stage, _, name = layer.removeprefix("stage").partition("_")
+    if name in THEIR_STAGE:
+        return "segformer.encoder." + THEIR_STAGE[name].format(int(stage) - 1)
+    block, _, name = name.removeprefix("block").partition("_")
+    return f"segformer.encoder.block.{int(stage) - 1}.{int(block) - 1}.{THEIR_BLOCK[name]}"
 
 
 def state_dict(model):
-    """The names and axes of Hugging Face's file for a model of ours, {name: array}."""
+    """Returns {name: array} of our model, with the names and axes of Hugging Face's files."""
     tensors = {"decode_head.batch_norm.num_batches_tracked": np.zeros((), np.int64)}
     for weight in model.weights:
         layer, _, kind = weight.path.rpartition("/")
@@ -265,7 +283,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def model():
-    """A SegFormer-B0 of ours with random weights."""
+    """Our SegFormer-B0 with random weights."""
     model = models.build("segformer_b0", (64, 97), 3, decoder_channels=16)
     randomize(model, seed=0)
     return model
@@ -273,7 +291,7 @@ def model():
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """The same as a folder of Hugging Face's, which tests may damage."""
+    """The same model as a folder from Hugging Face, which tests may corrupt."""
     pytest.importorskip("safetensors", reason="the extra `test` is not installed")
     return write_folder(tmp_path / "their-segformer", state_dict(model))
 
@@ -287,7 +305,7 @@ def write_folder(folder, tensors, **changes):
     return folder
 
 
-def test_an_encoder_file_starts_a_training(folder, model, tmp_path):
+def test_an_imported_encoder_initialises_a_model(folder, model, tmp_path):
     out = tmp_path / "mit.weights.h5"
     assert command(import_weights.main, ["hf", folder, "--out", out]) == 0
     started = models.build("segformer_b0", (33, 65), 7, encoder_weights=str(out))
@@ -298,11 +316,11 @@ def test_an_encoder_file_starts_a_training(folder, model, tmp_path):
             ):
                 assert np.array_equal(got, expected)
     assert not list(tmp_path.glob("partial*"))
-    with pytest.raises(InputError, match=r"mit.weights.h5: does not hold the encoder MiT-B1"):
+    with pytest.raises(InputError, match=r"mit.weights.h5: .*MiT-B1"):
         models.build("segformer_b1", (33, 65), 7, encoder_weights=str(out))
 
 
-def test_a_whole_model_becomes_a_run(folder, model, tmp_path):
+def test_a_complete_model_becomes_a_run(folder, model, tmp_path):
     run = tmp_path / "run"
     words = ["hf", folder, "--run", run, "--size", 64, 97]
     assert command(import_weights.main, words) == 0
@@ -314,77 +332,77 @@ def test_a_whole_model_becomes_a_run(folder, model, tmp_path):
     assert difference(loaded(image), model(image)) < 1e-6
 
 
-def test_cityscapes_classes_are_our_own_set(tmp_path):
+def test_cityscapes_classes_become_our_own_label_set(tmp_path):
     names = {"id2label": {str(i): name for i, name in enumerate(CITYSCAPES_19.names)}}
     assert import_weights.label_set(tmp_path, names) == CITYSCAPES_19
     swapped = {"id2label": names["id2label"] | {"0": "sidewalk", "1": "road"}}
     assert import_weights.label_set(tmp_path, swapped).drivable_ids == [1]
 
 
-def test_an_encoder_alone_is_enough_but_is_no_run(folder, model, tmp_path, capsys):
-    # nvidia/mit-b*: an ImageNet classifier on the encoder.
+def test_an_encoder_alone_can_be_imported_but_not_as_a_run(folder, model, tmp_path, capsys):
+    # nvidia/mit-b* has an ImageNet classifier on the encoder.
     tensors = {k: v for k, v in state_dict(model).items() if not k.startswith("decode_head")}
     tensors |= {"classifier.weight": np.zeros((1000, 256)), "classifier.bias": np.zeros(1000)}
     write_folder(folder, tensors)
     assert command(import_weights.main, ["hf", folder, "--out", tmp_path / "a.weights.h5"]) == 0
     assert command(import_weights.main, ["hf", folder, "--run", tmp_path / "run"]) == 2
-    assert_one_line(capsys, folder, "no segmentation head")
+    assert_one_line(capsys, folder, "head", "--run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("corrupt", "word"),
     [
-        (lambda t: t.pop("segformer.encoder.layer_norm.2.bias"), "nothing for stage3_norm/beta"),
+        (lambda t: t.pop("segformer.encoder.layer_norm.2.bias"), "stage3_norm/beta (1 missing"),
         (lambda t: t.update({"segformer.encoder.block.0.2.norm": np.zeros(3)}), "block.0.2.norm"),
         (
             lambda t: t.update({"segformer.encoder.layer_norm.2.scale": np.zeros(3)}),
-            "stage3_norm/scale, unknown",
+            "stage3_norm/scale (0 missing, 1 unknown)",
         ),
         (
             lambda t: t.update({"segformer.encoder.layer_norm.2.bias": np.zeros(9)}),
-            "stage3_norm/beta is (9,), expected (160,)",
+            "stage3_norm/beta is (9,)",
         ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(
-    folder, model, tmp_path, capsys, damage, words
+    folder, model, tmp_path, capsys, corrupt, word
 ):
     tensors = state_dict(model)
-    damage(tensors)
+    corrupt(tensors)
     write_folder(folder, tensors)
     out = tmp_path / "mit.weights.h5"
     assert command(import_weights.main, ["hf", folder, "--out", out]) == 2
-    assert_one_line(capsys, folder, words)
+    assert_one_line(capsys, folder, word)
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "vit"}, "model_type is 'vit'"),
-        # No weight has another shape for it.
-        ({"num_attention_heads": [1, 2, 4, 8]}, "num_attention_heads is [1, 2, 4, 8]"),
-        ({"depths": [2, 2, 2, 3]}, "none of MiT B0 to B5"),
+        ({"model_type": "vit"}, ["model_type", "vit"]),
+        # The number of heads changes no weight's shape.
+        ({"num_attention_heads": [1, 2, 4, 8]}, ["num_attention_heads", "[1, 2, 4, 8]"]),
+        ({"depths": [2, 2, 2, 3]}, ["depths", "[2, 2, 2, 3]"]),
     ],
 )
 def test_configs_of_other_networks_are_refused(folder, capsys, changes, words):
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     assert command(import_weights.main, ["hf", folder]) == 2
-    assert_one_line(capsys, "config.json", words)
+    assert_one_line(capsys, "config.json", *words)
 
 
-def test_folders_that_hold_no_weights_get_one_line(folder, tmp_path, capsys):
+def test_a_folder_without_weights_is_one_line(folder, tmp_path, capsys):
     (folder / "model.safetensors").write_bytes(b"\x08" + bytes(15))
     assert command(import_weights.main, ["hf", folder]) == 2
-    assert_one_line(capsys, "model.safetensors: not readable")
+    assert_one_line(capsys, folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     assert command(import_weights.main, ["hf", folder]) == 2
-    assert_one_line(capsys, "neither model.safetensors nor")
+    assert_one_line(capsys, folder, "model.safetensors", "pytorch_model.bin")
     assert command(import_weights.main, ["hf", tmp_path / "nowhere"]) == 2
     assert_one_line(capsys, "nowhere/config.json")
     assert command(import_weights.main, ["hf", folder, "--out", "a.weights.h5", "--run", "b"]) == 2
-    assert_one_line(capsys, "give one of them")
+    assert_one_line(capsys, "--out", "--run")
 
 
 @pytest.fixture(scope="module")
@@ -411,38 +429,37 @@ def theirs(tmp_path_factory):
 def their_outputs(theirs, size):
     import torch
 
-    normal = np.asarray(mit.normalize(images(size))).transpose(0, 3, 1, 2)
+    normalized = np.asarray(normalize_imagenet(images(size))).transpose(0, 3, 1, 2)
     with torch.no_grad():
-        answer = theirs[0](torch.from_numpy(normal.copy()), output_hidden_states=True)
-    maps = [*answer.hidden_states, answer.logits]
+        outputs = theirs[0](torch.from_numpy(normalized.copy()), output_hidden_states=True)
+    maps = [*outputs.hidden_states, outputs.logits]
     return [m.numpy().transpose(0, 2, 3, 1) for m in maps]
 
 
 def our_outputs(theirs, size, layer=None):
     document = import_weights.read_config(theirs[1])
-    encoder_values, head = import_weights._read(theirs[1], document)
+    encoder, head = import_weights.read_weights(theirs[1], document)
     model = models.build("segformer_b0", size, 5, decoder_channels=32)
-    segformer_weights.assign(model, encoder_values | head, str(theirs[1]))
+    segformer_weights.assign(model, encoder | head, str(theirs[1]))
     if layer:
         perturb(model, layer)
     names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]
-    taps = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return taps(images(size))
+    return keras.Model(model.input, [model.get_layer(name).output for name in names])(images(size))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 161)])
-def test_segformer_equals_hugging_faces_after_copying(theirs, size):
+def test_segformer_equals_that_of_hugging_face(theirs, size):
     pairs = zip(our_outputs(theirs, size), their_outputs(theirs, size), strict=True)
     assert max(difference(got, expected) for got, expected in pairs) < 1e-4
 
 
 @pytest.mark.parametrize("layer", ["stage2_block1_attention_reduce", "head/fuse"])
-def test_one_wrong_number_shows_against_hugging_face(theirs, layer):
+def test_one_wrong_number_differs_from_hugging_face(theirs, layer):
     got, expected = our_outputs(theirs, (64, 64), layer), their_outputs(theirs, (64, 64))
     assert max(difference(g, e) for g, e in zip(got, expected, strict=True)) > 1e-4
 
 
-def test_a_pickle_of_torch_is_read_too(theirs, tmp_path):
+def test_a_pickle_of_torch_can_be_read(theirs, tmp_path):
     import torch
 
     folder = tmp_path / "pickled"
@@ -451,5 +468,5 @@ def test_a_pickle_of_torch_is_read_too(theirs, tmp_path):
     tensors = import_weights.read_tensors(folder)
     assert tensors["decode_head.classifier.bias"].shape == (5,)
     (folder / "pytorch_model.bin").write_bytes(b"no pickle")
-    with pytest.raises(InputError, match=r"pytorch_model.bin: not readable by torch"):
+    with pytest.raises(InputError, match=r"pytorch_model.bin: "):
         import_weights.read_tensors(folder)

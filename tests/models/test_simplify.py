@@ -1,5 +1,6 @@
-"""kseg.models.simplify: the same logits, less work, the model left as it was."""
+"""kseg.models.simplify: same logits, less computation, and the model itself is not changed."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -36,7 +37,7 @@ def test_logits_are_the_same_and_cost_less(name):
     got = simple.predict_on_batch(image())
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
     assert cost.multiply_adds(simple) < cost.multiply_adds(model)
-    assert np.array_equal(model.predict_on_batch(image()), expected)  # Left as it was.
+    assert np.array_equal(model.predict_on_batch(image()), expected)  # Not changed.
 
 
 def test_segformer_b0_costs_half():
@@ -46,7 +47,7 @@ def test_segformer_b0_costs_half():
 
 @pytest.mark.parametrize("name", ["deeplab_v3_plus_mobilenet_v2", "segformer_b0"])
 def test_every_weight_still_counts(name):
-    # A weight that was lost on the way would no longer change the answer.
+    # A weight that was lost in the merge would no longer change the logits.
     model = build(name)
     head = "head" if name.startswith("segformer") else "aspp"
     before = simplify(model)(image()).numpy()
@@ -54,16 +55,27 @@ def test_every_weight_still_counts(name):
         if not layer.name.startswith(head):
             continue
         for weight in layer.weights:
-            kept = weight.numpy()
-            weight.assign(kept * 1.5 + 0.25)
+            original = weight.numpy()
+            weight.assign(original * 1.5 + 0.25)
             changed = simplify(model)(image()).numpy()
             expected = model(image()).numpy()
             assert np.abs(changed - expected).max() < 1e-5 * np.abs(expected).max(), weight.path
             assert np.abs(changed - before).max() > 1e-5 * np.abs(before).max(), weight.path
-            weight.assign(kept)
+            weight.assign(original)
 
 
 @pytest.mark.parametrize("name", ["unet", "fcn_resnet50", "pspnet_resnet50"])
-def test_where_nothing_can_be_multiplied_the_model_comes_back(name):
+def test_a_model_with_nothing_to_merge_is_returned_as_it_is(name):
     model = build(name, (64, 96))
     assert simplify(model) is model
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("bisenet", "bisenet"), ("segformer", "head"), ("deeplab_v3_plus", "aspp")],
+)
+def test_an_unknown_family_and_renamed_layers_fail_loudly(name, missing):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, name="renamed")(image), name=name)
+    with pytest.raises(ValueError, match=missing):
+        simplify(model)

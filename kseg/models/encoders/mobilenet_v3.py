@@ -2,9 +2,9 @@
 
 Equal to keras.applications.MobileNetV3Large and MobileNetV3Small layer by layer (same names,
 weights and, at output stride 32, features), except that strides beyond output_stride become
-dilations. The last 1x1 convolution, six times as wide as the last block, is kept: DeepLab's own MobileNetV3 and
-torchvision's end after it. (The last convolution of MobileNetV2, which DeepLab leaves out, serves
-classification; MobileNetV3 has that one after the pooling.)
+dilations. The last 1x1 convolution, six times as wide as the last block, is kept: DeepLab's own
+MobileNetV3 and torchvision's end after it. (The last convolution of MobileNetV2, which DeepLab
+leaves out, serves classification; MobileNetV3 has that one after the pooling.)
 """
 
 import functools

@@ -1,8 +1,8 @@
 """ResNet-50 and ResNet-101 (He et al., 2015, arXiv:1512.03385, table 1), any output stride.
 
 Equal to keras.applications.ResNet50 and ResNet101 layer by layer (same names, weights and, at
-output stride 32, features), except that strides beyond output_stride become dilations (arXiv:1706.05587,
-sec. 3.1).
+output stride 32, features), except that strides beyond output_stride become dilations
+(arXiv:1706.05587, sec. 3.1).
 """
 
 import functools

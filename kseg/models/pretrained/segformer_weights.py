@@ -117,7 +117,8 @@ def from_hugging_face(
     Raises InputError, which names `where`, on a tensor that no SegFormer has.
     """
     layers = dict(_hugging_face_layers(depths))
-    encoder, head = {}, {}
+    encoder: dict[str, np.ndarray] = {}
+    head: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         module, _, kind = name.removeprefix("segformer.").rpartition(".")
         if module == "classifier" or kind == "num_batches_tracked":
@@ -161,7 +162,7 @@ def _keras_weight(layer, kind, tensor):
 
 def from_keras_hub(backbone: Any) -> dict[str, np.ndarray]:
     """Returns {encoder weight path: array} of a keras_hub.models.MiTBackbone."""
-    values = {}
+    values: dict[str, np.ndarray] = {}
     norms = [x for x in backbone.layers if type(x).__name__ == "LayerNormalization"]
     for stage, depth in enumerate(backbone.layerwise_depths):
         ours = f"stage{stage + 1}"
@@ -177,7 +178,7 @@ def from_keras_hub(backbone: Any) -> dict[str, np.ndarray]:
 
 def block_from_keras_hub(block: Any, name: str) -> dict[str, np.ndarray]:
     """Returns {weight path: array} of a HierarchicalTransformerEncoder (keras-hub, keras-cv)."""
-    values = {}
+    values: dict[str, np.ndarray] = {}
     for ours, _, theirs in _BLOCK_LAYERS:
         outer, _, inner = theirs.rpartition(".")
         layer = getattr(getattr(block, outer) if outer else block, inner, None)
