@@ -1,19 +1,19 @@
-"""Runs the tutorial, scripts/tutorial/*.md, and holds what it says to what comes out.
+"""Runs the tutorial, scripts/tutorial/*.md, and compares it with the actual output.
 
-    python scripts/make_tutorial.py               all chapters; exit code 1 where one is wrong
+    python scripts/make_tutorial.py               all chapters; exit code 1 if one is wrong
     python scripts/make_tutorial.py 1 4           two of them (5 to 8 need the files of 1)
-    python scripts/make_tutorial.py --write       puts outputs and pictures into the chapters
+    python scripts/make_tutorial.py --write       updates outputs and images in the chapters
 
 A chapter is Markdown with a few conventions:
 
-- Blocks ```python are run in order, in one namespace a chapter; blocks ```sh line by line, each
-  `python -m MODULE ...` or `python FILE ...`; blocks ```sh not run are not.
-- A block ```text that follows at once is what the block prints, a command's exit code included
-  unless it is 0, which it must be where there is none. Numbers may differ by one in the
-  last digit written, whole numbers by nothing, and under ```text within N all of them by N.
-- A **bold** number is one that such a text of the chapter shows.
-- Pictures are written to runs/pictures/ by the chapter that shows them as pictures/NAME. One titled
-  "of one training" need not be the same, only of the same size: machines add floats up differently.
+- Blocks ```python run in order, in one namespace per chapter; blocks ```sh run line by line, each
+  `python -m MODULE ...` or `python FILE ...`; blocks ```sh not run are skipped.
+- A block ```text directly after a block is that block's output, with a command's exit code unless
+  it is 0. Decimal numbers may differ by one in their last digit, integers not at all; with
+  ```text within N every number may differ by N.
+- A **bold** number in the prose occurs in a text block of the chapter.
+- Images are written to runs/pictures/ by the chapter that shows them as pictures/NAME. For one
+  titled "of one training" only the size is compared: machines sum floats in different orders.
 """
 
 import argparse
@@ -35,11 +35,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL = ROOT / "scripts" / "tutorial"
 MADE = Path("runs/pictures")
-# Mean difference of a picture's 8x8 tiles, 0..255, that fonts or another machine's rounding make.
-PICTURE_TOLERANCE = 6.0
+# Mean difference of an image's 8x8 tiles, 0..255, that other fonts or rounding may cause.
+IMAGE_TOLERANCE = 6.0
 
 _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
-_PICTURE = re.compile(r'!\[[^\]]*\]\(pictures/([^) ]+)( "of one training")?\)')
+_IMAGE = re.compile(r'!\[[^\]]*\]\(pictures/([^) ]+)( "of one training")?\)')
 _BOLD = re.compile(r"\*\*([-\d.,]*\d)\*\*")
 _EXIT_CODE = re.compile("^exit code [1-9].*", re.MULTILINE)
 _NUMBER = re.compile(r"(?<![\w.])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]\d+)?)(?!\w|\.\d)")
@@ -66,24 +66,24 @@ def blocks(text):
 
 
 def check(path):
-    """Runs a chapter in the current folder. Returns (problems, the chapter with true outputs).
+    """Runs a chapter in the current folder. Returns (problems, the chapter with actual outputs).
 
-    problems: a list of lines, empty when all is as the chapter says. A block that raises is a bug
-    and keeps its traceback, with the chapter's own line numbers.
+    problems: a list of lines, empty if the chapter is correct. A block that raises is a bug and
+    keeps its traceback, with the chapter's line numbers.
     """
     text = path.read_text()
     problems, names, pieces, end = [], {"__name__": "tutorial"}, [], 0
     matches = list(_BLOCK.finditer(text))
-    found = blocks(text)
-    for i, block in enumerate(found):
+    parsed = blocks(text)
+    for i, block in enumerate(parsed):
         if block.info not in ("python", "sh"):
             continue
         printed = _printed(block, path, names)
-        if i + 1 == len(found) or not _is_output(text, matches, i + 1):
+        if i + 1 == len(parsed) or not _is_output(text, matches, i + 1):
             if failed := _EXIT_CODE.search(printed):
                 problems.append(f"{path.name}:{block.line}: {failed[0]}")
         else:
-            expected = found[i + 1]
+            expected = parsed[i + 1]
             if difference := compare(expected.text, printed, _tolerance(expected.info)):
                 problems.append(f"{path.name}:{expected.line}: {difference}")
             start, stop = matches[i + 1].span(2)
@@ -94,10 +94,10 @@ def check(path):
 
 
 def compare(expected, got, tolerance=None):
-    """Returns what differs between two outputs as one line, None when nothing does."""
+    """Returns the first difference between two outputs as one line, or None."""
     for want, have in itertools.zip_longest(expected.splitlines(), got.splitlines(), fillvalue=""):
         wanted, had = _NUMBER.split(want), _NUMBER.split(have)
-        # Odd places are the numbers. What is between: spaces depend on how long those are.
+        # Odd items are numbers. The text between is compared without its spaces, which depend on them.
         same = [" ".join(t.split()) for t in wanted[::2]] == [" ".join(t.split()) for t in had[::2]]
         if not same or not all(map(_close(tolerance), wanted[1::2], had[1::2])):
             return f"says {want.strip()!r}, printed was {have.strip()!r}"
@@ -105,40 +105,40 @@ def compare(expected, got, tolerance=None):
 
 
 def wrong_bold_numbers(name, text):
-    """Returns a line for each **number** that no text block of the chapter shows."""
+    """Returns a line for each **number** that is in no text block of the chapter."""
     shown = {n for b in blocks(text) if b.info.startswith("text") for n in _NUMBER.findall(b.text)}
     prose = _BLOCK.sub("", text)
     missing = [number for number in _BOLD.findall(prose) if number not in shown]
     return [f"{name}: **{number}** is in no output of the chapter" for number in missing]
 
 
-def wrong_pictures(path):
-    """Returns a line for each picture of a chapter that differs from the one its blocks made."""
+def wrong_images(path):
+    """Returns a line for each image of a chapter that differs from the one its blocks wrote."""
     problems = []
-    for name, varies in _PICTURE.findall(path.read_text()):
+    for name, varies in _IMAGE.findall(path.read_text()):
         made, kept = MADE / name, TUTORIAL / "pictures" / name
         if not made.is_file():
             problems.append(f"{path.name}: no block writes {made}")
         elif not kept.is_file():
-            problems.append(f"{path.name}: {kept} is not there; make it with --write")
-        elif difference := _picture_difference(made, kept, varies):
-            problems.append(f"{path.name}: {name} is not what is drawn ({difference})")
+            problems.append(f"{path.name}: {kept} is missing; run with --write")
+        elif difference := _image_difference(made, kept, varies):
+            problems.append(f"{path.name}: {name} differs from the image drawn ({difference})")
     return problems
 
 
 def write(path, text):
-    """Puts a chapter's true outputs and pictures in place."""
+    """Updates a chapter's outputs and images."""
     path.write_text(text)
     (TUTORIAL / "pictures").mkdir(exist_ok=True)
-    for name, _ in _PICTURE.findall(text):
+    for name, _ in _IMAGE.findall(text):
         shutil.copy(MADE / name, TUTORIAL / "pictures" / name)
 
 
 @contextlib.contextmanager
 def workplace(folder):
-    """The folder as a clone's root would be for the blocks: current, with deploy/ in it."""
+    """Makes the folder current and links deploy/ into it, as in the root of a clone."""
     before = Path.cwd()
-    os.environ.setdefault("MPLBACKEND", "Agg")  # No screen needed.
+    os.environ.setdefault("MPLBACKEND", "Agg")  # Needs no display.
     os.chdir(folder)
     if not Path("deploy").exists():
         Path("deploy").symlink_to(ROOT / "deploy")
@@ -171,12 +171,12 @@ def run_command(line):
         if words[1] == "-m":
             sys.argv = words[2:]
             with warnings.catch_warnings():
-                # That blocks before have imported the module; it is run anew.
+                # Earlier blocks may have imported the module; it runs again.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 runpy.run_module(words[2], run_name="__main__", alter_sys=True)
         else:
             sys.argv = words[1:]
-            sys.path.insert(0, str(Path(words[1]).parent))  # As `python FILE` has it.
+            sys.path.insert(0, str(Path(words[1]).parent))  # As for `python FILE`.
             runpy.run_path(words[1], run_name="__main__")
     except SystemExit as end:
         if end.code:
@@ -186,7 +186,7 @@ def run_command(line):
 
 
 def _is_output(text, matches, i):
-    """Whether block i is a ```text with nothing but empty lines between it and the block before."""
+    """Whether block i is a ```text with only empty lines between it and the block before."""
     between = text[matches[i - 1].end() : matches[i].start()]
     return matches[i][1].startswith("text") and not between.strip()
 
@@ -205,8 +205,8 @@ def _close(tolerance):
     return close
 
 
-def _picture_difference(one, other, varies):
-    """Returns how two pictures differ, None when they do not; where it `varies`, in size alone."""
+def _image_difference(one, other, varies):
+    """Returns how two images differ, or None; if the image `varies`, only sizes are compared."""
     import cv2
     import numpy as np
 
@@ -216,16 +216,16 @@ def _picture_difference(one, other, varies):
     size = (one.shape[1] // 8, one.shape[0] // 8)
     small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA).astype(float) for p in (one, other)]
     levels = np.abs(small[0] - small[1]).mean()
-    return None if varies or levels <= PICTURE_TOLERANCE else f"{levels:.1f} levels"
+    return None if varies or levels <= IMAGE_TOLERANCE else f"{levels:.1f} levels"
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("chapter", nargs="*", help="numbers (default: all)")
-    parser.add_argument("--write", action="store_true", help="put outputs and pictures in place")
-    parser.add_argument("--work", metavar="DIR", help="keep data and runs there")
+    parser.add_argument("chapter", nargs="*", help="chapter numbers (default: all)")
+    parser.add_argument("--write", action="store_true", help="update outputs and images")
+    parser.add_argument("--work", metavar="DIR", help="folder for data and runs, kept afterwards")
     args = parser.parse_args(argv)
     sys.path.insert(0, str(ROOT))
     work = Path(args.work or tempfile.mkdtemp()).resolve()
@@ -239,8 +239,8 @@ def main(argv=None):
             if args.write:
                 write(path, text)
                 problems = wrong_bold_numbers(path.name, text)
-            problems += wrong_pictures(path)
-        print("\n".join(problems or [f"{path.name}: right"]), flush=True)
+            problems += wrong_images(path)
+        print("\n".join(problems or [f"{path.name}: correct"]), flush=True)
         failed = failed or bool(problems)
     if not args.work:
         shutil.rmtree(work)

@@ -1,4 +1,4 @@
-"""The tutorial's blocks run, and it says and shows what comes out of them."""
+"""The tutorial's blocks run, and its outputs, bold numbers and images are the actual ones."""
 
 import re
 import subprocess
@@ -28,19 +28,19 @@ def problems_of(tmp_path_factory):
             if chapter not in found:
                 with tutorial.workplace(folder):
                     problems, _ = tutorial.check(chapter)
-                    found[chapter] = problems + tutorial.wrong_pictures(chapter)
+                    found[chapter] = problems + tutorial.wrong_images(chapter)
         return found[path]
 
     return problems_of
 
 
 @pytest.mark.parametrize("path", CHAPTERS)
-def test_a_chapter_says_and_shows_what_its_blocks_do(path, problems_of):
+def test_a_chapter_shows_its_actual_output(path, problems_of):
     assert problems_of(path) == []
 
 
 @pytest.mark.parametrize("path", tutorial.chapters(), ids=lambda path: path.stem)
-def test_blocks_are_written_as_the_house_writes(path):
+def test_blocks_pass_ruff(path):
     blocks = [b.text for b in tutorial.blocks(path.read_text()) if b.info == "python"]
     # `ruff format` sees to Markdown by itself. Imports stand where they are first needed.
     ruff = [sys.executable, "-m", "ruff", "check", "--ignore", "E402"]
@@ -62,14 +62,14 @@ def commands_not_run():
 
 
 @pytest.mark.parametrize("line", list(commands_not_run()))
-def test_commands_that_are_not_run_have_the_flags_they_are_given(line, capsys):
+def test_commands_that_are_not_run_use_existing_flags(line, capsys):
     module = line.split()[2]
     tutorial.run_command(f"python -m {module} --help")
     known = re.findall(r"--[\w-]+", capsys.readouterr().out)
     assert set(re.findall(r"--[\w-]+", line)) <= set(known)
 
 
-def test_links_lead_somewhere_and_every_picture_is_shown():
+def test_links_resolve_and_every_image_is_shown():
     shown = set()
     for path in [tutorial.TUTORIAL / "README.md", *tutorial.chapters()]:
         prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -115,7 +115,7 @@ def test_a_tolerance_holds_for_every_number_and_no_further(tmp_path):
         assert (problems == []) == right
 
 
-def test_a_wrong_number_is_told_with_its_line_and_put_right(tmp_path):
+def test_a_wrong_number_is_reported_with_its_line_and_corrected(tmp_path):
     text = "Two:\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
     problems, written = tutorial.check(chapter(tmp_path, text))
     assert problems == ["1-chapter.md:8: says '3', printed was '2'"]
@@ -129,19 +129,19 @@ def test_a_bold_number_must_be_in_an_output(tmp_path):
     assert problems == ["1-chapter.md: **0.26** is in no output of the chapter"]
 
 
-def test_a_bold_number_repeats_what_is_written_though_another_was_printed_within_bounds(tmp_path):
+def test_a_bold_number_may_repeat_a_written_number_that_is_within_tolerance(tmp_path):
     text = "```python\nprint(0.31)\n```\n\n```text within 0.1\n0.25\n```\n\nThat is **0.25**.\n"
     assert tutorial.check(chapter(tmp_path, text))[0] == []
 
 
-def test_a_block_that_breaks_names_the_chapters_own_line(tmp_path):
+def test_a_block_that_raises_names_the_chapters_line(tmp_path):
     path = chapter(tmp_path, "A line.\n\n```python\nfine = 1\nbroken = fine + missing\n```\n")
     with pytest.raises(NameError) as caught:
         tutorial.check(path)
     assert caught.traceback[-1].lineno == 4 and caught.traceback[-1].path == path
 
 
-def test_a_command_that_fails_is_told_unless_the_chapter_says_so(tmp_path):
+def test_a_failing_command_is_reported_unless_the_chapter_shows_its_exit_code(tmp_path):
     text = "```sh\npython -m kseg.lint\n```\n"
     problems, _ = tutorial.check(chapter(tmp_path, text))
     assert problems == ["1-chapter.md:2: exit code 2"]
@@ -149,22 +149,22 @@ def test_a_command_that_fails_is_told_unless_the_chapter_says_so(tmp_path):
     assert problems == []
 
 
-def test_a_picture_must_be_drawn_by_the_chapter_and_be_the_one_kept(tmp_path, monkeypatch):
+def test_an_image_is_drawn_by_the_chapter_and_equals_the_stored_one(tmp_path, monkeypatch):
     monkeypatch.setattr(tutorial, "TUTORIAL", tmp_path)
     drawing = (
-        "```python\nimport numpy as np\n\nfrom kseg import overlay\n\n"
+        "```python\nimport numpy as np\n\nfrom kseg.visualize import overlay\n\n"
         "overlay.write('runs/pictures/grey.png', np.full((32, 64, 3), {}, np.uint8))\n```\n\n"
         "![grey](pictures/grey.png)\n"
     )
     with tutorial.workplace(tmp_path):
         path = chapter(tmp_path, drawing.format(100))
-        assert tutorial.wrong_pictures(path) == [
+        assert tutorial.wrong_images(path) == [
             "1-chapter.md: no block writes runs/pictures/grey.png"
         ]
         tutorial.write(path, tutorial.check(path)[1])
-        assert tutorial.wrong_pictures(path) == []
+        assert tutorial.wrong_images(path) == []
         tutorial.check(chapter(tmp_path, drawing.format(120)))
-        (problem,) = tutorial.wrong_pictures(path)
-        assert "grey.png is not what is drawn (20.0 levels)" in problem
+        (problem,) = tutorial.wrong_images(path)
+        assert "grey.png" in problem and "20.0 levels" in problem
         titled = drawing.format(120).replace("grey.png)", 'grey.png "of one training")')
-        assert tutorial.wrong_pictures(chapter(tmp_path, titled)) == []
+        assert tutorial.wrong_images(chapter(tmp_path, titled)) == []
