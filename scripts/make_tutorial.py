@@ -97,7 +97,7 @@ def compare(expected, got, tolerance=None):
     """Returns the first difference between two outputs as one line, or None."""
     for want, have in itertools.zip_longest(expected.splitlines(), got.splitlines(), fillvalue=""):
         wanted, had = _NUMBER.split(want), _NUMBER.split(have)
-        # Odd items are numbers. The text between is compared without its spaces, which depend on them.
+        # Odd items are numbers; the spaces around them depend on their width and are ignored.
         same = [" ".join(t.split()) for t in wanted[::2]] == [" ".join(t.split()) for t in had[::2]]
         if not same or not all(map(_close(tolerance), wanted[1::2], had[1::2])):
             return f"says {want.strip()!r}, printed was {have.strip()!r}"
