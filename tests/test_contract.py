@@ -26,7 +26,7 @@ def test_json_round_trip(tflite_path):
 def test_embedding_again_replaces_the_contract_and_keeps_the_output(tflite_path):
     import numpy as np
 
-    from kseg.export.agreement import TFLiteModel
+    from kseg.runtime.litert import TFLiteModel
 
     before = tflite_path.read_bytes()
     changed = dataclasses.replace(contract.read(tflite_path), dataset="another")

@@ -35,7 +35,8 @@ ANY_BACKEND = (
 WITHOUT_TENSORFLOW = (
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
-    *("evaluation.scores", "evaluation.calibration", "training.summary", "training.history"),
+    *("evaluation.scores", "evaluation.calibration", "evaluation.agreement"),
+    *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )
 

@@ -19,7 +19,7 @@ from kseg import contract, files, preprocess
 from kseg.data import pipeline
 from kseg.errors import InputError
 from kseg.export import (
-    agreement,
+    compare_with_keras,
     convert,
     export_page,
     frame_figures,
@@ -33,6 +33,7 @@ from kseg.export import (
 from kseg.models.encoders.mit import DotProductAttention
 from kseg.models.simplify import simplify
 from kseg.runtime import gpu
+from kseg.runtime.litert import TFLiteModel
 
 _SHOWN_PROBLEMS = 12
 
@@ -90,7 +91,7 @@ class ExportVerifier:
     def prove(self, files, config_hash, dataset):
         """Measures, judges and writes {target: bytes}. Returns a list of reports."""
         frames = labelled_frames.labelled(self.config, self.checks.split, self.checks.frames)
-        measured = agreement.measure(self.model, files, frames, self.labels)
+        measured = compare_with_keras.compare_with_keras(self.model, files, frames, self.labels)
         reports = [
             self._prove(target, tflite, measured, config_hash, dataset)
             for target, tflite in files.items()
@@ -101,7 +102,7 @@ class ExportVerifier:
     def _show(self, files, reports):
         """Writes export_report.json and .html beside the files."""
         pairs = zip(reports, files.values(), strict=True)
-        runners = {report["file"]: agreement.TFLiteModel(tflite) for report, tflite in pairs}
+        runners = {report["file"]: TFLiteModel(tflite) for report, tflite in pairs}
         frames = labelled_frames.labelled(self.config, self.checks.split, self.checks.frames)
         worst = frame_figures.shown(self.model, runners, frames, reports)
         folder = next(iter(files)).path.parent
@@ -113,7 +114,9 @@ class ExportVerifier:
         frames = self._calibration()
 
         def problems_of(tflite):
-            measured = agreement.measure(self.model, {"": tflite}, frames, self.labels)
+            measured = compare_with_keras.compare_with_keras(
+                self.model, {"": tflite}, frames, self.labels
+            )
             return thresholds.accuracy_problems(
                 measured["files"][""], measured["keras"], "int8", self.checks.allowed_loss
             )
@@ -137,7 +140,7 @@ class ExportVerifier:
         problems += thresholds.accuracy_problems(
             mine, measured["keras"], precision, self.checks.allowed_loss
         )
-        runner = agreement.TFLiteModel(tflite)
+        runner = TFLiteModel(tflite)
         output = "logits" if runner.output_dtype == "float32" else "class_map"
         limit = thresholds.LIMITS[precision]
         int8 = self._int8.get((convert.form(profile, output.replace("_", "-")), precision))
@@ -178,7 +181,7 @@ class ExportVerifier:
     def _check_packing(self, tflite, runner):
         """What is written must answer as what was measured."""
         frame = next(labelled_frames.labelled(self.config, self.checks.split, 1))
-        if not np.array_equal(agreement.TFLiteModel(tflite)(frame.image), runner(frame.image)):
+        if not np.array_equal(TFLiteModel(tflite)(frame.image), runner(frame.image)):
             raise RuntimeError("the file changed its answers when its contract was put in")
 
     def _on_gpu(self, profile, tflite):

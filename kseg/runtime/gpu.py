@@ -132,12 +132,12 @@ def verify(tflite, frames, labels, driver, limit_s=_LIMIT_S):
     the same frames, "worst_frames", "compile_s"}, or {"verified": False, "reason", "refused": lines
     as in Failed}.
     """
-    from kseg.export.agreement import Tally  # Needs Keras; what else is here does not.
+    from kseg.evaluation.agreement import AgreementCounter
 
     ran = run(tflite, np.stack([frame.image for frame in frames]), driver, limit_s)
     if isinstance(ran, Failed):
         return {"verified": False, "reason": ran.reason, "refused": ran.refused}
-    on_cpu, on_gpu = Tally(len(labels.classes)), Tally(len(labels.classes))
+    on_cpu, on_gpu = AgreementCounter(len(labels.classes)), AgreementCounter(len(labels.classes))
     runner = TFLiteModel(tflite)
     for frame, answer in zip(frames, ran.answers, strict=False):  # Fewer where time ran out.
         want, got = runner(frame.image), class_ids(answer)

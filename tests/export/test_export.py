@@ -169,7 +169,7 @@ SIZE = (48, 80)
 
 
 @pytest.fixture(scope="module")
-def trained_run(config, tmp_path_factory):
+def accurate_run(config, tmp_path_factory):
     """A run that knows its classes: the shared one names one of them almost everywhere."""
     from kseg.train import train
 
@@ -187,21 +187,21 @@ def trained_run(config, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def gpu_files(trained_run, tmp_path_factory):
+def gpu_files(accurate_run, tmp_path_factory):
     """Folder with the run at SIZE for both kinds of GPU delegate."""
     out = tmp_path_factory.mktemp("gpu") / "files"
     flags = ["--profile", "gpu", "gpu-gl", "--precision", "fp16", "--size", *SIZE]
-    argv = [trained_run, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
+    argv = [accurate_run, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
     assert command(export.main, argv) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def int8_files(trained_run, tmp_path_factory):
+def int8_files(accurate_run, tmp_path_factory):
     """Folder with the run in every precision that has weights of 8 bits."""
     out = tmp_path_factory.mktemp("int8") / "files"
     flags = ["--precision", "int8", "int8-dynamic", "int16x8", "--calibration", 12]
-    assert command(export.main, [trained_run, "--tflite", *flags, "--out", out]) == 0
+    assert command(export.main, [accurate_run, "--tflite", *flags, "--out", out]) == 0
     return out
 
 
@@ -241,20 +241,20 @@ def test_int8_bytes_of_the_image_are_not_rounded(int8_files):
     assert any(scale == pytest.approx(1, abs=1e-6) and zero == -128 for scale, zero in steps)
 
 
-def test_int8_weights_take_a_byte(int8_files, trained_run):
-    parameters = trained_model.load(trained_run)[0].count_params()
+def test_int8_weights_take_a_byte(int8_files, accurate_run):
+    parameters = trained_model.load(accurate_run)[0].count_params()
     for name in ("model-int8", "model-int8-dynamic", "model-int16x8"):
         assert (int8_files / f"{name}.tflite").stat().st_size < 1.5 * parameters
 
 
 def test_the_runner_runs_every_kind_and_agrees_with_the_model(
-    gpu_files, int8_files, trained_run, runner
+    gpu_files, int8_files, accurate_run, runner
 ):
     frame = scene(np.random.default_rng(3), (128, 194))[0][..., ::-1]
     for path in [*gpu_files.glob("*.tflite"), *int8_files.glob("*.tflite")]:
         run = runner.Runner(str(path))
         size, fit = run.contract["input_size"], run.contract["fit"]
-        model = trained_model.load(trained_run, tuple(size))[0]
+        model = trained_model.load(accurate_run, tuple(size))[0]
         image = preprocess.fit_image(frame, size, fit)[None].astype(np.float32)
         want = model.predict_on_batch(image)[0].argmax(-1).astype(np.uint8)
         want = preprocess.unfit_class_map(want, frame.shape[:2], fit)
@@ -264,20 +264,20 @@ def test_the_runner_runs_every_kind_and_agrees_with_the_model(
         )
 
 
-def test_swapped_channels_are_refused_but_for_an_allowed_loss(trained_run, tmp_path, monkeypatch):
+def test_swapped_channels_are_refused_but_for_an_allowed_loss(accurate_run, tmp_path, monkeypatch):
     def bgr(model):
         image = keras.Input(model.input_shape[1:], name="image")
         red, green, blue = keras.ops.split(image, 3, axis=-1)
         return keras.Model(image, model(keras.ops.concatenate([blue, green, red], axis=-1)))
 
     monkeypatch.setattr(verify, "simplify", bgr)
-    assert command(export.main, [trained_run, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
+    assert command(export.main, [accurate_run, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
     report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
     assert report["pixel_agreement"] < 0.999 and "pixels name the class" in report["problems"][0]
     agreements = [frame["agreement"] for frame in report["worst_frames"]]
     assert agreements == sorted(agreements) and len(agreements) == 5
 
-    argv = [trained_run, "--tflite", "--out", tmp_path / "m.tflite", "--allow-loss", 100]
+    argv = [accurate_run, "--tflite", "--out", tmp_path / "m.tflite", "--allow-loss", 100]
     assert command(export.main, argv) == 0
     assert contract.read(tmp_path / "m.tflite").allowed_loss == 100
 

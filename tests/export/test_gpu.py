@@ -11,12 +11,13 @@ from keras import layers
 from kseg import lint as lint_command
 from kseg import models
 from kseg.export import __main__ as export
-from kseg.export import agreement, convert, linter, tflite_graph, verify
+from kseg.export import convert, linter, tflite_graph, verify
 from kseg.export.labelled_frames import Frame
 from kseg.export.profiles import PROFILES
 from kseg.labels import BDD100K_DRIVABLE
 from kseg.models.simplify import simplify
 from kseg.runtime import gpu, gpu_worker
+from kseg.runtime.litert import TFLiteModel
 from tests.conftest import assert_one_line, command, randomize
 
 GPU = PROFILES["gpu"]
@@ -76,7 +77,7 @@ def test_every_family_converts_whole(family):
     assert len(np.unique(logits.argmax(-1))) == 3  # Else most answers would agree.
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
     clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
-    agree = agreement.TFLiteModel(tflite)(image) == logits.argmax(-1)
+    agree = TFLiteModel(tflite)(image) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from kseg import models
 from kseg.export import __main__ as export
-from kseg.export import agreement, quantize_int16x8, tflite_graph
+from kseg.export import quantize_int16x8, tflite_graph
 from kseg.export.profiles import PROFILES
 from kseg.models.simplify import simplify
+from kseg.runtime.litert import TFLiteModel
 from tests.conftest import assert_one_line, command, randomize
 
 SIZE = (64, 96)
@@ -35,7 +36,7 @@ def tflite(model, images):
 
 
 def test_it_answers_as_keras_on_all_frames(model, images, tflite):
-    runner = agreement.TFLiteModel(tflite)
+    runner = TFLiteModel(tflite)
     assert (runner.image_dtype, runner.output_dtype) == ("uint8", "uint8")
     for image in images:
         logits = model.predict_on_batch(image[None].astype(np.float32))[0]

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kseg.export import agreement, labelled_frames, quantize, tflite_graph
+from kseg.export import labelled_frames, quantize, tflite_graph
 from kseg.export.profiles import PROFILES
+from kseg.runtime.litert import TFLiteModel
 
 SIZE = (32, 48)
 
@@ -40,7 +41,7 @@ def test_operators_that_int8_ruins_are_found_and_stay_in_float(ruined):
     agreements = []
 
     def problems_of(tflite):
-        runner = agreement.TFLiteModel(tflite)
+        runner = TFLiteModel(tflite)
         got = np.stack([runner(image) for image in images])
         agreements.append((got == want).mean())
         return [] if agreements[-1] > 0.95 else ["too few pixels agree"]
@@ -54,7 +55,7 @@ def test_operators_that_int8_ruins_are_found_and_stay_in_float(ruined):
     assert {kept["layer"] for kept in findings["in_float"]} == {"wide", "logits_conv"}
     assert [t["in_float"] for t in findings["tried"]] == [0, 1, 2]
     # The first convolution is still int8, and the file still takes bytes.
-    assert agreement.TFLiteModel(tflite).image_dtype == "uint8"
+    assert TFLiteModel(tflite).image_dtype == "uint8"
     first = next(op for op in tflite_graph.read(tflite)[0] if op.name == "CONV_2D")
     assert first.layer == "first" and first.outputs[0].dtype == "INT8"
 

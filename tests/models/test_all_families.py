@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from kseg import models
-from kseg.export import agreement, convert
+from kseg.export import convert
 from kseg.labels import BDD100K_DRIVABLE
 from kseg.models.simplify import simplify
+from kseg.runtime.litert import TFLiteModel
 from kseg.training import losses
 from kseg.training.metrics import SegmentationMetrics
 from tests.conftest import ROOT, randomize
@@ -79,7 +80,7 @@ def test_at_usual_and_odd_sizes_a_model_trains_evaluates_and_converts(name, size
     tflite = convert.to_tflite(simplify(model), "fp32")
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
     clear = high - low > 1e-3 * logits.std()  # Random weights leave ties along rows.
-    agree = agreement.TFLiteModel(tflite)(image[0]) == logits.argmax(-1)
+    agree = TFLiteModel(tflite)(image[0]) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
 
 
