@@ -1,58 +1,95 @@
-"""python -m kseg.benchmark: how long a frame takes, side by side with other models and runtimes."""
+"""python -m kseg.benchmark: compares the latency of models and runtimes on this machine."""
 
 import argparse
 import json
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from kseg import files
 from kseg.errors import InputError, run
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = """examples:
   python -m kseg.benchmark runs/demo/model-fp32.tflite
   python -m kseg.benchmark road-fp32.tflite road-fp16.tflite --threads 2 --image street.jpg
   python -m kseg.benchmark road.tflite --vs peer.onnx openvino:peer.onnx --json speed.json
-  python -m kseg.benchmark road.tflite road.tflite          how much is noise
+  python -m kseg.benchmark road.tflite road.tflite          shows how much is noise
   python -m kseg.benchmark road.tflite --operators --gpu
 
---vs takes other .tflite files, .onnx (ONNX Runtime), openvino:FILE of .onnx, .xml or .tflite
-(OpenVINO in float32) and openvino-default:FILE (in the precision it chooses). Both runtimes come
-with `./scripts/install benchmark`.
+--vs accepts these models; ./scripts/install benchmark installs ONNX Runtime and OpenVINO:
+  FILE.tflite              LiteRT
+  FILE.onnx                ONNX Runtime
+  openvino:FILE            OpenVINO in float32; FILE is .onnx, .xml or .tflite
+  openvino-default:FILE    OpenVINO in the precision that it chooses
 
-All models run in turns within one process, so noise of the machine hits all alike. A run goes from
-the input array to the output array. Ratios are to the first model: that of the minima, and the
-median of the rounds' own ratios with their middle 80 %: a ratio of 1 within that span is noise.
-Memory is the peak of a process that runs the model alone. GPU runs (--gpu) are in processes of
-their own, so they take no turns with the rest. Whole frames are fitted, run, and drawn over.
-Operators are those LiteRT runs after XNNPACK has fused them, by LiteRT's own profiler.
+What is measured:
+  latency     from input array to output array. All models run interleaved in one process, so that
+              machine noise affects them equally. GPU runs have processes of their own and are not
+              interleaved.
+  ratio       to the first model: of the minima, and the median of the ratios within each round
+              with their 10th and 90th percentile. If 1 lies between these, the difference is noise.
+  frame       fit the frame to the input, run the model, map the classes back, blend the colours.
+  memory      peak of a process that runs this model only.
+  operators   those that LiteRT runs after XNNPACK has fused them, by LiteRT's own profiler.
 """
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.benchmark",
-        description="Times .tflite files and others on this machine, side by side.",
+        description="Measures how long .tflite files take on this machine, and compares them with "
+        "other models and runtimes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", metavar="MODEL", nargs="+", help=".tflite files")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=".tflite files to measure")
     parser.add_argument(
-        "--vs", metavar="OTHER", nargs="+", action="extend", default=[], help="others, see below"
+        "--vs",
+        metavar="MODEL",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="models of any runtime to compare with; see below",
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--runs", type=int, default=100, help="rounds (default: 100)")
     parser.add_argument(
-        "--seconds", type=float, default=60, help="end before --runs after this long (default: 60)"
+        "--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)"
     )
-    parser.add_argument("--image", metavar="FILE", help="a frame (default: noise, 720x1280)")
-    parser.add_argument("--operators", action="store_true", help="where each MODEL's time goes")
-    parser.add_argument("--gpu", action="store_true", help="each MODEL on the GPU too")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers, every run's too")
+    parser.add_argument(
+        "--runs",
+        metavar="N",
+        type=int,
+        default=100,
+        help="number of timed runs of each model (default: 100)",
+    )
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=60,
+        help="stop after this time even before --runs are done (default: 60)",
+    )
+    parser.add_argument(
+        "--image", metavar="FILE", help="the frame to run on (default: 720x1280 noise)"
+    )
+    parser.add_argument(
+        "--operators", action="store_true", help="show the time by operator, for each .tflite MODEL"
+    )
+    parser.add_argument(
+        "--gpu", action="store_true", help="measure each .tflite MODEL on the GPU as well"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the report, with the time of every run, as JSON"
+    )
     return benchmark(parser.parse_args(argv))
 
 
-def benchmark(args):
+def benchmark(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     for flag in ("threads", "runs", "seconds"):
         if getattr(args, flag) <= 0:
@@ -65,15 +102,17 @@ def benchmark(args):
     from kseg.runtime import benchmark_frames, benchmark_tables, other_runtimes
 
     specs = [*args.models, *args.vs]
-    for spec in specs:  # All are looked at before the first is loaded.
-        if other_runtimes.split(spec)[0] == "gpu":
-            raise InputError(f"{spec}: the GPU has a process of its own; name the file with --gpu")
-    frame = benchmark_frames.read(args.image)
+    for spec in specs:  # Report a bad one before loading the first.
+        if other_runtimes.parse_spec(spec)[0] == "gpu":
+            raise InputError(
+                f"{spec}: GPU runs need a process of their own; give the .tflite file and --gpu"
+            )
+    frame = benchmark_frames.read_frame(args.image)
     cv2.setNumThreads(args.threads)
-    here = machine()  # Before its own work is part of the load.
-    rows = measure(names(specs), frame, args)
+    machine = describe_machine()  # Before the benchmark itself adds to the load.
+    rows = measure(unique_names(specs), frame, args)
     report = {
-        "machine": here,
+        "machine": machine,
         "threads": args.threads,
         "image": args.image or "noise",
         "frame_size": list(frame.shape[:2]),
@@ -81,110 +120,16 @@ def benchmark(args):
     }
     benchmark_tables.print_report(report)
     if args.json:
-        partial = Path(f"{args.json}.partial")
-        partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-        partial.replace(args.json)
+        files.write_text(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return 0
 
 
-def names(specs):
-    """{name: spec}; the second of two equal specs is named `SPEC (2)`."""
-    named = {}
-    for spec in specs:
-        count = sum(spec == other for other in named.values())
-        named[f"{spec} ({count + 1})" if count else spec] = spec
-    return named
+def describe_machine() -> dict[str, Any]:
+    """Returns the report's "machine"."""
+    from kseg.runtime import hardware
 
-
-def measure(specs, frame, args):
-    """Times {name: spec} on a frame (h, w, 3) uint8 RGB. Returns a dict for each, GPU runs last."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from kseg.runtime import benchmark_frames, other_runtimes, timing
-
-    models = {name: other_runtimes.load(spec, args.threads) for name, spec in specs.items()}
-    calls, draws = {}, {}
-    for name, model in models.items():
-        array = benchmark_frames.model_input(frame, model.input_shape, model.input_dtype)
-        calls[name] = lambda model=model, array=array: model(array)
-        draw = benchmark_frames.whole_frame(model, other_runtimes.split(specs[name])[1])
-        if draw:
-            draws[name] = lambda draw=draw: draw(frame)
-    limits = {"rounds": args.runs, "seconds": args.seconds}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        alone = progress.add_task("models", total=args.runs)
-        whole = progress.add_task("whole frames", total=args.runs if draws else 0)
-        apart = progress.add_task("memory", total=len(specs))
-        model_ms = timing.alternate(calls, **limits, advance=lambda: progress.advance(alone))
-        frame_ms = timing.alternate(draws, **limits, advance=lambda: progress.advance(whole))
-        rows = []
-        for name, spec in specs.items():
-            rows.append(_row(name, models[name], model_ms, frame_ms))
-            rows[-1].update(_alone(spec, args))
-            progress.advance(apart)
-        if args.gpu:
-            gpu = progress.add_task("GPU", total=len(args.models))
-            for path in dict.fromkeys(args.models):
-                rows.append(_gpu_row(f"gpu:{path}", args))
-                progress.advance(gpu)
-    return rows
-
-
-def _row(name, model, model_ms, frame_ms):
-    from kseg.runtime import timing
-
-    reference = next(iter(model_ms))
-    row = {
-        "name": name,
-        "runtime": model.runtime,
-        "input": [*model.input_shape, str(model.input_dtype)],
-        "model": timing.summary(model_ms[name]),
-        "model_times_ms": model_ms[name].tolist(),
-    }
-    if name != reference:
-        row["ratio"] = timing.ratio(model_ms[name], model_ms[reference])
-    if name in frame_ms:
-        row["whole_frame"] = timing.summary(frame_ms[name])
-    return row
-
-
-def _alone(spec, args):
-    """What a process that runs this model alone tells: memory, and operators where asked for."""
-    from kseg.runtime import subprocess_benchmark
-
-    limits = {"threads": args.threads, "rounds": 2, "seconds": 10}
-    operators = args.operators and spec in args.models
-    measured = subprocess_benchmark.measure(spec, **limits, image=args.image, operators=operators)
-    told = {key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}
-    return {**told, "operators": measured["operators"]} if operators else told
-
-
-def _gpu_row(spec, args):
-    from kseg.runtime import subprocess_benchmark, timing
-
-    limits = {"threads": args.threads, "rounds": args.runs, "seconds": args.seconds}
-    try:
-        measured = subprocess_benchmark.measure(spec, **limits, image=args.image)
-    except InputError as error:
-        return {"name": spec, "failed": str(error)}
-    row = {"name": spec, "runtime": measured["runtime"]}
-    row["model"] = timing.summary(measured["model_ms"])
-    row["model_times_ms"] = measured["model_ms"]
-    if measured["frame_ms"]:
-        row["whole_frame"] = timing.summary(measured["frame_ms"])
-    return {**row, **{key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}}
-
-
-def machine():
-    """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            cpu = line.split(":", 1)[1].strip()
-            break
     return {
-        "cpu": cpu,
+        "cpu": hardware.cpu_info()["name"],
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
@@ -192,8 +137,110 @@ def machine():
     }
 
 
-def _lines(path):
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+def unique_names(specs: Sequence[str]) -> dict[str, str]:
+    """Returns {name: spec}. The name is the spec; a repeated spec gets the name `SPEC (2)`."""
+    named: dict[str, str] = {}
+    for spec in specs:
+        count = sum(spec == other for other in named.values())
+        named[f"{spec} ({count + 1})" if count else spec] = spec
+    return named
+
+
+def measure(
+    specs: Mapping[str, str], frame: "np.ndarray", args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Measures {name: spec} on a frame (h, w, 3) uint8 RGB.
+
+    Returns a row of the report for each model, then for each GPU run.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from kseg.runtime import benchmark_frames, other_runtimes, timing
+
+    models = {name: other_runtimes.load_model(spec, args.threads) for name, spec in specs.items()}
+    model_calls, frame_calls = {}, {}
+    for name, model in models.items():
+        array = benchmark_frames.model_input(frame, model.input_shape, model.input_dtype)
+        model_calls[name] = lambda model=model, array=array: model.run(array)
+        path = other_runtimes.parse_spec(specs[name])[1]
+        process = benchmark_frames.frame_processor(model, path)
+        if process:
+            frame_calls[name] = lambda process=process: process(frame)
+    limits = {"rounds": args.runs, "seconds": args.seconds}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        model_task = progress.add_task("models", total=args.runs)
+        frame_task = progress.add_task("frames", total=args.runs if frame_calls else 0)
+        memory_task = progress.add_task("memory", total=len(specs))
+        model_ms = timing.time_interleaved(
+            model_calls, **limits, on_round=lambda: progress.advance(model_task)
+        )
+        frame_ms = timing.time_interleaved(
+            frame_calls, **limits, on_round=lambda: progress.advance(frame_task)
+        )
+        rows = []
+        for name, spec in specs.items():
+            row = _interleaved_row(name, models[name], model_ms, frame_ms)
+            rows.append(row | _child_process_values(spec, args))
+            progress.advance(memory_task)
+        if args.gpu:
+            gpu_task = progress.add_task("GPU", total=len(args.models))
+            for path in dict.fromkeys(args.models):
+                rows.append(_gpu_row(f"gpu:{path}", args))
+                progress.advance(gpu_task)
+    return rows
+
+
+def _interleaved_row(name, model, model_ms, frame_ms):
+    """The values of a model that were measured interleaved with the other models."""
+    from kseg.runtime import timing
+
+    reference = next(iter(model_ms))
+    row = {
+        "name": name,
+        "runtime": model.runtime,
+        "input": [*model.input_shape, model.input_dtype],
+        "model": timing.summarize(model_ms[name]),
+        "model_times_ms": model_ms[name].tolist(),
+    }
+    if name != reference:
+        row["ratio"] = timing.ratio(model_ms[name], model_ms[reference])
+    if name in frame_ms:
+        row["whole_frame"] = timing.summarize(frame_ms[name])
+    return row
+
+
+def _child_process_values(spec, args):
+    """The values measured in a process that runs this model only: memory, and operators."""
+    from kseg.runtime import subprocess_benchmark
+
+    operators = args.operators and spec in args.models
+    measured = subprocess_benchmark.measure(
+        spec, threads=args.threads, rounds=2, seconds=10, image=args.image, operators=operators
+    )
+    keys = ("peak_mb", "idle_mb", "load_s", *(("operators",) if operators else ()))
+    return {key: measured[key] for key in keys}
+
+
+def _gpu_row(spec, args):
+    """A row with all values of a GPU run, or with "failed" and the reason."""
+    from kseg.runtime import subprocess_benchmark, timing
+
+    try:
+        measured = subprocess_benchmark.measure(
+            spec, threads=args.threads, rounds=args.runs, seconds=args.seconds, image=args.image
+        )
+    except InputError as error:
+        return {"name": spec, "failed": str(error)}
+    row = {
+        "name": spec,
+        "runtime": measured["runtime"],
+        "model": timing.summarize(measured["model_ms"]),
+        "model_times_ms": measured["model_ms"],
+    }
+    if measured["frame_ms"]:
+        row["whole_frame"] = timing.summarize(measured["frame_ms"])
+    return {**row, **{key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}}
 
 
 if __name__ == "__main__":

@@ -1,68 +1,80 @@
-"""python -m kseg.doctor: what this machine can run, and whether it answers right."""
+"""python -m kseg.doctor: reports what this machine can run, and whether the results are right."""
 
 import argparse
 import importlib
 import json
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kseg.errors import InputError, run
+
+if TYPE_CHECKING:
+    from kseg.contract import Contract
+    from kseg.runtime.gpu import Driver
 
 EXAMPLES = """examples:
   python -m kseg.doctor
   python -m kseg.doctor runs/demo/model-fp16.tflite
-  python -m kseg.doctor road.tflite --gpu --json -      fails unless a GPU runs it
+  python -m kseg.doctor road.tflite --gpu --json -      fails unless a GPU runs the file
 
-Every precision is tried with a tiny model made on the spot, on the CPU against LiteRT's reference
-kernels and on the GPU against the CPU. A MODEL runs ten made-up frames on both; where another
-machine, or kseg_run --doctor, prints the same answers (a checksum), it answers the same in every
-pixel. GPU drivers are asked in processes of their own, because they crash.
+Tiny models in every precision are run first: on the CPU, compared with LiteRT's reference kernels,
+and on the GPU, compared with the CPU. A MODEL runs ten synthetic frames on both. Its checksum is of
+the ten class maps: where another machine or `kseg_run --doctor` prints the same one, both computed
+the same class in every pixel. GPU drivers run in child processes, because they may crash.
 
-exit codes: 0 all that this machine should do works, 1 something does not (no LiteRT, a GPU that
-crashes or answers otherwise than the CPU, a GPU of hardware that LiteRT cannot use, or with --gpu
-no GPU), 2 bad input
+exit codes:
+  0  everything that this machine should be able to run works
+  1  something does not: no LiteRT; a GPU that crashes or disagrees with the CPU; a hardware GPU
+     that LiteRT cannot use; or with --gpu, no GPU
+  2  bad input
 """
-_LEAST_LITERT = (2, 3)
+_MIN_LITERT = (2, 3)
 _INSTALL = 'pip install "ai-edge-litert>=2.3"'
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.doctor",
-        description="Says what this machine can run, and tries it. Needs no TensorFlow.",
+        description="Reports what this machine can run, after trying it. Needs no TensorFlow.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help=".tflite written by kseg.export")
-    parser.add_argument("--gpu", action="store_true", help="a GPU must work")
-    parser.add_argument("--json", metavar="FILE", help="write all of it (-: print that instead)")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a .tflite written by kseg.export to try as well"
+    )
+    parser.add_argument("--gpu", action="store_true", help="fail if no GPU works")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the report as JSON as well (-: print only the JSON)"
+    )
     args = parser.parse_args(argv)
     report = examine(args.model, need_gpu=args.gpu)
     document = json.dumps(report, indent=1, allow_nan=False)
     if args.json == "-":
         print(document)
     else:
-        print("\n".join(lines(report)))
+        print("\n".join(report_lines(report)))
         if args.json:
             Path(args.json).write_text(document + "\n")
     return 1 if report["problems"] else 0
 
 
-def examine(model=None, *, need_gpu=False):
-    """Looks at the machine and tries what it has. Returns the report, as --json writes it.
+def examine(model: str | Path | None = None, *, need_gpu: bool = False) -> dict[str, Any]:
+    """Examines this machine and tries what it has. Returns the report that --json writes.
 
-    Its "problems" are lines on what should work and does not. Raises InputError when `model` (a
-    path) is no file that kseg.export wrote.
+    "problems" are lines on what should work and does not. Raises InputError when `model` (a path)
+    is not a file that kseg.export wrote.
     """
-    tflite = None if model is None else _read(model)
+    tflite = None if model is None else _read_model(model)
     from kseg.runtime import hardware
 
-    report = {
-        "system": hardware.system(),
-        "litert": _litert(),
-        "cpu": hardware.cpu(),
-        "memory": hardware.memory(),
+    report: dict[str, Any] = {
+        "system": hardware.system_info(),
+        "litert": _check_litert(),
+        "cpu": hardware.cpu_info(),
+        "memory": hardware.memory_info(),
         "devices": None,
         "accelerators": [],
         "profiles": {},
@@ -71,93 +83,103 @@ def examine(model=None, *, need_gpu=False):
     }
     if report["litert"]["problem"]:
         report["problems"].append(report["litert"]["problem"])
-        report["devices"] = hardware.devices({})
+        report["devices"] = hardware.gpu_devices({})
         return report
 
     from kseg import contract
     from kseg.runtime import gpu, self_test
 
-    told = None if model is None else contract.read(model)
-    driver, why = gpu.find_driver()
-    report["devices"] = hardware.devices(driver.environment if driver else {})
-    report["profiles"], report["accelerators"] = self_test.profiles(driver, why, report["devices"])
-    if tflite is not None:
-        report["model"] = _try_model(tflite, told, model, driver, why)
+    terms = None if model is None else contract.read(model)
+    driver, no_driver = gpu.find_driver()
+    report["devices"] = hardware.gpu_devices(driver.environment if driver else {})
+    report["profiles"], report["accelerators"] = self_test.try_profiles(
+        driver, no_driver, report["devices"]
+    )
+    if tflite is not None and terms is not None:
+        report["model"] = _try_model(model, tflite, terms, driver, no_driver)
     report["problems"] += _problems(report, need_gpu)
     return report
 
 
-def _litert():
-    """Returns {"version", "problem": a line or None}."""
+def _check_litert() -> dict[str, str | None]:
+    """Returns {"version", "problem": a line, or None}."""
     try:
-        found = version("ai-edge-litert")
+        installed = version("ai-edge-litert")
     except PackageNotFoundError:
         return {"version": None, "problem": f"LiteRT is not installed; {_INSTALL}"}
     problem = None
-    if tuple(int(part) for part in found.split(".")[:2]) < _LEAST_LITERT:
-        problem = f"LiteRT {found} is too old; {_INSTALL}"
+    if tuple(int(number) for number in installed.split(".")[:2]) < _MIN_LITERT:
+        problem = f"LiteRT {installed} is too old; {_INSTALL}"
     else:
         try:
             importlib.import_module("ai_edge_litert.interpreter")
-        except ImportError as error:  # Another glibc or processor than the wheel's.
-            problem = f"LiteRT {found} does not load: {str(error).splitlines()[0]}"
-    return {"version": found, "problem": problem}
+        except ImportError as error:  # The wheel needs another glibc or processor.
+            problem = f"LiteRT {installed} cannot be loaded: {str(error).splitlines()[0]}"
+    return {"version": installed, "problem": problem}
 
 
-def _read(path):
+def _read_model(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _try_model(tflite, told, path, driver, why):
-    """Runs the self-test on a file with the contract `told`. Returns the report's "model"."""
+def _try_model(
+    path: str | Path | None,
+    tflite: bytes,
+    terms: "Contract",
+    driver: "Driver | None",
+    no_driver: str | None,
+) -> dict[str, Any]:
+    """Runs the self-test on a file with the contract `terms`. Returns the report's "model"."""
     from kseg import contract
     from kseg.runtime import self_test
 
     try:
-        class_maps, on_cpu = self_test.on_cpu(tflite, told.input_size)
+        class_maps, on_cpu = self_test.run_on_cpu(tflite, terms.input_size)
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"{path}: LiteRT does not run it ({str(error).splitlines()[0]}); {contract.REEXPORT}"
+            f"{path}: LiteRT cannot run it ({str(error).splitlines()[0]}); {contract.REEXPORT}"
         ) from error
-    on_gpu = {"works": None, "reason": why}
+    on_gpu: dict[str, Any] = {"works": None, "reason": no_driver}
     if driver:
-        on_gpu, _ = self_test.on_gpu(tflite, told.input_size, class_maps, driver)
+        on_gpu, _ = self_test.run_on_gpu(tflite, terms.input_size, class_maps, driver)
     return {
         "file": str(path),
-        "name": told.model,
-        "precision": told.precision,
-        "profile": told.profile,
-        "kseg": told.kseg_version,
+        "name": terms.model,
+        "precision": terms.precision,
+        "profile": terms.profile,
+        "kseg": terms.kseg_version,
         "cpu": on_cpu,
         "gpu": on_gpu,
     }
 
 
-def _problems(report, need_gpu):
-    """Lines on what should work here and does not."""
-    found = []
-    for name, precisions in report["profiles"].items():
-        for precision, tried in precisions.items():
-            if tried["works"] is False:
-                found.append(f"profile {name}, {precision}: {tried['reason']}")
-    on_gpu = [tried["works"] for tried in report["profiles"]["gpu"].values()]
-    reason = report["profiles"]["gpu"]["fp32"]["reason"]
-    hardware = [d["name"] for d in report["devices"]["vulkan"]["devices"] if not d["software"]]
-    if hardware and None in on_gpu:
-        found.append(f"LiteRT does not use the GPU ({', '.join(hardware)}): {reason}")
-    elif need_gpu and None in on_gpu:
-        found.append(f"--gpu: {reason}")
-    tried = report["model"] and report["model"]["gpu"]
-    if tried and (tried["works"] is False or (need_gpu and not tried["works"])):
-        found.append(f"{report['model']['file']} on the GPU: {tried['reason']}")
-    return found
+def _problems(report: Mapping[str, Any], need_gpu: bool) -> list[str]:
+    """Returns lines on what should work on this machine and does not."""
+    problems = [
+        f"profile {profile}, {precision}: {result['reason']}"
+        for profile, precisions in report["profiles"].items()
+        for precision, result in precisions.items()
+        if result["works"] is False
+    ]
+    gpu_profile = report["profiles"]["gpu"]
+    unavailable = any(result["works"] is None for result in gpu_profile.values())
+    reason = gpu_profile["fp32"]["reason"]
+    gpus = [d["name"] for d in report["devices"]["vulkan"]["devices"] if not d["software"]]
+    if gpus and unavailable:
+        problems.append(f"LiteRT does not use the GPU ({', '.join(gpus)}): {reason}")
+    elif need_gpu and unavailable:
+        problems.append(f"--gpu: {reason}")
+    on_gpu = report["model"] and report["model"]["gpu"]
+    if on_gpu and (on_gpu["works"] is False or (need_gpu and not on_gpu["works"])):
+        problems.append(f"{report['model']['file']} on the GPU: {on_gpu['reason']}")
+    return problems
 
 
-def lines(report):
-    """The report for people: a list of lines."""
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """Returns the report as lines to print."""
     system, cpu, memory = report["system"], report["cpu"], report["memory"]
     limit = f", limit {memory['limit_mb']:,} MB" if memory["limit_mb"] else ""
     return [
@@ -165,43 +187,46 @@ def lines(report):
         f"system    {system['os']}, {system['machine']}, Python {system['python']}, "
         f"{system['libc']}",
         f"CPU       {cpu['name']}, {cpu['threads']} threads: "
-        f"{' '.join(cpu['features']) or 'no feature that XNNPACK asks for'}",
-        f"memory    {memory['total_mb']:,} MB, {memory['available_mb']:,} MB free{limit}",
-        *(f"{name:9} {_devices(report['devices'][name.lower()])}" for name in ("Vulkan", "OpenCL")),
-        f"loads     {', '.join(report['accelerators']) or 'no accelerator'}",
+        f"{' '.join(cpu['features']) or 'no feature that XNNPACK looks for'}",
+        f"memory    {memory['total_mb']:,} MB, {memory['available_mb']:,} MB available{limit}",
+        *(
+            f"{name:9} {_device_names(report['devices'][name.lower()])}"
+            for name in ("Vulkan", "OpenCL")
+        ),
+        f"backends  {', '.join(report['accelerators']) or 'none'}",
         *_profile_table(report["profiles"]),
         *_model_lines(report["model"]),
         *(f"problem   {line}" for line in report["problems"]),
     ]
 
 
-def _devices(found):
-    names = [f"{d['name']}{' (software)' if d['software'] else ''}" for d in found["devices"]]
+def _device_names(api: Mapping[str, Any]) -> str:
+    names = [f"{d['name']}{' (software)' if d['software'] else ''}" for d in api["devices"]]
     if names:
         return ", ".join(names)
-    return found["error"] or ("no device" if found["found"] else "no library")
+    return api["error"] or ("no device" if api["found"] else "no library")
 
 
-def _profile_table(profiles):
+def _profile_table(profiles: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
     yield ""
     yield f"{'profile':12}{'precision':14}{'here':8}"
-    for name, precisions in profiles.items():
-        for precision, tried in precisions.items():
-            works = {True: "works", False: "WRONG", None: "no"}[tried["works"]]
-            yield f"{name:12}{precision:14}{works:8}{tried['reason'] or ''}".rstrip()
+    for profile, precisions in profiles.items():
+        for precision, result in precisions.items():
+            works = {True: "works", False: "WRONG", None: "no"}[result["works"]]
+            yield f"{profile:12}{precision:14}{works:8}{result['reason'] or ''}".rstrip()
     yield ""
 
 
-def _model_lines(model):
+def _model_lines(model: Mapping[str, Any] | None) -> Iterator[str]:
     if model is None:
         return
     cpu, gpu = model["cpu"], model["gpu"]
     yield (
-        f"model     {model['name']}, {model['precision']}, made for {model['profile']}, kseg "
+        f"model     {model['name']}, {model['precision']}, profile {model['profile']}, kseg "
         f"{model['kseg']}"
     )
     yield (
-        f"CPU       {cpu['frames']} frames, median {cpu['median_ms']:.1f} ms, answers "
+        f"CPU       {cpu['frames']} frames, median {cpu['median_ms']:.1f} ms, checksum "
         f"{cpu['answers_crc32']}"
     )
     if "agreement" not in gpu:
@@ -210,7 +235,7 @@ def _model_lines(model):
     verdict = {True: "right", False: "WRONG, use the CPU", None: gpu["reason"]}[gpu["works"]]
     yield (
         f"GPU       {gpu['frames']} frames, median {gpu['median_ms']:.1f} ms on {gpu['device']}; "
-        f"answers as the CPU on {100 * gpu['agreement']:.3f} % of pixels: {verdict}"
+        f"{100 * gpu['agreement']:.3f} % of pixels as on the CPU: {verdict}"
     )
 
 

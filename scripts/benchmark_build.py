@@ -1,11 +1,12 @@
-"""How fast the conversion is against what OpenCV alone can do, and whether its memory stays flat.
+"""Measures the speed of the conversion to TFRecords against OpenCV's limit, and its peak memory.
 
     .venv/bin/python scripts/benchmark_build.py [--frames 96] [--repeats 7] [--memory]
 
-On one core, in one process, alternating, over the same 1280x720 demo frames resized to 288x512:
-  limit   cv2: decode JPEG and PNG, resize both, encode both; nothing is checked or written
+Runs on one core, interleaved in one process, over the same 1280x720 demo frames resized to 288x512:
+  limit   OpenCV alone: decodes JPEG and PNG, resizes and encodes both; no checks, no files
   build   tfrecords_tools.shards.write_shard: all checks, and a TFRecord file on disk
-Then records read back per second, and with --memory the peak of whole builds of 1k and 10k frames.
+  read    reads and parses the records of that file
+With --memory it also prints the peak memory of complete builds of 1,000 and 10,000 frames.
 """
 
 import argparse
@@ -32,31 +33,33 @@ SIZE = (288, 512)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=96)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--memory", action="store_true", help="build 1k and 10k frames (minutes)")
+    parser.add_argument("--frames", type=int, default=96, help="demo frames (default: 96)")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds (default: 7)")
+    parser.add_argument(
+        "--memory", action="store_true", help="measure peak memory too (takes minutes)"
+    )
     args = parser.parse_args()
     cv2.setNumThreads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "demo"
         demo_command.main(["--out", str(data), "--train", str(args.frames), "--val", "1"])
-        speed(data, Path(folder), args.repeats)
+        print_speed(data, Path(folder), args.repeats)
         if args.memory:
             for copies in (1_000, 10_000):
-                memory(data, Path(folder) / str(copies), copies)
+                print_peak_memory(data, Path(folder) / str(copies), copies)
 
 
-def speed(data, folder, repeats):
-    """Prints frames per second of limit and build, and the ratio of their times."""
+def print_speed(data, folder, repeats):
+    """Prints frames per second of limit, build and read, and the ratio of limit to build."""
     source = bdd100k.source(data)
     frames = tuple(source.splits["train"])
     job = shards.ShardJob("speed", frames, source.labels, source.read_mask, "", SIZE, "letterbox")
     limits, builds, reads = [], [], []
     for _ in range(repeats):
-        limits.append(seconds(lambda: decode_and_encode(frames)))
-        builds.append(seconds(lambda: shards.write_shard(job, folder)))
-        reads.append(seconds(lambda: read_back(folder / job.name)))
+        limits.append(time_call(lambda: decode_and_encode(frames)))
+        builds.append(time_call(lambda: shards.write_shard(job, folder)))
+        reads.append(time_call(lambda: read_back(folder / job.name)))
     for name, times in (("limit", limits), ("build", builds), ("read", reads)):
         print(f"{name}: {len(frames) / min(times):.1f} frames/s best, "
               f"{len(frames) / np.median(times):.1f} median")  # fmt: skip
@@ -82,24 +85,24 @@ def read_back(path):
         pass
 
 
-def memory(data, copies_of, count):
-    """Prints the peak memory of a build of `count` frames, links to the few that were drawn."""
+def print_peak_memory(data, folder, count):
+    """Prints the peak memory of a build of `count` frames: hard links in `folder` to the demo's."""
     for kind, suffix in (("images/100k", ".jpg"), ("labels/drivable/masks", ".png")):
-        folder = copies_of / kind / "train"
-        folder.mkdir(parents=True)
+        links = folder / kind / "train"
+        links.mkdir(parents=True)
         originals = sorted((data / kind / "train").glob(f"*{suffix}"))
         for number in range(count):
-            os.link(originals[number % len(originals)], folder / f"{number:06d}{suffix}")
+            os.link(originals[number % len(originals)], links / f"{number:06d}{suffix}")
     command = [sys.executable, "-m", "tfrecords_tools.build", "--source", "bdd100k"]
-    flags = ["--data", copies_of, "--out", copies_of / "out", "--size", *SIZE, "--workers", "1"]
+    flags = ["--data", folder, "--out", folder / "out", "--size", *SIZE, "--workers", "1"]
     start = time.perf_counter()
     subprocess.run([*command, *map(str, flags)], check=True, stdout=subprocess.DEVNULL)
     peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-    took_s = time.perf_counter() - start
-    print(f"{count} frames: {peak_mb:.0f} MB at most, {took_s:.0f} s, one worker")
+    seconds = time.perf_counter() - start
+    print(f"{count} frames: peak {peak_mb:.0f} MB, {seconds:.0f} s, one worker")
 
 
-def seconds(function):
+def time_call(function):
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

@@ -1,11 +1,13 @@
-"""Images a second of the training pipeline, against decoding alone on the same cores.
+"""Measures images per second of the training pipeline, and of decoding alone on the same cores.
 
     .venv/bin/python scripts/benchmark_input.py --data data/course --size 180 320
 
-Decoding alone reads the same records and decodes image and mask, in parallel as the pipeline does:
-no shuffling, no augmentation, no batches. With kept frames is kseg.train --cache memory after its
-one pass of decoding, the default where frames are few. All run in turns; the best of each counts.
-On one core (taskset -c 0) a second is one of CPU time, which other programs do not prolong.
+  decoding alone   reads the same records and decodes image and mask, in parallel as the pipeline
+                   does; no shuffling, augmentation or batches
+  pipeline         kseg.train without a cache
+  cached           kseg.train --cache memory after its first pass, which decodes
+Runs are interleaved and the best of each is reported. On one core (taskset -c 0) CPU time is
+measured, which other programs do not affect.
 """
 
 import argparse
@@ -20,42 +22,42 @@ from kseg.data import pipeline, records
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1000, help="a run (default: 1000)")
-    parser.add_argument("--runs", type=int, default=5, help="of each (default: 5)")
+    parser.add_argument("--images", type=int, default=1000, help="images per run (default: 1000)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
     presets.add_flags(parser)
     args = parser.parse_args()
     config = presets.resolve(args)
     manifest, paths = pipeline.open_split(config, "train")
-    alone, streamed, kept = [], [], []
+    decoded, streamed, cached = [], [], []
     for _ in range(args.runs):
-        alone.append(
-            rate(decoded(paths, pipeline.decode_ratio(manifest.size, config)), args.images, 1)
-        )
-        streamed.append(rate(pipeline.training_dataset(config), args.images, config.batch_size))
-        frames = pipeline.training_dataset(config, keep="memory")
-        kept.append(rate(frames, args.images, config.batch_size))
-    share = max(streamed) / max(alone)
+        dataset = decoding_dataset(paths, pipeline.decode_ratio(manifest.size, config))
+        decoded.append(images_per_second(dataset, args.images, 1))
+        dataset = pipeline.training_dataset(config)
+        streamed.append(images_per_second(dataset, args.images, config.batch_size))
+        dataset = pipeline.training_dataset(config, keep="memory")
+        cached.append(images_per_second(dataset, args.images, config.batch_size))
+    share = max(streamed) / max(decoded)
     print(
         f"{len(os.sched_getaffinity(0))} cores, {config.data} at {config.size[0]}x"
-        f"{config.size[1]}: decoding alone {max(alone):.0f} images/s, training pipeline "
-        f"{max(streamed):.0f} images/s, that is {100 * share:.0f} %; with kept "
-        f"frames {max(kept):.0f} images/s, {100 * max(kept) / max(alone):.0f} %"
+        f"{config.size[1]}: decoding alone {max(decoded):.0f} images/s, training "
+        f"pipeline {max(streamed):.0f} images/s ({100 * share:.0f} %), with cached frames "
+        f"{max(cached):.0f} images/s ({100 * max(cached) / max(decoded):.0f} %)"
     )
 
 
-def decoded(paths, ratio):
-    """Parses and decodes, and nothing else."""
+def decoding_dataset(paths, ratio):
+    """Returns a dataset that only reads, parses and decodes."""
     dataset = tf.data.TFRecordDataset(paths).repeat()
     return dataset.map(
         lambda serialized: records.parse(serialized, ratio), num_parallel_calls=tf.data.AUTOTUNE
     )
 
 
-def rate(dataset, images, batch_size):
-    """Images a second over about `images` images, after a first eighth that is not timed."""
-    warm, count = max(1, images // 8 // batch_size), images // batch_size
+def images_per_second(dataset, images, batch_size):
+    """Times about `images` images, after warming up with an eighth as many."""
+    warm_up, count = max(1, images // 8 // batch_size), images // batch_size
     iterator = iter(dataset.prefetch(tf.data.AUTOTUNE))
-    for _ in range(warm):
+    for _ in range(warm_up):
         next(iterator)
     clock = time.process_time if len(os.sched_getaffinity(0)) == 1 else time.perf_counter
     start = clock()

@@ -1,10 +1,10 @@
-"""What the car's Python runner does around inference, as a share of inference.
+"""Measures the Python runner's work around inference, as a share of inference.
 
     python scripts/benchmark_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280] [--threads 1]
 
-Frames are the video's first, or noise of --size. Parts alternate, so that the machine's noise hits
-all alike; minimum and median of --runs rounds. Decoding and encoding are not counted. A file
-without a contract (scripts/benchmark_segformer.py writes such) is given one.
+The frame is the video's first, or noise of --size. All steps run interleaved, so that machine noise
+affects them equally. Prints minimum and median of --runs rounds. Decoding and encoding are not
+measured. A file without a contract, as scripts/benchmark_segformer.py writes them, gets one.
 """
 
 import argparse
@@ -31,10 +31,12 @@ ROOT = Path(__file__).parent.parent
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--video", help="take its first frame (default: noise)")
-    parser.add_argument("--size", type=int, nargs=2, default=(720, 1280), help="of the noise")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--video", help="use its first frame (default: noise)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(720, 1280), help="height and width of the noise"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--runs", type=int, default=100, help="rounds (default: 100)")
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     runner, frame = open_runner(args), read_frame(args)
@@ -43,7 +45,7 @@ def main():
     class_map = runner(frame)
     ids = runner._segment(image)
     measure = Measure(runner.contract["labels"]["classes"], (0.6, 0.8))
-    times_ms = timing.alternate(
+    times_ms = timing.time_interleaved(
         {
             "inference": lambda: runner._segment(image),
             "fit": lambda: fit_frame(frame, size, fit, 0),
@@ -62,29 +64,33 @@ def main():
     times_ms["overlays: fit, unfit, draw"] = sum(
         times_ms[name] for name in ("fit", "unfit", "draw")
     )
-    print(f"frame {frame.shape[0]}x{frame.shape[1]}, input {size[0]}x{size[1]}; ms, and share")
+    print(
+        f"frame {frame.shape[0]}x{frame.shape[1]}, input {size[0]}x{size[1]}; minimum and median, "
+        "in ms and as a share of inference"
+    )
+    inference_ms = times_ms["inference"]
     for name, values in times_ms.items():
-        low, middle = values.min(), np.median(values)
-        of = times_ms["inference"]
+        minimum, median = values.min(), np.median(values)
         print(
-            f"{name:30s} {low:7.2f} {middle:7.2f}   {low / of.min():6.1%} "
-            f"{np.median(values / of):6.1%}"
+            f"{name:30s} {minimum:7.2f} {median:7.2f}   {minimum / inference_ms.min():6.1%} "
+            f"{np.median(values / inference_ms):6.1%}"
         )
     return 0
 
 
 def open_runner(args):
+    """Returns a Runner; a file without a contract gets the golden model's, with its own size."""
     tflite = Path(args.model).read_bytes()
     if contract.extract(tflite) is not None:
         return Runner(args.model, args.threads)
     import ai_edge_litert.interpreter as litert
 
     details = litert.Interpreter(model_content=tflite).get_input_details()[0]
-    told = contract.read(ROOT / "tests" / "golden" / "model.tflite")
-    told = dataclasses.replace(told, input_size=tuple(details["shape"][1:3].tolist()))
+    terms = contract.read(ROOT / "tests" / "golden" / "model.tflite")
+    terms = dataclasses.replace(terms, input_size=tuple(details["shape"][1:3].tolist()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        path.write_bytes(contract.append_checksum(contract.embed(tflite, told)))
+        path.write_bytes(contract.append_checksum(contract.embed(tflite, terms)))
         return Runner(path, args.threads)
 
 

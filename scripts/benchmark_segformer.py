@@ -1,19 +1,20 @@
-"""SegFormer-B0, 3 classes, fp32, 288x512: our .tflite against Hugging Face's model elsewhere.
+"""Compares our SegFormer-B0 on LiteRT with Hugging Face's on ONNX Runtime and OpenVINO.
 
     .venv/bin/python scripts/benchmark_segformer.py [--runs 60] [--threads 1] [--out DIR]
     PYTHON scripts/benchmark_segformer.py --only-onnx --out DIR     # a Python that has torch
 
-Weights are random: they change no time. Two tasks, the same on every side, each alternating in one
-process with kseg.benchmark (all its flags after `--`):
+Both have 3 classes, fp32, 288x512, and random weights, which do not affect the time. kseg.benchmark
+runs them interleaved in one process; its flags can follow after `--`. There are two tasks:
   logits     normalised float32 image (1, 288, 512, 3 or 3, 288, 512) -> float32 logits at stride 4
   class_map  raw uint8 RGB (1, 288, 512, 3) -> normalise, logits, bilinear to 288x512, argmax,
              uint8 (1, 288, 512)
 
-The sides: ours on LiteRT, simplified (kseg.models.simplify: the same logits) and straight, as it
-trains; our logits files normalise too, so they do a little more than the others. transformers'
-SegformerForSemanticSegmentation as ONNX on ONNX Runtime, on OpenVINO in fp32, and on OpenVINO in
-the precision it chooses (bf16 on some CPUs).
-Needs the extra `benchmark`; and torch, transformers, onnxscript for the ONNX files.
+The models:
+  ours          on LiteRT, simplified (kseg.models.simplify, the same logits) and straight (as
+                trained). Our logits files also normalise, which the others do not.
+  Hugging Face  transformers' SegformerForSemanticSegmentation as ONNX, on ONNX Runtime, on OpenVINO
+                in fp32, and on OpenVINO in the precision that it chooses (bf16 on some CPUs)
+Needs the extra `benchmark`, and torch, transformers and onnxscript to write the ONNX files.
 """
 
 import argparse
@@ -33,11 +34,11 @@ TASKS = ("logits", "class_map")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="benchmark-segformer", help="folder of the models")
-    parser.add_argument("--only-onnx", action="store_true", help="write the ONNX files and end")
-    parser.add_argument("--threads", default="1")
-    parser.add_argument("--runs", default="60")
-    parser.add_argument("--task", choices=TASKS, help="this one alone")
+    parser.add_argument("--out", default="benchmark-segformer", help="folder for the models")
+    parser.add_argument("--only-onnx", action="store_true", help="only write the ONNX files")
+    parser.add_argument("--threads", default="1", help="CPU threads (default: 1)")
+    parser.add_argument("--runs", default="60", help="rounds (default: 60)")
+    parser.add_argument("--task", choices=TASKS, help="run only this task (default: both)")
     args, more = parser.parse_known_args()
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,8 @@ def main():
 
     for task in TASKS if args.task is None else [args.task]:
         print(
-            f"\n{task}: {'float32 -> logits at stride 4' if task == 'logits' else 'bytes -> ids'}"
+            f"\n{task}: "
+            f"{'float32 -> logits at stride 4' if task == 'logits' else 'uint8 -> class ids'}"
         )
         onnx = out / f"huggingface-{task}.onnx"
         others = ["--vs", str(onnx), f"openvino:{onnx}", f"openvino-default:{onnx}"]
@@ -65,7 +67,7 @@ def main():
 
 
 def write_onnx(out):
-    """Writes huggingface-{logits,class_map}.onnx. Raises InputError where torch is missing."""
+    """Writes huggingface-{logits,class_map}.onnx. Raises InputError without torch."""
     try:
         import torch
         from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -95,10 +97,10 @@ def write_onnx(out):
             x = image.permute(0, 3, 1, 2).float() / 255
             x = (x - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
             logits = super().forward(x)
-            whole = torch.nn.functional.interpolate(
+            resized = torch.nn.functional.interpolate(
                 logits, size=SIZE, mode="bilinear", align_corners=False
             )
-            return whole.argmax(1).to(torch.uint8)
+            return resized.argmax(1).to(torch.uint8)
 
     examples = {
         "logits": (Logits(), torch.zeros(1, 3, *SIZE)),
@@ -118,7 +120,7 @@ def write_onnx(out):
 
 
 def write_tflite(out):
-    """Writes ours where missing. Returns {task: paths, the simplified one first}."""
+    """Writes our files that do not exist yet. Returns {task: [simplified, straight]}."""
     paths = {
         task: [out / f"ours-{form}-{task}.tflite" for form in ("simplified", "straight")]
         for task in TASKS
@@ -133,17 +135,17 @@ def write_tflite(out):
     from kseg.models.simplify import simplify
 
     keras.utils.set_random_seed(0)
-    whole = models.build("segformer_b0", SIZE, CLASSES)
-    coarse = keras.Model(whole.input, whole.get_layer("logits_conv").output)
+    model = models.build("segformer_b0", SIZE, CLASSES)
+    stride_4_model = keras.Model(model.input, model.get_layer("logits_conv").output)
     for path, form in zip(paths["logits"], (simplify, with_the_papers_head), strict=True):
-        path.write_bytes(logits_tflite(form(coarse)))
+        path.write_bytes(logits_tflite(form(stride_4_model)))
     for path, form in zip(paths["class_map"], (simplify, with_the_papers_head), strict=True):
-        path.write_bytes(convert.to_tflite(form(whole), "fp32"))
+        path.write_bytes(convert.to_tflite(form(model), "fp32"))
     return paths
 
 
 def with_the_papers_head(model):
-    """A SegFormer whose head is the paper's layers one by one, as other ports have it."""
+    """Returns a SegFormer whose head computes the paper's layers one by one, as other ports do."""
     import keras
 
     def call(layer, x, **options):
@@ -158,7 +160,7 @@ def with_the_papers_head(model):
 
 
 def logits_tflite(model):
-    """Converts a Keras model as it is, at batch 1: float32 image in, float32 logits out."""
+    """Converts a Keras model at batch 1, unchanged: float32 image -> float32 logits."""
     import keras
     import tensorflow as tf
 

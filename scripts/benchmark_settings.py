@@ -1,10 +1,10 @@
-"""One training step under settings said to help on CPUs, each in its own process, by turns.
+"""Measures a training step under settings said to help on CPUs, interleaved, in child processes.
 
     .venv/bin/python scripts/benchmark_settings.py --preset camvid --data data/camvid
 
-Settings: one core; all cores; memory that glibc keeps and never gives back to the system (no mmap,
-no trimming, one arena); the same in huge pages; JAX instead of TensorFlow, alone and with both.
-Takes kseg.train's flags. Prints the least and the median of wall time of all rounds.
+Settings: one core; all cores; kept memory, which glibc never returns to the system (no mmap, no
+trimming, one arena); kept memory in huge pages; JAX instead of TensorFlow, alone and with both.
+Takes kseg.train's flags. Prints the minimum and median wall time over all rounds.
 """
 
 import argparse
@@ -33,35 +33,35 @@ def main():
     argv = sys.argv[1:]
     if "--child" in argv:
         argv.remove("--child")
-        print(json.dumps(seconds(parse(argv))))
+        print(json.dumps(time_steps(parse_args(argv))))
         return
-    args = parse(argv)
+    args = parse_args(argv)
     times = {name: [] for name in SETTINGS}
     for _ in range(args.rounds):
         for name, setting in SETTINGS.items():
-            times[name] += child(argv, setting)
+            times[name] += run_child(argv, setting)
             print(f"{name}: {describe(times[name])}", flush=True)
 
 
-def parse(argv):
+def parse_args(argv):
     from kseg import presets
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=10, help="timed, in a round (default: 10)")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10, help="timed steps per round (default: 10)")
+    parser.add_argument("--rounds", type=int, default=2, help="default: 2")
     presets.add_flags(parser)
     return parser.parse_args(argv)
 
 
-def child(argv, setting):
+def run_child(argv, setting):
     command = [sys.executable, __file__, "--child", *argv]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **setting}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def seconds(args):
-    """Seconds of each step, after two that are not counted, on one batch of real frames."""
+def time_steps(args):
+    """Returns the seconds of each step on one batch of real frames, after two to warm up."""
     if os.environ.get("CORES") == "1":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     from kseg import presets

@@ -1,11 +1,12 @@
-"""One training step: our models against the same ones built from keras-hub, by turns.
+"""Compares a training step of our models with the same models built from keras-hub.
 
     PYTHON scripts/benchmark_step.py [--size 128] [--batch 4] [--steps 10] [--threads 1]
 
-PYTHON: one that has kseg and keras-hub. The same loss (sparse cross-entropy on logits), optimizer
-(Adam), data and classes on both sides, random weights, no augmentation. The size is square because
-keras-hub's SegFormer takes no other. DeepLabV3+ on ResNet-50 is at output stride 32, the one that
-keras-hub's image encoder has, and once more with dense convolutions where ours are separable.
+PYTHON is one that has kseg and keras-hub. Both models have the same loss (sparse cross-entropy on
+logits), optimizer (Adam), data and classes, random weights and no augmentation; their steps are
+interleaved. The size is square because keras-hub's SegFormer accepts no other. DeepLabV3+ on
+ResNet-50 has output stride 32, that of keras-hub's image encoder. It runs once with our separable
+convolutions, and once with dense ones as in keras-hub.
 Prints minimum and median of both, and the ratio theirs / ours.
 """
 
@@ -23,11 +24,13 @@ CLASSES = 3
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=10, help="timed, of each (default: 10)")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model", choices=PAIRS, help="this one alone")
+    parser.add_argument("--size", type=int, default=128, help="height and width (default: 128)")
+    parser.add_argument("--batch", type=int, default=4, help="images per step (default: 4)")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="timed steps of each model (default: 10)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--model", choices=PAIRS, help="run only this pair (default: all)")
     args = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
@@ -50,24 +53,24 @@ def compare(name, args):
             step()
             end = time.process_time() if args.threads == 1 else time.perf_counter()
             times.append(end - start)
-    least, median = ([f(times) for times in seconds] for f in (min, statistics.median))
+    minimum, median = ([f(times) for times in seconds] for f in (min, statistics.median))
     clock = "CPU" if args.threads == 1 else "wall"
     print(
         f"{name}, {args.batch} x {args.size}x{args.size}, {args.threads} thread(s), {clock} time: "
-        f"ours {models[0].count_params() / 1e6:.2f} M parameters, min {least[0]:.3f} s, median "
-        f"{median[0]:.3f} s; keras-hub {models[1].count_params() / 1e6:.2f} M, min {least[1]:.3f} "
-        f"s, median {median[1]:.3f} s; theirs / ours: min {least[1] / least[0]:.2f}, median "
-        f"{median[1] / median[0]:.2f}",
+        f"ours {models[0].count_params() / 1e6:.2f} M parameters, min {minimum[0]:.3f} s, "
+        f"median {median[0]:.3f} s; keras-hub {models[1].count_params() / 1e6:.2f} M, "
+        f"min {minimum[1]:.3f} s, median {median[1]:.3f} s; "
+        f"theirs / ours: min {minimum[1] / minimum[0]:.2f}, median {median[1] / median[0]:.2f}",
         flush=True,
     )
 
 
 def compiled_step(model, images, masks):
-    """Returns a function that takes one training step, already traced and taken twice."""
+    """Returns a function that runs one training step; it has been traced and run twice."""
     model.compile(
         keras.optimizers.Adam(1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[],  # keras-hub's default is an accuracy that takes class ids for one-hot codes.
+        metrics=[],  # keras-hub's default accuracy would read class ids as one-hot vectors.
         jit_compile=False,
     )
 
@@ -85,7 +88,7 @@ def our_deeplab(size):
 
 
 def our_dense_deeplab(size):
-    """With keras-hub's dense convolutions in ASPP and decoder, in place of the paper's."""
+    """DeepLabV3+ with dense convolutions in ASPP and decoder, as keras-hub has them."""
     from kseg.models import deeplab
     from kseg.models.blocks import conv_bn_relu
 

@@ -1,24 +1,25 @@
-"""Runs the car's Python runner for as many frames as asked and watches what it holds.
+"""Runs the Python runner over many frames and watches its memory, threads and files.
 
     python scripts/long_run.py MODEL.tflite VIDEO [--frames 45000] [--camera] [--threads 1]
 
-45,000 frames are 30 minutes at 25 a second; they go through as fast as they can. Each is segmented,
-drawn and measured; a line of JSON is written. VIDEO is repeated. As a file, every frame is
-answered; with --camera it plays a camera that goes away at the video's end and comes back, and
-stale frames are dropped. Every 500th frame is torn. Prints a table; exit code 1 when threads or
-files are left, or a frame is not accounted for.
+45,000 frames are 30 minutes at 25 frames/s; here they run as fast as possible. Each is segmented,
+drawn and measured, and written as a line of JSON. VIDEO is repeated. As a file, every frame gets a
+class map. With --camera the video plays a live camera: stale frames are dropped, and the camera is
+lost at the video's end and found again. Every 500th frame is corrupt. Prints a table. The exit code
+is 1 when threads or files are still open at the end, or a frame is not accounted for.
 """
 
 import argparse
 import gc
-import os
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
 from kseg_run.camera import Camera
@@ -29,59 +30,61 @@ from kseg_run.outputs import JsonLines
 from kseg_run.sources import Video
 from kseg_run.stages import Stages
 
-TORN = 500
-ROWS = 15  # Of the table.
+CORRUPT_EVERY = 500
+TABLE_ROWS = 15
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help=".tflite written by kseg.export")
-    parser.add_argument("video")
-    parser.add_argument("--frames", type=int, default=45000, help="how many come (default: 45000)")
-    parser.add_argument("--camera", action="store_true", help="play a camera")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("video", help="video file to repeat")
+    parser.add_argument(
+        "--frames", type=int, default=45000, help="number of frames (default: 45000)"
+    )
+    parser.add_argument("--camera", action="store_true", help="play the video as a live camera")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: LiteRT's choice)")
     args = parser.parse_args()
-    start, before = time.monotonic(), Held()
-    stages, source = work(args)
+    start, before = time.monotonic(), Usage.now()
+    stages, source = run_frames(args)
     gc.collect()
-    after = Held()
+    after = Usage.now()
     print(f"before  {before}\nafter   {after}")
     dropped = "{} dropped before inference, {} before drawing".format(*stages.dropped)
     print(
-        f"{stages.captured} frames came in {time.monotonic() - start:.0f} s, {stages.answered} "
-        f"answered, {dropped}, {stages.failed} torn; camera lost {source.lost} times"
+        f"{stages.captured} frames in {time.monotonic() - start:.0f} s, {stages.answered} "
+        f"segmented, {dropped}, {stages.failed} corrupt; camera lost {source.lost} times"
     )
-    # LiteRT's and OpenCV's pools of threads stay; Python's must not.
-    left = threading.active_count() > 1 or after.files > before.files
-    return int(left or stages.captured != stages.answered + sum(stages.dropped) + stages.failed)
+    # The thread pools of LiteRT and OpenCV remain; Python's threads must not.
+    leaked = threading.active_count() > 1 or after.files > before.files
+    return int(leaked or stages.captured != stages.answered + sum(stages.dropped) + stages.failed)
 
 
-def work(args):
+def run_frames(args):
     runner = Runner(args.model, args.threads)
-    source = Repeated(args.video, args.frames, args.camera)
+    source = RepeatedVideo(args.video, args.frames, args.camera)
     stages = Stages(source, lambda frame: runner(frame.image), say=lambda line: None)
     measure = Measure(runner.contract["labels"]["classes"], (0.6, 0.8))
-    step = max(1, args.frames // ROWS)
+    print_every = max(1, args.frames // TABLE_ROWS)
     print("frame    MiB  threads  files", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         lines = JsonLines(f"{folder}/numbers.jsonl", measure, lambda: stages.dropped)
-        told = 0
+        next_print = 0
         for answer in stages:
             cv2.cvtColor(
                 draw(answer.frame.image, answer.class_map, runner.contract), cv2.COLOR_RGB2BGR
             )
             lines.put(answer)
-            if answer.frame.number >= told:
-                print(f"{answer.frame.number:5d}  {Held()}", flush=True)
-                told += step
+            if answer.frame.number >= next_print:
+                print(f"{answer.frame.number:5d}  {Usage.now()}", flush=True)
+                next_print += print_every
         lines.close()
         stages.close()
         runner.close()
     return stages, source
 
 
-class Repeated:
-    """A video over and over, `count` frames in all."""
+class RepeatedVideo:
+    """A frame source that repeats a video until it has given `count` frames."""
 
     def __init__(self, path, count, live):
         self._path, self._count, self.live, self.lost = path, count, live, 0
@@ -93,8 +96,9 @@ class Repeated:
             self._inner = self._open()
             frames = iter(self._inner)
             for frame in frames:
-                torn = {"image": None, "problem": "torn"} if number % TORN == TORN - 1 else {}
-                yield frame._replace(number=number, **torn)
+                if number % CORRUPT_EVERY == CORRUPT_EVERY - 1:
+                    frame = frame._replace(image=None, problem="corrupt")
+                yield frame._replace(number=number)
                 number += 1
                 self.lost = getattr(self._inner, "lost", 0)
                 if number == self._count:
@@ -108,7 +112,7 @@ class Repeated:
     def _open(self):
         if not self.live:
             return Video(Path(self._path))
-        # The end of the file is, to a camera, a lost one.
+        # A Camera takes the end of the file for a lost camera.
         return Camera(
             "0",
             capture=lambda number: cv2.VideoCapture(self._path),
@@ -116,14 +120,18 @@ class Repeated:
         )
 
 
-class Held:
-    """What this process holds at the moment."""
+class Usage(NamedTuple):
+    """Resources of this process: resident memory, threads and open file descriptors."""
 
-    def __init__(self):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.mib = pages * os.sysconf("SC_PAGESIZE") / 2**20
-        self.threads = len(os.listdir("/proc/self/task"))
-        self.files = len(os.listdir("/proc/self/fd"))
+    mib: float
+    threads: int
+    files: int
+
+    @classmethod
+    def now(cls):
+        process = psutil.Process()
+        mib = process.memory_info().rss / 2**20
+        return cls(mib, process.num_threads(), process.num_fds())
 
     def __str__(self):
         return f"{self.mib:5.1f}  {self.threads:7d}  {self.files:5d}"

@@ -206,7 +206,7 @@ class ExportVerifier:
             model=self.config.model,
             precision=report["precision"],
             input_size=self.config.size,
-            input_dtype=runner.image_dtype,
+            input_dtype=runner.input_dtype,
             channel_order="RGB",
             value_range=(0, 255),
             fit=self.config.fit,

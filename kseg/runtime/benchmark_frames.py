@@ -1,5 +1,6 @@
-"""What a benchmark feeds a model, and the work around it for a whole frame of a camera."""
+"""The frame that a benchmark uses: its model input, and the processing of a complete frame."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -8,12 +9,13 @@ import numpy as np
 from kseg import contract, preprocess
 from kseg.errors import InputError
 from kseg.labels import LabelSet
+from kseg.runtime.other_runtimes import LoadedModel
 from kseg.visualize import overlay
 
 NOISE_SIZE = (720, 1280)
 
 
-def read(path):
+def read_frame(path: str | None) -> np.ndarray:
     """Returns an image file as (h, w, 3) uint8 RGB; noise of NOISE_SIZE when path is None."""
     if path is None:
         return np.random.default_rng(0).integers(0, 256, (*NOISE_SIZE, 3), dtype=np.uint8)
@@ -25,10 +27,10 @@ def read(path):
     return frame
 
 
-def model_input(frame, shape, dtype):
-    """Resizes (h, w, 3) uint8 RGB to a model's input of (1, H, W, 3) or (1, 3, H, W).
+def model_input(frame: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Resizes (h, w, 3) uint8 RGB to a model's input shape, (1, H, W, 3) or (1, 3, H, W).
 
-    Floats keep 0..255, int8 is shifted by -128. Raises InputError for other shapes.
+    float32 stays in 0..255, int8 is shifted by -128. Raises InputError for other shapes.
     """
     if len(shape) != 4 or shape[0] != 1 or 3 not in (shape[1], shape[3]):
         raise InputError(f"input of shape {list(shape)}; expected (1, H, W, 3) or (1, 3, H, W)")
@@ -41,23 +43,24 @@ def model_input(frame, shape, dtype):
     return np.ascontiguousarray(array[None], dtype)
 
 
-def whole_frame(model, path):
-    """Returns a function (h, w, 3) uint8 RGB -> the same with class colours over it.
+def frame_processor(model: LoadedModel, path: Path) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Returns a function (h, w, 3) uint8 RGB -> the same frame with its class colours over it.
 
-    It fits the frame, runs the model, takes the answer back and blends, as a runner in the car.
-    Returns None when the file has no kseg contract to tell how.
+    It does what a runner in the car does: fits the frame to the input, runs the model, maps the
+    class map back onto the frame and blends the colours. None for a file without a kseg contract,
+    because only the contract says how.
     """
     if path.suffix != ".tflite" or contract.extract(path.read_bytes(), path) is None:
         return None
-    told = contract.read(path)
-    labels = LabelSet.from_dict(told.labels, where=path)
+    terms = contract.read(path)
+    labels = LabelSet.from_dict(terms.labels, where=str(path))
 
-    def draw(frame):
-        image = preprocess.fit_image(frame, told.input_size, told.fit)
-        answer = model(image[None].astype(model.input_dtype))[0]
-        if answer.ndim == 3:  # Logits: the argmax is the runner's.
-            answer = answer[..., : len(labels.classes)].argmax(axis=-1).astype(np.uint8)
-        class_map = preprocess.unfit_class_map(answer, frame.shape[:2], told.fit)
+    def process(frame: np.ndarray) -> np.ndarray:
+        image = preprocess.fit_image(frame, terms.input_size, terms.fit)
+        output = model.run(image[None].astype(model.input_dtype))[0]
+        if output.ndim == 3:  # Logits: the runner computes the argmax.
+            output = output[..., : len(labels.classes)].argmax(axis=-1).astype(np.uint8)
+        class_map = preprocess.unfit_class_map(output, frame.shape[:2], terms.fit)
         return overlay.overlay(frame, class_map, labels)
 
-    return draw
+    return process

@@ -1,34 +1,33 @@
 """The tables that kseg.benchmark prints."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
-_MUCH = 0.25  # Above this, a lucky run of one model makes the ratio of minima worthless.
+# Where medians lie further above minima, one lucky run makes the ratio of minima meaningless.
+_MAX_NOISE = 0.25
 
 
-def print_report(report):
+def print_report(report: Mapping[str, Any]) -> None:
     """Prints the report that kseg.benchmark writes as JSON."""
     console = Console()
     measured = [row for row in report["models"] if "failed" not in row]
-    shown = short_names([row["name"] for row in measured])
-    threads = report["threads"]
-    title = f"ms from input to output array, {threads} thread{'s' * (threads > 1)}"
-    console.print(_speed_table(measured, shown, title))
-    height, width = report["frame_size"]
-    console.print(
-        _context_table(measured, shown, f"to the first; whole frames of {width}x{height}")
-    )
-    for row, name in zip(measured, shown, strict=True):
+    names = short_names([row["name"] for row in measured])
+    console.print(_latency_table(measured, names, report["threads"]))
+    console.print(_comparison_table(measured, names, report["frame_size"]))
+    for row, name in zip(measured, names, strict=True):
         if "operators" in row:
             console.print(_operator_table(row["operators"], name))
     for row in report["models"]:
         if "failed" in row:
             print(f"{row['name']}: not run: {row['failed']}")
-    print(_noise(report, measured))
+    print(_conditions(report["machine"], measured))
 
 
-def short_names(names):
-    """Shortens paths to file names where no two become the same."""
+def short_names(names: Sequence[str]) -> Sequence[str]:
+    """Shortens paths to file names, unless two would become the same."""
     short = []
     for name in names:
         prefix, colon, path = name.rpartition(":")
@@ -36,56 +35,60 @@ def short_names(names):
     return short if len(set(short)) == len(short) else names
 
 
-def _speed_table(rows, shown, title):
-    table = Table(title=title)
+def _latency_table(rows, names, threads):
+    plural = "s" if threads > 1 else ""
+    table = Table(title=f"ms from input array to output array, {threads} thread{plural}")
     table.add_column("model", overflow="fold")
     table.add_column("runtime")
-    for column in ("min", "median", "p90", "p99"):
+    columns = ("min", "median", "p90", "p99")
+    for column in columns:
         table.add_column(column, justify="right")
-    for row, name in zip(rows, shown, strict=True):
-        values = (row["model"][f"{key}_ms"] for key in ("min", "median", "p90", "p99"))
-        table.add_row(name, row["runtime"], *map(_number, values))
+    for row, name in zip(rows, names, strict=True):
+        table.add_row(
+            name, row["runtime"], *(_number(row["model"][f"{column}_ms"]) for column in columns)
+        )
     return table
 
 
-def _context_table(rows, shown, title):
-    table = Table(title=title)
+def _comparison_table(rows, names, frame_size):
+    height, width = frame_size
+    table = Table(title=f"ratio to the first model; complete frames of {width}x{height}")
     table.add_column("model", overflow="fold")
     for column in ("minima", "by round", "frame ms", "frames/s", "peak MB"):
         table.add_column(column, justify="right")
-    for row, name in zip(rows, shown, strict=True):
-        ratio, whole = row.get("ratio"), row.get("whole_frame")
+    for row, name in zip(rows, names, strict=True):
+        ratio, frame = row.get("ratio"), row.get("whole_frame")
         table.add_row(
             name,
             f"{ratio['of_minima']:.2f}" if ratio else "-",
             f"{ratio['median']:.2f} ({ratio['p10']:.2f}-{ratio['p90']:.2f})" if ratio else "-",
-            _number(whole["median_ms"] if whole else None),
-            _number(1000 / whole["median_ms"] if whole else None),
+            _number(frame["median_ms"] if frame else None),
+            _number(1000 / frame["median_ms"] if frame else None),
             f"{row['peak_mb']:.0f}",
         )
     return table
 
 
 def _operator_table(operators, name):
-    total = sum(row["ms"] for row in operators)
-    table = Table(title=f"{name}: {total:.1f} ms by operator")
+    total_ms = sum(row["ms"] for row in operators)
+    table = Table(title=f"{name}: {total_ms:.1f} ms by operator")
     table.add_column("operator", overflow="fold")
     for column in ("calls", "ms", "share"):
         table.add_column(column, justify="right")
     for row in operators:
-        share = f"{row['ms'] / total:.1%}"
+        share = f"{row['ms'] / total_ms:.1%}"
         table.add_row(row["operator"], str(row["calls"]), f"{row['ms']:.2f}", share)
     return table
 
 
-def _noise(report, measured):
-    above = [row["model"]["median_ms"] / row["model"]["min_ms"] - 1 for row in measured]
-    here = report["machine"]
-    doubt = "; too much to trust minima: see `by round`" if max(above) > _MUCH else ""
+def _conditions(machine, rows):
+    """One line on the machine and its noise."""
+    noise = [row["model"]["median_ms"] / row["model"]["min_ms"] - 1 for row in rows]
+    advice = "; too noisy to compare minima, see `by round`" if max(noise) > _MAX_NOISE else ""
     return (
-        f"{measured[0]['model']['runs']} rounds on {here['cpu']}, {here['cores']} cores, load "
-        f"{here['load_average']}; noise: medians lie {min(above):.0%} to {max(above):.0%} above "
-        f"minima{doubt}"
+        f"{rows[0]['model']['runs']} rounds on {machine['cpu']}, {machine['cores']} cores, load "
+        f"{machine['load_average']}; noise: medians lie {min(noise):.0%} to {max(noise):.0%} above "
+        f"minima{advice}"
     )
 
 

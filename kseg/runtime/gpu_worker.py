@@ -1,10 +1,11 @@
-"""The process in which a .tflite meets LiteRT's GPU accelerator; native code may crash or hang.
+"""Child process that runs a .tflite on LiteRT's GPU accelerator. Native code may crash or hang.
 
-    python gpu_child.py FILE.tflite IMAGES.npy OUT SECONDS
+    python gpu_worker.py MODEL.tflite IMAGES.npy FOLDER SECONDS
 
-Writes OUT/compiled.json once the file is compiled; after as many of the images, (N, H, W, 3) uint8,
-as SECONDS allow, at least one, OUT/answers.npy and OUT/latencies_ms.json. Run by kseg.runtime.gpu;
-imports nothing of ours, so that what goes wrong here went wrong in LiteRT or in the driver.
+IMAGES.npy holds (N, H, W, 3) uint8 RGB. Writes FOLDER/compiled.json once the model is compiled,
+then runs at least one image and further ones until SECONDS have passed, and writes
+FOLDER/outputs.npy and FOLDER/latencies_ms.json. kseg.runtime.gpu starts it. It imports nothing of
+kseg, so that an error here is one of LiteRT or of the driver.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 
-def main(model_path, images_path, out, seconds):
+def main(model_path: str, images_path: str, folder: Path, limit_s: float) -> None:
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
@@ -25,24 +26,27 @@ def main(model_path, images_path, out, seconds):
         "fully_accelerated": model.is_fully_accelerated(),
         "compile_s": time.perf_counter() - start,
     }
-    (out / "compiled.json").write_text(json.dumps(compiled))
+    (folder / "compiled.json").write_text(json.dumps(compiled))
     (signature,) = model.get_signature_list()
-    (takes,) = model.get_input_tensor_details(signature).values()
-    (gives,) = model.get_output_tensor_details(signature).values()
+    (input_details,) = model.get_input_tensor_details(signature).values()
+    (output_details,) = model.get_output_tensor_details(signature).values()
+    input_dtype, output_dtype = (np.dtype(d["dtype"]) for d in (input_details, output_details))
+    output_shape = output_details["shape"]
     inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
-    answers, latencies_ms, start = [], [], time.perf_counter()
+    results, latencies_ms = [], []
+    start = time.perf_counter()
     for image in np.load(images_path):
-        began = time.perf_counter()
-        inputs[0].write(image[None].astype(takes["dtype"]))
+        frame_start = time.perf_counter()
+        inputs[0].write(image[None].astype(input_dtype))
         model.run_by_index(0, inputs, outputs)
-        flat = outputs[0].read(int(np.prod(gives["shape"])), np.dtype(gives["dtype"]).type)
-        latencies_ms.append(1000 * (time.perf_counter() - began))
-        answers.append(flat.reshape(gives["shape"])[0])
-        if time.perf_counter() - start > float(seconds):
+        flat = outputs[0].read(int(np.prod(output_shape)), output_dtype.type)
+        latencies_ms.append(1000 * (time.perf_counter() - frame_start))
+        results.append(flat.reshape(output_shape)[0])
+        if time.perf_counter() - start > limit_s:
             break
-    np.save(out / "answers.npy", np.stack(answers))
-    (out / "latencies_ms.json").write_text(json.dumps(latencies_ms))
+    np.save(folder / "outputs.npy", np.stack(results))
+    (folder / "latencies_ms.json").write_text(json.dumps(latencies_ms))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], Path(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))

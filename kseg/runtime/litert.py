@@ -1,34 +1,67 @@
-"""A .tflite on LiteRT's CPU, whatever form its profile gave it."""
+"""A .tflite on the CPU, by LiteRT."""
+
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 
 class TFLiteModel:
-    """A .tflite of any profile on LiteRT's CPU: (H, W, 3) uint8 RGB -> (H, W) class ids.
+    """A .tflite with one input, on LiteRT's CPU kernels. Reads its first output.
 
-    reference_kernels: by LiteRT's plain C++ instead of XNNPACK; slow, and alike on every CPU.
+    model: the file's path, which LiteRT maps into memory, or its bytes.
+    num_threads: None leaves the number to LiteRT.
+    reference_kernels: LiteRT's plain C++ kernels in place of XNNPACK. They are slow and compute the
+    same on every CPU.
+    Raises ValueError or RuntimeError when LiteRT cannot run the file, ValueError for several
+    inputs.
     """
 
-    def __init__(self, tflite, num_threads=None, *, reference_kernels=False):
-        kernels = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
+    def __init__(
+        self,
+        model: bytes | str | Path,
+        num_threads: int | None = None,
+        *,
+        reference_kernels: bool = False,
+    ):
+        content = model if isinstance(model, bytes) else None
         self._interpreter = Interpreter(
-            model_content=tflite,
+            model_path=None if content else str(model),
+            model_content=content,
             num_threads=num_threads,
-            experimental_op_resolver_type=kernels,
+            experimental_op_resolver_type=(
+                OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
+            ),
         )
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        self.image_dtype = np.dtype(self._input["dtype"]).name
-        self.output_dtype = np.dtype(self._output["dtype"]).name
+        inputs, outputs = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
+        if len(inputs) != 1:
+            raise ValueError(f"{len(inputs)} inputs; expected one image")
+        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self.input_shape, self.output_shape = _shape(inputs[0]), _shape(outputs[0])
+        self.input_dtype = np.dtype(inputs[0]["dtype"]).name
+        self.output_dtype = np.dtype(outputs[0]["dtype"]).name
+        self.runtime = f"LiteRT {version('ai-edge-litert')}"
 
-    def __call__(self, image):
-        self._interpreter.set_tensor(self._input["index"], image[None].astype(self.image_dtype))
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """Returns the output array for an array of input_shape and input_dtype."""
+        self._interpreter.set_tensor(self._input_index, array)
         self._interpreter.invoke()
-        return class_ids(self._interpreter.get_tensor(self._output["index"])[0])
+        return self._interpreter.get_tensor(self._output_index)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the model's size -> (H, W) class ids."""
+        return class_ids(self.run(image[None].astype(self.input_dtype))[0])
 
 
-def class_ids(answer):
-    """A file's answer for one frame, (H, W) ids or (H, W, C) logits -> (H, W) ids."""
-    return answer.argmax(-1) if answer.ndim == 3 else answer
+def class_ids(output: np.ndarray) -> np.ndarray:
+    """Converts the output for one frame, (H, W) ids or (H, W, C) logits, to (H, W) ids."""
+    return output.argmax(-1) if output.ndim == 3 else output
+
+
+def _shape(details: dict) -> tuple[int, ...]:
+    return tuple(int(side) for side in details["shape"])

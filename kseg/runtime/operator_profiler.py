@@ -1,54 +1,60 @@
-"""Where the time goes: milliseconds by kind of operator, from LiteRT's own profiler.
+"""Milliseconds by kind of operator, from LiteRT's own profiler.
 
-The wheel's Python does not offer the profiler; its libLiteRt.so does, by LiteRT's C API
-(google-ai-edge/LiteRT, litert/c/*.h at f67457790). XNNPACK's operators are named one by one. A
-mistake in native calls ends the process, so kseg.runtime.subprocess_benchmark calls
-this in a child.
+ai-edge-litert's Python API does not have the profiler, its libLiteRt.so does, in LiteRT's C API
+(google-ai-edge/LiteRT, litert/c/*.h at f67457790). It names XNNPACK's operators one by one. A
+mistake in a native call ends the process, so kseg.runtime.subprocess_benchmark uses this module in
+a child process.
 """
 
 import ctypes
 import re
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import ai_edge_litert
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from kseg.errors import InputError
+from kseg.runtime.litert import TFLiteModel
 
-_CPU, _WRITE = 1, 1  # kLiteRtHwAcceleratorCpu, kLiteRtTensorBufferLockModeWrite
+# The C API whose signatures and struct layouts are below, as in deploy/cpp/kseg/litert.cc.
+_CHECKED_VERSION = "2.3."
+_SYMBOL_VERSION = "VERS_1.0"
+
+_WARM_UP_RUNS = 3
+_CPU = 1  # kLiteRtHwAcceleratorCpu
+_WRITE = 1  # kLiteRtTensorBufferLockModeWrite
 _ELEMENT_TYPES = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9}  # kTfLite...
 _ROW = re.compile(
     r"^ *(?P<name>\S.*?) +\d+ +(?P<ms>[\d.]+) +[\d.]+% +[\d.]+% +[\d.]+ +(?P<calls>\d+)$"
 )
 
 
-def times(path, threads, runs=20):
-    """Runs a .tflite on the CPU, on zeros. Returns [{"operator", "calls", "ms"}], longest first.
+def profile_operators(path: str | Path, threads: int, runs: int = 20) -> list[dict[str, Any]]:
+    """Runs a .tflite on the CPU, on zeros. Returns [{"operator", "calls", "ms"}], slowest first.
 
-    calls and ms (of all calls together) are those of one run. Names are XNNPACK's where it took
-    the operator, TFLite's (in capitals) where not. Raises InputError when the wheel's profiler
-    cannot be had.
+    calls is a number per run, and ms the time of all these calls together. Names are XNNPACK's for
+    operators that XNNPACK runs, and TFLite's (in capitals) for the others. Raises InputError when
+    the installed LiteRT is of another version or its profile cannot be read.
     """
-    try:
-        summary = _profile(path, threads, runs)
-    except (AttributeError, OSError) as error:  # No such symbol, no such library.
-        raise InputError(f"{path}: this ai-edge-litert has no profiler ({error})") from error
-    found = [
+    summary = _profile(path, threads, runs)
+    operators = [
         {
             "operator": row["name"].removeprefix("Delegate/"),
             "calls": round(int(row["calls"]) / runs),
             "ms": float(row["ms"]) * int(row["calls"]) / runs,
         }
-        for row in _by_type(summary)
+        for row in _rows_by_type(summary)
     ]
-    if not found:
-        raise InputError(f"{path}: LiteRT's profile has no table that kseg reads")
-    return sorted(found, key=lambda row: -row["ms"])
+    if not operators:
+        raise InputError(f"{path}: LiteRT's profile has no table of operators that kseg can read")
+    return sorted(operators, key=lambda row: -row["ms"])
 
 
-def _by_type(summary):
-    """Rows (regex matches) of the table `Summary by node type`."""
+def _rows_by_type(summary: str) -> Iterator[re.Match[str]]:
+    """Yields the rows of the table `Summary by node type`."""
     _, _, rest = summary.partition(" Summary by node type ")
     for line in rest.splitlines()[2:]:
         match = _ROW.match(line)
@@ -57,7 +63,90 @@ def _by_type(summary):
         yield match
 
 
+def _profile(path: str | Path, threads: int, runs: int) -> str:
+    """Returns the profiler's summary. Handles are not destroyed: the process ends soon after."""
+    litert = _LiteRt(path)
+    environment = litert.create("LiteRtCreateEnvironment", 0, None)
+    compiled = _compile(litert, environment, path, threads)
+    model = TFLiteModel(path)  # For shapes and dtypes only.
+    inputs = _create_buffer(
+        litert, environment, compiled, "Input", model.input_shape, model.input_dtype
+    )
+    outputs = _create_buffer(
+        litert, environment, compiled, "Output", model.output_shape, model.output_dtype
+    )
+    # Uninitialised memory may hold denormal floats, which are slow.
+    input_bytes = int(np.prod(model.input_shape)) * np.dtype(model.input_dtype).itemsize
+    _fill_with_zeros(litert, inputs, input_bytes)
+    profiler = litert.create("LiteRtCompiledModelGetProfiler", compiled)
+    for number in range(_WARM_UP_RUNS + runs):
+        if number == _WARM_UP_RUNS:
+            litert.call("LiteRtStartProfiler", profiler)
+        _run(litert, compiled, inputs, outputs)
+    litert.call("LiteRtStopProfiler", profiler)
+    summary = litert.create("LiteRtGetProfileSummary", profiler, compiled).value
+    return ctypes.string_at(summary or 0).decode()
+
+
+class _LiteRt:
+    """LiteRT's C API. Functions return a status, 0 for success."""
+
+    def __init__(self, model_path: str | Path):
+        """Raises InputError, naming the model, when the C API is not the one that kseg knows."""
+        installed = version("ai-edge-litert")
+        if not installed.startswith(_CHECKED_VERSION):
+            raise InputError(
+                f"{model_path}: --operators needs ai-edge-litert {_CHECKED_VERSION}x, not "
+                f"{installed}, whose C API has not been checked"
+            )
+        self._model_path = model_path
+        try:
+            self._library = ctypes.CDLL(str(Path(ai_edge_litert.__file__).parent / "libLiteRt.so"))
+            self._find = ctypes.CDLL(None).dlvsym
+        except (AttributeError, OSError) as error:
+            raise InputError(f"{model_path}: no LiteRT C API here ({error})") from error
+        self._find.restype = ctypes.c_void_p
+        self._find.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Calls a function. Raises InputError when it is missing or fails."""
+        address = self._find(self._library._handle, name.encode(), _SYMBOL_VERSION.encode())
+        if address is None:
+            raise InputError(
+                f"{self._model_path}: libLiteRt.so has no {name} of version {_SYMBOL_VERSION}"
+            )
+        status = ctypes.CFUNCTYPE(ctypes.c_int)(address)(*arguments)
+        if status:
+            raise InputError(f"{self._model_path}: {name} failed with status {status}")
+
+    def create(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        """Calls a function that writes a handle to its last argument. Returns the handle."""
+        handle = ctypes.c_void_p()
+        self.call(name, *arguments, ctypes.byref(handle))
+        return handle
+
+
+def _compile(litert, environment, path, threads):
+    """Returns the handle of the model, compiled for the CPU with the profiler enabled."""
+    model = litert.create("LiteRtCreateModelFromFile", environment, str(path).encode())
+    options = litert.create("LiteRtCreateOptions")
+    litert.call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
+    texts = {
+        b"runtime_options_string": b"enable_profiling = true\n",
+        b"xnnpack": b"num_threads = %d\n" % threads,
+    }
+    # LiteRT reads the texts while it compiles, and never frees them.
+    buffers = {name: ctypes.create_string_buffer(text) for name, text in texts.items()}
+    do_not_free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
+    for name, buffer in buffers.items():
+        opaque = litert.create("LiteRtCreateOpaqueOptions", name, buffer, do_not_free)
+        litert.call("LiteRtAddOpaqueOptions", options, opaque)
+    return litert.create("LiteRtCreateCompiledModel", environment, model, options)
+
+
 class _Layout(ctypes.Structure):
+    """LiteRtLayout."""
+
     _fields_ = (
         ("rank", ctypes.c_uint, 7),
         ("has_strides", ctypes.c_uint, 1),
@@ -67,67 +156,36 @@ class _Layout(ctypes.Structure):
 
 
 class _TensorType(ctypes.Structure):
+    """LiteRtRankedTensorType."""
+
     _fields_ = (("element_type", ctypes.c_int), ("layout", _Layout))
 
 
-def _profile(path, threads, runs):
-    """Returns the profiler's summary, a text. Leaves all it made to the end of the process."""
-    library = ctypes.CDLL(str(Path(ai_edge_litert.__file__).parent / "libLiteRt.so"))
+def _create_buffer(litert, environment, compiled, side, shape, dtype):
+    """Returns an array of one tensor buffer for the first "Input" or "Output" of the model."""
+    first = ctypes.c_size_t(0)  # Of the signatures, and of the tensors.
+    requirements = litert.create(
+        f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, first, first
+    )
+    tensor_type = _TensorType(_ELEMENT_TYPES[dtype])
+    tensor_type.layout.rank = len(shape)
+    tensor_type.layout.dimensions[: len(shape)] = shape
+    buffer = litert.create(
+        "LiteRtCreateManagedTensorBufferFromRequirements",
+        environment,
+        ctypes.byref(tensor_type),
+        requirements,
+    )
+    return (ctypes.c_void_p * 1)(buffer)
 
-    def call(name, *arguments):
-        status = getattr(library, name)(*arguments)
-        if status:
-            raise InputError(f"{path}: {name} failed with status {status}")
 
-    def make(name, *arguments):
-        """Calls a function whose last argument is where it puts a handle. Returns the handle."""
-        handle = ctypes.c_void_p()
-        call(name, *arguments, ctypes.byref(handle))
-        return handle
+def _fill_with_zeros(litert, buffers, byte_count):
+    buffer, start = ctypes.c_void_p(buffers[0]), ctypes.c_void_p()
+    litert.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(start), _WRITE)
+    ctypes.memset(start, 0, byte_count)
+    litert.call("LiteRtUnlockTensorBuffer", buffer)
 
-    environment = make("LiteRtCreateEnvironment", 0, None)
-    model = make("LiteRtCreateModelFromFile", environment, str(path).encode())
-    options = make("LiteRtCreateOptions")
-    call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
-    keep = []  # Read while compiling, never freed by LiteRT.
-    for name, text in (
-        (b"runtime_options_string", b"enable_profiling = true\n"),
-        (b"xnnpack", b"num_threads = %d\n" % threads),
-    ):
-        keep.append(ctypes.create_string_buffer(text))
-        free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
-        keep.append(free)
-        call("LiteRtAddOpaqueOptions", options, make("LiteRtCreateOpaqueOptions", name, *keep[-2:]))
-    compiled = make("LiteRtCreateCompiledModel", environment, model, options)
 
-    def buffer(side, details):
-        zero = ctypes.c_size_t(0)
-        needs = make(f"LiteRtGetCompiledModel{side}BufferRequirements", compiled, zero, zero)
-        kind = _TensorType(_ELEMENT_TYPES[np.dtype(details["dtype"]).name])
-        kind.layout.rank = len(details["shape"])
-        kind.layout.dimensions[: len(details["shape"])] = [int(s) for s in details["shape"]]
-        made = make(
-            "LiteRtCreateManagedTensorBufferFromRequirements",
-            environment,
-            ctypes.byref(kind),
-            needs,
-        )
-        return (ctypes.c_void_p * 1)(made)
-
-    twin = Interpreter(model_path=str(path))  # For shapes and types; it runs nothing.
-    inputs = buffer("Input", twin.get_input_details()[0])
-    # Fresh memory may hold denormal floats, which are slow.
-    start = ctypes.c_void_p()
-    call("LiteRtLockTensorBuffer", ctypes.c_void_p(inputs[0]), ctypes.byref(start), _WRITE)
-    details = twin.get_input_details()[0]
-    ctypes.memset(start, 0, int(np.prod(details["shape"])) * np.dtype(details["dtype"]).itemsize)
-    call("LiteRtUnlockTensorBuffer", ctypes.c_void_p(inputs[0]))
-    outputs = buffer("Output", twin.get_output_details()[0])
-    zero, one = ctypes.c_size_t(0), ctypes.c_size_t(1)
-    profiler = make("LiteRtCompiledModelGetProfiler", compiled)
-    for number in range(runs + 3):
-        if number == 3:  # Warm by then.
-            call("LiteRtStartProfiler", profiler)
-        call("LiteRtRunCompiledModel", compiled, zero, one, inputs, one, outputs)
-    call("LiteRtStopProfiler", profiler)
-    return ctypes.string_at(make("LiteRtGetProfileSummary", profiler, compiled).value).decode()
+def _run(litert, compiled, inputs, outputs):
+    signature, count = ctypes.c_size_t(0), ctypes.c_size_t(1)
+    litert.call("LiteRtRunCompiledModel", compiled, signature, count, inputs, count, outputs)

@@ -1,31 +1,36 @@
-"""Ten frames through a .tflite on CPU and GPU: do both answer, alike, and how fast?"""
+"""Runs a .tflite on synthetic frames, on CPU and GPU: do they agree, and how fast are they?"""
 
 import time
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from kseg.export import thresholds
 from kseg.export.profiles import PROFILES, TUNED
-from kseg.runtime import gpu, tiny_model
+from kseg.preprocess import Size
+from kseg.runtime import gpu, synthetic_frames, tiny_models
 from kseg.runtime.litert import TFLiteModel, class_ids
 
 _NOT_IN_WHEELS = "TFLite's GPU delegate is in no Python wheel"
 
 
-def on_cpu(tflite, size, *, reference_kernels=False):
-    """Runs probe.frames of a size (height, width). Returns (class maps (N, H, W), report).
+def run_on_cpu(
+    tflite: bytes, size: Size, *, reference_kernels: bool = False
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Runs the synthetic frames of a size (height, width) through a .tflite.
 
-    The report is {"frames", "median_ms", "answers_crc32"}: two machines with the same checksum gave
-    the same answer in every pixel.
+    Returns (class maps (N, H, W) uint8, {"frames", "median_ms", "answers_crc32"}). Two machines
+    with the same checksum computed the same class in every pixel.
     """
-    runner = TFLiteModel(tflite, reference_kernels=reference_kernels)
-    class_maps, latencies_ms = [], []
-    for frame in tiny_model.frames(size):
+    model = TFLiteModel(tflite, reference_kernels=reference_kernels)
+    results, latencies_ms = [], []
+    for frame in synthetic_frames.frames(size):
         start = time.perf_counter()
-        class_maps.append(runner(frame).astype(np.uint8))
+        results.append(model(frame).astype(np.uint8))
         latencies_ms.append(1000 * (time.perf_counter() - start))
-    class_maps = np.stack(class_maps)
+    class_maps = np.stack(results)
     return class_maps, {
         "frames": len(class_maps),
         "median_ms": float(np.median(latencies_ms)),
@@ -33,91 +38,101 @@ def on_cpu(tflite, size, *, reference_kernels=False):
     }
 
 
-def on_gpu(tflite, size, expected, driver):
-    """Runs the same frames on the GPU, in a child process, and compares with the CPU's answers.
+def run_on_gpu(
+    tflite: bytes, size: Size, expected: np.ndarray, driver: gpu.Driver
+) -> tuple[dict[str, Any], str]:
+    """Runs the same frames on the GPU and compares with `expected`, the CPU's class maps.
 
-    Returns (report, log of LiteRT). The report is {"works", "reason", "device", "frames",
-    "median_ms", "agreement" 0..1}; from "device" on only where it ran. works is None where the GPU
-    is not to be had, or takes only part of the file; False where it crashes or answers otherwise.
+    Returns (report, LiteRT's log). The report is {"works", "reason"}, and where the GPU ran the
+    file also "device", "frames", "median_ms" and "agreement" (0..1). works is True; False where the
+    GPU crashes or disagrees with the CPU; None where there is no usable GPU or it runs only some of
+    the operators.
     """
-    ran = gpu.run(tflite, tiny_model.frames(size), driver)
-    if isinstance(ran, gpu.Failed):
-        crashed = ran.refused and "not take every operator" not in ran.reason
-        report = {"works": False if crashed else None, "reason": _words(ran)}
-        return report, ran.log
-    got = np.stack([class_ids(answer) for answer in ran.answers])
-    agreement = float((got == expected[: len(got)]).mean())
-    right = agreement >= thresholds.GPU_AGREEMENT
+    result = gpu.run(tflite, synthetic_frames.frames(size), driver)
+    if isinstance(result, gpu.GpuFailure):
+        works = False if result.crashed else None
+        return {"works": works, "reason": _reason(result)}, result.log
+    class_maps = np.stack([class_ids(output) for output in result.outputs])
+    agreement = float((class_maps == expected[: len(class_maps)]).mean())
+    works, reason = _judge(agreement, result.compiled["fully_accelerated"])
     report = {
-        "works": right if ran.compiled["fully_accelerated"] else None,
-        "reason": _verdict(agreement, right, ran.compiled["fully_accelerated"]),
-        "device": ran.device,
-        "frames": len(got),
-        "median_ms": float(np.median(ran.latencies_ms)),
+        "works": works,
+        "reason": reason,
+        "device": result.device,
+        "frames": len(class_maps),
+        "median_ms": float(np.median(result.latencies_ms)),
         "agreement": agreement,
     }
-    return report, ran.log
+    return report, result.log
 
 
-def profiles(driver, why, devices):
-    """Tries every profile and precision with a tiny model.
+def _reason(failure: gpu.GpuFailure) -> str:
+    lines = "; ".join(line for line in failure.refused if line != failure.reason)
+    return f"{failure.reason}: {lines}" if lines else failure.reason
 
-    driver, why: of gpu.find_driver; devices: of machine.devices. Returns ({profile: {precision:
-    {"works": True, False (wrong) or None (not here), "reason"}}}, names of LiteRT's accelerators).
+
+def _judge(agreement: float, fully_accelerated: bool) -> tuple[bool | None, str | None]:
+    """Returns (works, reason) of a GPU that ran the frames."""
+    if not fully_accelerated:
+        return None, "some of its operators run on the CPU"
+    if agreement >= thresholds.GPU_AGREEMENT:
+        return True, None
+    return False, (
+        f"disagrees with the CPU: {100 * agreement:.3f} % of pixels are equal, at least "
+        f"{100 * thresholds.GPU_AGREEMENT:g} % must be"
+    )
+
+
+def try_profiles(
+    driver: gpu.Driver | None, no_driver: str | None, devices: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
+    """Runs a tiny model in every profile and precision.
+
+    driver, no_driver: what gpu.find_driver returns. devices: of hardware.gpu_devices. Returns
+    ({profile: {precision: {"works": True, False (wrong) or None (not available), "reason"}}}, names
+    of LiteRT's accelerators).
     """
-    found, loaded = {name: {} for name in PROFILES}, []
-    for precision in TUNED:
-        found["cpu"][precision] = _try_cpu(precision)
+    profiles: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in PROFILES}
+    profiles["cpu"] = {precision: _try_cpu(precision) for precision in TUNED}
+    log = ""
     for precision in PROFILES["gpu"].precisions:
-        found["gpu"][precision] = {"works": None, "reason": why}
-        if driver:
-            tflite = tiny_model.model(precision)
-            expected, _ = on_cpu(tflite, tiny_model.SIZE)
-            found["gpu"][precision], log = on_gpu(tflite, tiny_model.SIZE, expected, driver)
-            loaded = gpu.accelerators(log)
-    if not driver:  # Which accelerators load can be told without a device.
-        tflite, images = tiny_model.model("fp32"), tiny_model.frames(tiny_model.SIZE)
-        loaded = gpu.accelerators(gpu.run(tflite, images, gpu.Driver("no driver", {})).log)
-    names = [device["name"] for device in devices["opencl"]["devices"]]
-    needs = {
-        "gpu-classic": f"OpenCL, here {', '.join(names) or 'no device'}",
+        if driver is None:
+            profiles["gpu"][precision] = {"works": None, "reason": no_driver}
+            continue
+        tflite = tiny_models.read(precision)
+        expected, _ = run_on_cpu(tflite, tiny_models.SIZE)
+        profiles["gpu"][precision], log = run_on_gpu(tflite, tiny_models.SIZE, expected, driver)
+    if driver is None:  # LiteRT loads its accelerators even without a device.
+        images = synthetic_frames.frames(tiny_models.SIZE)
+        log = gpu.run(tiny_models.read("fp32"), images, gpu.Driver("no driver", {})).log
+    opencl = [device["name"] for device in devices["opencl"]["devices"]]
+    requirements = {
+        "gpu-classic": f"OpenCL, here {', '.join(opencl) or 'no device'}",
         "gpu-gl": "OpenGL ES 3.1",
     }
-    for name, needed in needs.items():
-        reason = f"{_NOT_IN_WHEELS}; an app that has it needs {needed}"
+    for name, requirement in requirements.items():
+        reason = f"{_NOT_IN_WHEELS}; an app that includes it needs {requirement}"
         for precision in PROFILES[name].precisions:
-            found[name][precision] = {"works": None, "reason": reason}
-    return found, loaded
+            profiles[name][precision] = {"works": None, "reason": reason}
+    return profiles, gpu.accelerators(log)
 
 
-def _try_cpu(precision):
-    """Holds XNNPACK's kernels, chosen by the CPU's features, against LiteRT's plain C++ ones."""
-    tflite = tiny_model.model(precision)
+def _try_cpu(precision: str) -> dict[str, Any]:
+    """Compares XNNPACK's kernels, selected by CPU features, with LiteRT's reference kernels."""
+    tflite = tiny_models.read(precision)
     try:
-        fast, _ = on_cpu(tflite, tiny_model.SIZE)
+        class_maps, _ = run_on_cpu(tflite, tiny_models.SIZE)
     except (RuntimeError, ValueError) as error:
         return {"works": False, "reason": f"LiteRT: {str(error).splitlines()[0]}"}
-    plain, _ = on_cpu(tflite, tiny_model.SIZE, reference_kernels=True)
-    agreement, limit = float((fast == plain).mean()), thresholds.LIMITS[precision].agreement
-    words = (
-        f"answers as LiteRT's reference kernels do on {100 * agreement:.3f} % of pixels, at least "
-        f"{100 * limit:g} % must agree"
-    )
-    right = agreement >= limit
-    return {"works": right, "reason": None if right else words}
-
-
-def _verdict(agreement, right, whole):
-    if not whole:
-        return "part of it runs on the CPU"
-    if right:
-        return None
-    return (
-        f"answers otherwise than the CPU: {100 * agreement:.3f} % of pixels agree, at least "
-        f"{100 * thresholds.GPU_AGREEMENT:g} % must"
-    )
-
-
-def _words(failed):
-    named = "; ".join(line for line in failed.refused if line != failed.reason)
-    return f"{failed.reason}: {named}" if named else failed.reason
+    expected, _ = run_on_cpu(tflite, tiny_models.SIZE, reference_kernels=True)
+    agreement = float((class_maps == expected).mean())
+    limit = thresholds.LIMITS[precision].agreement
+    if agreement >= limit:
+        return {"works": True, "reason": None}
+    return {
+        "works": False,
+        "reason": (
+            f"disagrees with LiteRT's reference kernels: {100 * agreement:.3f} % of pixels are "
+            f"equal, at least {100 * limit:g} % must be"
+        ),
+    }

@@ -1,8 +1,7 @@
-r"""Times a model in a process of its own: for its peak memory, and for the GPU, whose driver may
-crash.
+r"""Times one model in a child process: for its peak memory, and because GPU drivers may crash.
 
     python -m kseg.runtime.subprocess_benchmark \
-        '{"spec": ..., "threads": 1, "rounds": 3, "seconds": 5, "image": null}'
+        '{"spec": ..., "threads": 1, "rounds": 3, "seconds": 5, "image": null, "operators": false}'
 
 prints one line of JSON: what `measure` returns.
 """
@@ -12,24 +11,35 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import Any
 
+from kseg.child_process import describe_exit
 from kseg.errors import InputError, run
 
-_START_S = 120  # For loading: software Vulkan drivers compile for many seconds.
+_LOADING_LIMIT_S = 120  # Software Vulkan drivers compile for many seconds.
+_INPUT_ERROR = 2  # The exit code of kseg.errors.run after an InputError.
 
 
-def measure(spec, *, threads, rounds, seconds, image=None, operators=False):
+def measure(
+    spec: str,
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    image: str | None = None,
+    operators: bool = False,
+) -> dict[str, Any]:
     """Runs a model (a spec of kseg.runtime.other_runtimes) in a child process.
 
-    Returns {"runtime", "model_ms", "frame_ms" (a list as model_ms, or None without a contract),
-    "load_s", "peak_mb", "idle_mb", "operators"}: peak_mb is the most memory the process ever held,
-    idle_mb what it held before model and runtime were loaded (Python, NumPy and OpenCV).
-    operators: for a .tflite on the CPU, where asked for, what
-    kseg.runtime.operator_profiler.times returns; else None. image: a file; None is noise.
-    Raises InputError in the child's own words when it fails or takes too long.
+    image: a file; None is noise. operators: profile them too, for a .tflite on the CPU.
+    Returns {"runtime", "model_ms": a list, "frame_ms": a list, or None without a contract,
+    "load_s", "peak_mb", "idle_mb", "operators"}. peak_mb is the peak of the process, idle_mb what
+    it used before runtime and model were loaded (Python, NumPy and OpenCV). operators is what
+    kseg.runtime.operator_profiler.profile_operators returns, or None.
+    Raises InputError, with the child's own message where it has one, when the child fails or takes
+    too long.
     """
-    asked = {
+    request = {
         "spec": spec,
         "threads": threads,
         "rounds": rounds,
@@ -37,85 +47,75 @@ def measure(spec, *, threads, rounds, seconds, image=None, operators=False):
         "image": image,
         "operators": operators,
     }
-    environment = dict(os.environ)
-    if spec.startswith("gpu:"):
-        from kseg.runtime import gpu
-
-        driver, why = gpu.find_driver()
-        if driver is None:
-            raise InputError(f"{spec}: {why}")
-        environment |= driver.environment
-    limit_s = _START_S + 10 * seconds
+    limit_s = _LOADING_LIMIT_S + 10 * seconds
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "kseg.runtime.subprocess_benchmark", json.dumps(asked)],
+            [sys.executable, "-m", "kseg.runtime.subprocess_benchmark", json.dumps(request)],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=limit_s,
-            env=environment,
+            env={**os.environ, **_gpu_environment(spec)},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{spec}: no answer within {limit_s:.0f} s") from error
+        raise InputError(f"{spec}: {describe_exit(None, '', limit_s=limit_s)}") from error
     if done.returncode:
-        raise InputError(_words(spec, done))
+        message = describe_exit(done.returncode, done.stderr)
+        where = "" if done.returncode == _INPUT_ERROR else f"{spec}: "
+        raise InputError(where + message)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _words(spec, done):
-    """The child's own error, or how it ended and its last line."""
-    for line in done.stderr.splitlines():
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    last = (done.stderr.strip().splitlines() or ["nothing on stderr"])[-1]
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-    return f"{spec}: its process ended with {how} ({last[:200]})"
+def _gpu_environment(spec: str) -> dict[str, str]:
+    """Returns the variables with which the child process finds the GPU."""
+    if not spec.startswith("gpu:"):
+        return {}
+    from kseg.runtime import gpu
+
+    driver, no_driver = gpu.find_driver()
+    if driver is None:
+        raise InputError(f"{spec}: {no_driver}")
+    return driver.environment
 
 
-def main():
-    """The child."""
+def main() -> None:
+    """The child process."""
     import cv2
+    import psutil
 
-    from kseg.runtime import benchmark_frames, operator_profiler, other_runtimes, timing
+    from kseg.runtime import benchmark_frames, hardware, operator_profiler, other_runtimes, timing
 
-    asked = json.loads(sys.argv[1])
-    cv2.setNumThreads(asked["threads"])
-    frame = benchmark_frames.read(asked["image"])
-    idle_mb = memory_mb("VmRSS")
+    request = json.loads(sys.argv[1])
+    spec, threads = request["spec"], request["threads"]
+    cv2.setNumThreads(threads)
+    frame = benchmark_frames.read_frame(request["image"])
+    idle_mb = psutil.Process().memory_info().rss / 1e6
     start = time.perf_counter()
-    model = other_runtimes.load(asked["spec"], asked["threads"])
+    model = other_runtimes.load_model(spec, threads)
     array = benchmark_frames.model_input(frame, model.input_shape, model.input_dtype)
-    model(array)
+    model.run(array)
     load_s = time.perf_counter() - start
-    path = other_runtimes.split(asked["spec"])[1]
-    draw = benchmark_frames.whole_frame(model, path)
-    calls = {"model_ms": lambda: model(array)}
-    if draw:
-        calls["frame_ms"] = lambda: draw(frame)
-    times_ms = timing.alternate(calls, rounds=asked["rounds"], seconds=asked["seconds"], warm_up=0)
+    path = other_runtimes.parse_spec(spec)[1]
+    process = benchmark_frames.frame_processor(model, path)
+    calls = {"model_ms": lambda: model.run(array)}
+    if process:
+        calls["frame_ms"] = lambda: process(frame)
+    times_ms = timing.time_interleaved(
+        calls, rounds=request["rounds"], seconds=request["seconds"], warm_up=0
+    )
     report = {
         "runtime": model.runtime,
         "frame_ms": None,
         **{name: values.tolist() for name, values in times_ms.items()},
         "load_s": load_s,
-        "peak_mb": memory_mb("VmHWM"),
+        "peak_mb": hardware.peak_memory_mb(),
         "idle_mb": idle_mb,
-        "operators": operator_profiler.times(path, asked["threads"])
-        if asked["operators"]
-        else None,
+        "operators": None,
     }
+    if request["operators"]:
+        report["operators"] = operator_profiler.profile_operators(path, threads)
     print(json.dumps(report))
-
-
-def memory_mb(field):
-    """A field of /proc/self/status in MB: VmRSS is held, VmHWM the most ever held.
-
-    Not getrusage: its maximum begins with the parent's.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise InputError(f"/proc/self/status has no {field}; memory is measured on Linux alone")
 
 
 if __name__ == "__main__":

@@ -392,7 +392,7 @@ def test_a_litert_that_was_not_checked_is_refused(plain, tmp_path):
 
 def test_both_doctors_see_the_same_frames_and_answers(plain):
     ours = run(plain, "--doctor", GOLDEN / "model.tflite").stdout
-    _, theirs = self_test.on_cpu((GOLDEN / "model.tflite").read_bytes(), (72, 128))
+    _, theirs = self_test.run_on_cpu((GOLDEN / "model.tflite").read_bytes(), (72, 128))
     assert f"10 frames, median {ours.split('median ')[1].split()[0]} ms, answers " in ours
     assert f"answers {theirs['answers_crc32']}\n" in ours
 

@@ -16,7 +16,7 @@ from kseg.export.labelled_frames import Frame
 from kseg.export.profiles import PROFILES
 from kseg.labels import BDD100K_DRIVABLE
 from kseg.models.simplify import simplify
-from kseg.runtime import gpu, gpu_worker
+from kseg.runtime import gpu
 from kseg.runtime.litert import TFLiteModel
 from tests.conftest import assert_one_line, command, randomize
 
@@ -150,7 +150,7 @@ def test_lint_names_operator_layer_and_remedy(unfit_tflite):
 def test_lint_foretells_what_the_accelerator_says(unfit_tflite, vulkan):
     frame = Frame("x", np.zeros((16, 16, 4), np.uint8), np.zeros((32, 32), np.uint8))
     found = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
-    assert not found["verified"] and "not take every operator" in found["reason"]
+    assert not found["verified"] and "every operator" in found["reason"]
     said = {line.split(":")[0] for line in found["refused"]}
     foretold = {line.split(" (")[0].split(" x ")[-1] for line in linter.problems(unfit_tflite, GPU)}
     assert said == foretold == {"ARG_MAX", "RESHAPE", "TILE"}
@@ -193,56 +193,3 @@ def test_partitions_end_only_where_they_wait():
         (False, ["ODD"]),
         (True, ["ADD"]),
     ]
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """A root folder with a Vulkan loader, and a function that adds files to it."""
-    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: None)
-
-    def add(*paths):
-        for path in paths:
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).write_text("{}")
-
-    add.root = tmp_path
-    return add
-
-
-ICDS = "usr/share/vulkan/icd.d"
-SWIFTSHADER = "usr/lib/chromium/vk_swiftshader_icd.json"
-
-
-def test_a_gpu_comes_before_software_and_the_user_before_both(machine):
-    assert gpu.find_driver({}, machine.root)[0] is None
-    assert "install_software_gpu" in gpu.find_driver({}, machine.root)[1]
-    machine(f"{ICDS}/radeon_icd.json", f"{ICDS}/lvp_icd.json")
-    assert gpu.find_driver({}, machine.root)[0] is None  # Drivers, but no GPU.
-    machine(SWIFTSHADER)
-    assert gpu.find_driver({}, machine.root)[0].name == str(machine.root / SWIFTSHADER)
-    machine("dev/dri/renderD128")
-    driver, _ = gpu.find_driver({}, machine.root)
-    listed = driver.environment["VK_DRIVER_FILES"].split(":")
-    assert listed == [str(machine.root / p) for p in (f"{ICDS}/radeon_icd.json", SWIFTSHADER)]
-    driver, _ = gpu.find_driver({"VK_ICD_FILENAMES": "mine.json"}, machine.root)
-    assert driver.name == "mine.json" and "VK_DRIVER_FILES" not in driver.environment
-
-
-@pytest.mark.parametrize(
-    ("code", "words", "blamed"),
-    [
-        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV", True),
-        ("raise SystemExit(7)", "exit code 7", True),
-        ("import time; time.sleep(60)", "no answer", False),
-        ("print('INTERNAL: No adapters found'); raise SystemExit(1)", "finds no device", False),
-    ],
-)
-def test_a_driver_that_crashes_or_hangs_is_survived(tmp_path, monkeypatch, code, words, blamed):
-    child = tmp_path / "child.py"
-    child.write_text(code)
-    monkeypatch.setattr(gpu_worker, "__file__", str(child))
-    frame = Frame("x", np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
-    driver = gpu.Driver("some driver", {})
-    found = gpu.verify(b"", [frame], BDD100K_DRIVABLE, driver, limit_s=3)
-    assert not found["verified"] and words in found["reason"]
-    assert bool(found["refused"]) == blamed  # A crash is the file's fault, a slow device is not.

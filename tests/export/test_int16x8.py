@@ -37,7 +37,7 @@ def tflite(model, images):
 
 def test_it_answers_as_keras_on_all_frames(model, images, tflite):
     runner = TFLiteModel(tflite)
-    assert (runner.image_dtype, runner.output_dtype) == ("uint8", "uint8")
+    assert (runner.input_dtype, runner.output_dtype) == ("uint8", "uint8")
     for image in images:
         logits = model.predict_on_batch(image[None].astype(np.float32))[0]
         low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)

@@ -55,7 +55,7 @@ def test_operators_that_int8_ruins_are_found_and_stay_in_float(ruined):
     assert {kept["layer"] for kept in findings["in_float"]} == {"wide", "logits_conv"}
     assert [t["in_float"] for t in findings["tried"]] == [0, 1, 2]
     # The first convolution is still int8, and the file still takes bytes.
-    assert TFLiteModel(tflite).image_dtype == "uint8"
+    assert TFLiteModel(tflite).input_dtype == "uint8"
     first = next(op for op in tflite_graph.read(tflite)[0] if op.name == "CONV_2D")
     assert first.layer == "first" and first.outputs[0].dtype == "INT8"
 

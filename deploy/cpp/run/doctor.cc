@@ -21,7 +21,7 @@ constexpr int kWrong = 1;  // Exit codes as kseg.doctor's.
 constexpr int kFrames = 10;
 constexpr unsigned kGpuSeconds = 300;   // Compiling shaders takes long where a CPU plays the GPU.
 
-// Ten frames of sky, road and noise: those of kseg/runtime/tiny_model.py, so that two doctors can compare.
+// Ten frames of sky, road and noise: those of kseg/runtime/synthetic_frames.py, so that two doctors can compare.
 Image synthetic_frame(Size size, int number) {
   Image frame;
   frame.resize(size, 3);
