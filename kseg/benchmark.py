@@ -43,8 +43,7 @@ What is measured:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.benchmark",
-        description="Measures how long .tflite files take on this machine, and compares them with "
-        "other models and runtimes.",
+        description="Measures and compares the latency of models and runtimes on this machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -47,12 +47,12 @@ def test_a_machine_without_a_gpu_has_no_problem_and_a_result_for_every_profile(n
     assert "problem   --gpu: no Vulkan device" in capsys.readouterr().out
 
 
-def test_no_tensorflow_is_imported(tmp_path):
+def test_the_requirements_of_the_python_runner_are_enough(tmp_path):
     code = (
         "import sys; from kseg import doctor\n"
         "from kseg.runtime import gpu; gpu.find_driver = lambda: (None, 'none')\n"
         f"assert doctor.main([{str(MODEL)!r}, '--json', {str(tmp_path / 'd.json')!r}]) == 0\n"
-        "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+        "assert not {'tensorflow', 'keras', 'psutil', 'rich', 'matplotlib'} & sys.modules.keys()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False

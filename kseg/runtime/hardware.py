@@ -1,4 +1,9 @@
-"""Processor, memory and GPU devices of this machine. No TensorFlow."""
+"""Processor, memory and GPU devices of this machine.
+
+Imports nothing beyond the Python runner's requirements (ai-edge-litert, NumPy, OpenCV), so that
+kseg.doctor runs in the environment of a car. That is why it reads /proc instead of using psutil,
+which has neither the CPU's name and features nor a process' peak memory anyway.
+"""
 
 import json
 import os
@@ -8,8 +13,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from kseg.child_process import describe_exit
 from kseg.errors import InputError
@@ -40,15 +43,8 @@ def system_info() -> dict[str, str]:
 
 
 def cpu_info(root: str | Path = "/") -> dict[str, Any]:
-    """Returns {"name", "threads" that this process may use, "features" that XNNPACK looks for}.
-
-    Reads /proc/cpuinfo, because psutil has neither the name nor the features.
-    """
-    fields: dict[str, str] = {}
-    for line in _read(root, "proc/cpuinfo").splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(key.strip(), value.strip())
+    """Returns {"name", "threads" that this process may use, "features" that XNNPACK looks for}."""
+    fields = _read_fields(root, "proc/cpuinfo")
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     board = _read(root, "proc/device-tree/model").strip("\0\n ")
     return {
@@ -60,25 +56,28 @@ def cpu_info(root: str | Path = "/") -> dict[str, Any]:
 
 def memory_info(root: str | Path = "/") -> dict[str, int | None]:
     """Returns {"total_mb", "available_mb", "limit_mb" of this process's cgroup (v2), or None}."""
-    memory = psutil.virtual_memory()
-    limit = _read(root, "sys/fs/cgroup/memory.max").strip()  # psutil does not read cgroups.
+    fields = _read_fields(root, "proc/meminfo")
+    limit = _read(root, "sys/fs/cgroup/memory.max").strip()
     return {
-        "total_mb": round(memory.total / 1e6),
-        "available_mb": round(memory.available / 1e6),
+        "total_mb": round(_megabytes(fields.get("MemTotal", "0 kB"))),
+        "available_mb": round(_megabytes(fields.get("MemAvailable", "0 kB"))),
         "limit_mb": round(int(limit) / 1e6) if limit.isdecimal() else None,
     }
 
 
-def peak_memory_mb() -> float:
-    """Returns the most memory that this process has had resident so far.
+def resident_memory_mb() -> tuple[float, float]:
+    """Returns the resident memory of this process, now and at its peak.
 
-    Reads VmHWM of /proc/self/status: psutil has no peak on Linux, and getrusage's maximum starts at
-    the parent's peak. Raises InputError on other systems.
+    Not by getrusage, whose maximum starts at the parent's peak. Raises InputError where
+    /proc/self/status does not have these values.
     """
-    for line in _read("/", "proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise InputError("/proc/self/status has no VmHWM; peak memory is measured on Linux only")
+    fields = _read_fields("/", "proc/self/status")
+    try:
+        return _megabytes(fields["VmRSS"]), _megabytes(fields["VmHWM"])
+    except KeyError as error:
+        raise InputError(
+            f"/proc/self/status has no {error}; memory is measured on Linux only"
+        ) from error
 
 
 def gpu_devices(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -109,6 +108,21 @@ def _probe(api: str, environment: Mapping[str, str]) -> dict[str, Any]:
         error = describe_exit(done.returncode, done.stderr)
         return {"found": True, "devices": [], "error": f"driver: {error}"}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _read_fields(root: str | Path, path: str) -> dict[str, str]:
+    """Returns the `key: value` lines of a file; of a repeated key the first."""
+    fields: dict[str, str] = {}
+    for line in _read(root, path).splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _megabytes(kibibytes: str) -> float:
+    """Converts a value of /proc such as "2048 kB", which are kibibytes, to MB."""
+    return int(kibibytes.split()[0]) * 1024 / 1e6
 
 
 def _read(root: str | Path, path: str) -> str:

@@ -25,20 +25,18 @@ class TFLiteModel:
         *,
         reference_kernels: bool = False,
     ):
-        content = model if isinstance(model, bytes) else None
+        is_content = isinstance(model, bytes)
         self._interpreter = Interpreter(
-            model_path=None if content else str(model),
-            model_content=content,
+            model_path=None if is_content else str(model),
+            model_content=model if is_content else None,
             num_threads=num_threads,
             experimental_op_resolver_type=(
                 OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
             ),
         )
         self._interpreter.allocate_tensors()
-        inputs, outputs = (
-            self._interpreter.get_input_details(),
-            self._interpreter.get_output_details(),
-        )
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
         if len(inputs) != 1:
             raise ValueError(f"{len(inputs)} inputs; expected one image")
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]

@@ -82,7 +82,6 @@ def _gpu_environment(spec: str) -> dict[str, str]:
 def main() -> None:
     """The child process."""
     import cv2
-    import psutil
 
     from kseg.runtime import benchmark_frames, hardware, operator_profiler, other_runtimes, timing
 
@@ -90,7 +89,7 @@ def main() -> None:
     spec, threads = request["spec"], request["threads"]
     cv2.setNumThreads(threads)
     frame = benchmark_frames.read_frame(request["image"])
-    idle_mb = psutil.Process().memory_info().rss / 1e6
+    idle_mb, _ = hardware.resident_memory_mb()
     start = time.perf_counter()
     model = other_runtimes.load_model(spec, threads)
     array = benchmark_frames.model_input(frame, model.input_shape, model.input_dtype)
@@ -104,12 +103,13 @@ def main() -> None:
     times_ms = timing.time_interleaved(
         calls, rounds=request["rounds"], seconds=request["seconds"], warm_up=0
     )
+    _, peak_mb = hardware.resident_memory_mb()
     report = {
         "runtime": model.runtime,
         "frame_ms": None,
         **{name: values.tolist() for name, values in times_ms.items()},
         "load_s": load_s,
-        "peak_mb": hardware.peak_memory_mb(),
+        "peak_mb": peak_mb,
         "idle_mb": idle_mb,
         "operators": None,
     }
