@@ -1,19 +1,24 @@
 """python -m tfrecords_tools.build: labelled driving images -> TFRecord shards + manifest.json.
 
-Frames are checked, resized once (--size) and written in the schema of kseg/data/records.py. The
-shards appear in OUT.partial, which is renamed to OUT when all is written: a killed build never
-looks finished, and the same command again continues with the missing shards.
+Frames are checked, resized once (--size) and written in the schema of kseg/data/records.py.
+conversion.py has the steps.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from kseg import preprocess
 from kseg.errors import InputError, run
+from kseg.manifest import Manifest, Split
 from kseg.paths import to_path
-from tfrecords_tools import conversion
-from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, folder, kitti_road
+from tfrecords_tools import conversion, executors
+from tfrecords_tools.datasets import Source, bdd100k, camvid, cityscapes, folder, kitti_road
+from tfrecords_tools.shards import ShardJob
 
+# Sources with several tasks: their modules have TASKS.
 TASKED = {"camvid": camvid, "cityscapes": cityscapes, "kitti-road": kitti_road}
 
 EXAMPLES = """examples:
@@ -27,79 +32,104 @@ EXAMPLES = """examples:
   a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
   Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
   KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
-  labels of your own:  ... --source folder --data DIR --out data/mine
-                       (classes.json, images/[SPLIT/], masks/[SPLIT/] in DIR; ids, 255 ignored)
+  your own labels:     ... --source folder --data DIR --out data/mine
+                       (DIR holds classes.json, images/[SPLIT/] and masks/[SPLIT/]; masks are PNG
+                       files of class ids, 255 is ignored)
 
-Frames that cannot be used are left out and listed, with the reason, in OUT/quarantine.jsonl; when
-more than --max-bad of all are, the build fails. exit codes: 0 done, 2 bad input
+Unusable frames are left out and listed with the reason in OUT/quarantine.jsonl; the build fails
+when they are more than --max-bad per cent. After an interruption the same command continues.
+
+exit codes: 0 done; 2 bad input
 """
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     source = _open_source(args)
-    splits = conversion.divide(source.splits, args.split, args.limit, args.seed)
-    jobs = conversion.plan(source, splits, args)
+    splits = conversion.split_frames(source.splits, args.split, args.limit, args.seed)
+    size = tuple(args.size) if args.size else None
+    jobs = conversion.plan_shards(source, splits, size=size, fit=args.fit)
     request = conversion.describe_request(args, source, jobs)
     out = to_path(args.out)
     if conversion.already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
         return 0
     try:
-        built = conversion.convert(source, jobs, request, args, out)
+        manifest = conversion.convert(
+            source, jobs, request, out, max_bad=args.max_bad, run_jobs=_executor(args)
+        )
     except OSError as error:
         reason = error.strerror or "cannot be written"
         raise InputError(
-            f"{error.filename or out}: {reason}; when that is mended, the same command continues "
-            "with what is missing"
+            f"{error.filename or out}: {reason}; fix that and run the same command again, which "
+            "continues with the missing shards"
         ) from error
-    _print_summary(built, out)
+    _print_summary(manifest, out)
     return 0
 
 
-def _parse(argv):
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tfrecords_tools.build",
-        description="Labelled driving images -> TFRecord shards + manifest.json.",
+        description="Converts labelled driving images to TFRecord shards and a manifest.json.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--source", required=True, choices=("bdd100k", *TASKED, "folder"))
+    add(
+        "--source",
+        required=True,
+        choices=("bdd100k", *TASKED, "folder"),
+        help="layout and labels of the data set; folder: your own labels",
+    )
     add("--data", required=True, metavar="DIR", help="the unpacked data set, a folder or gs://...")
-    add("--out", required=True, metavar="DIR", help="folder to make, or gs://...")
-    add("--size", nargs=2, type=int, metavar=("H", "W"), help="resize to this (default: keep)")
+    add("--out", required=True, metavar="DIR", help="folder to create, or gs://...")
+    add(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="resize frames to this height and width (default: keep their size)",
+    )
     add(
         "--fit",
         choices=preprocess.FITS,
         default="letterbox",
-        help="how frames of another shape are fitted to --size; training and the car do the same "
-        "(default: letterbox)",
+        help="how frames of another aspect ratio are fitted to --size; training and the runners in "
+        "the car do the same (default: letterbox)",
     )
     add(
         "--split",
         nargs=3,
         type=float,
         metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of a random split of all frames (default: the data set's own split)",
+        help="split all frames at random in these shares, for example 0.7 0.2 0.1 (default: the "
+        "data set's own split)",
     )
-    add("--limit", type=int, metavar="N", help="take N frames at random")
-    add("--seed", type=int, default=0, help="of --split, --limit and the order (default: 0)")
+    add("--limit", type=int, metavar="N", help="use only N frames, chosen at random")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of --split, --limit and the order of frames (default: 0)",
+    )
     tasks = "; ".join(f"{name}: {' or '.join(module.TASKS)}" for name, module in TASKED.items())
-    add("--task", metavar="NAME", help=f"classes to make (default: road). {tasks}")
+    add("--task", metavar="NAME", help=f"set of classes (default: road). {tasks}")
     add(
         "--labels",
         choices=bdd100k.LABELS,
         default="auto",
-        help="bdd100k only: which of its label files to read (default: auto, the first there is)",
+        help="bdd100k only: which kind of label files to read (default: auto, the first kind in "
+        "this order that exists)",
     )
     add(
         "--coding",
         choices=bdd100k.CODINGS,
         default="auto",
-        help="bdd100k only: what its ids and colours mean. current: 0 direct, 1 alternative, 2 "
-        "background; legacy: 0 background, 1 direct, 2 alternative (default: auto, which stops "
-        "unless folder, names and pixels agree)",
+        help="bdd100k only: the meaning of its ids and colours. current: 0 direct, 1 alternative, "
+        "2 background; legacy: 0 background, 1 direct, 2 alternative (default: auto, which stops "
+        "unless folder name, file names and pixels agree)",
     )
     add(
         "--skip-unpaired",
@@ -112,17 +142,21 @@ def _parse(argv):
         type=float,
         default=0.5,
         metavar="PERCENT",
-        help="fail when more of the frames than this cannot be used (default: 0.5)",
+        help="fail when more than this share of the frames is unusable (default: 0.5)",
     )
-    group = parser.add_argument_group("where it runs")
+    group = parser.add_argument_group("execution")
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes on this machine (default: its cores)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on this machine (default: up to one per core, one per "
+        f"{executors.FRAMES_PER_WORKER} frames)",
     )
     group.add_argument(
         "--beam_runner",
         choices=("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
-        help="run on Apache Beam instead (extra `beam`); flags that follow `--` go to Beam; --data "
-        "and --out must be reachable by every worker",
+        help="run on Apache Beam instead (./scripts/install beam). Flags after `--` are passed to "
+        "Beam. Every worker must be able to reach --data and --out",
     )
     group.add_argument("beam_options", nargs="*", metavar="-- FLAGS", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -130,7 +164,8 @@ def _parse(argv):
     return args
 
 
-def _check(args):
+def _check(args: argparse.Namespace) -> None:
+    """Raises InputError with the name of the flag whose value makes no sense."""
     if args.size and min(args.size) < 32:
         raise InputError(f"--size {args.size[0]} {args.size[1]}: expected at least 32 32")
     if args.split and (min(args.split) < 0 or abs(sum(args.split) - 1) > 1e-6):
@@ -145,19 +180,20 @@ def _check(args):
     _check_source_flags(args)
 
 
-def _check_source_flags(args):
+def _check_source_flags(args: argparse.Namespace) -> None:
+    """Fills in the default task. Raises InputError on a flag that the source does not have."""
     tasks = list(TASKED[args.source].TASKS) if args.source in TASKED else []
     if args.task is None:
         args.task = tasks[0] if tasks else None
     elif args.task not in tasks:
-        known = f"has {' and '.join(tasks)}" if tasks else "has one task only; leave --task out"
+        known = f"has {' and '.join(tasks)}" if tasks else "has only one task; leave --task out"
         raise InputError(f"--task {args.task}: --source {args.source} {known}")
     for flag in ("labels", "coding"):
         if args.source != "bdd100k" and getattr(args, flag) != "auto":
-            raise InputError(f"--{flag} {getattr(args, flag)}: only for --source bdd100k")
+            raise InputError(f"--{flag} {getattr(args, flag)}: only valid with --source bdd100k")
 
 
-def _open_source(args):
+def _open_source(args: argparse.Namespace) -> Source:
     if args.source == "bdd100k":
         return bdd100k.source(
             args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
@@ -168,26 +204,34 @@ def _open_source(args):
     return folder.source(args.data, skip_unpaired=args.skip_unpaired)
 
 
-def _print_summary(built, out):
+def _executor(args: argparse.Namespace) -> Callable[[list[ShardJob], Path], None]:
+    """Returns the function (jobs, folder) that writes shards as the flags say."""
+    if args.beam_runner:
+        return partial(executors.run_beam, runner=args.beam_runner, options=args.beam_options)
+    return partial(executors.run_locally, workers=args.workers)
+
+
+def _print_summary(manifest: Manifest, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("% of pixels", title=f"{out}: {built.dataset}")
-    for name, split in built.splits.items():
+    splits = manifest.splits.values()
+    table = Table("% of pixels", title=f"{out}: {manifest.dataset}")
+    for name, split in manifest.splits.items():
         table.add_column(f"{name}: {split.examples} frames", justify="right")
-    for i, name in enumerate(built.labels.names):
-        table.add_row(name, *(f"{100 * split.shares[i]:.2f}" for split in built.splits.values()))
+    for i, name in enumerate(manifest.labels.names):
+        table.add_row(name, *(f"{100 * split.shares[i]:.2f}" for split in splits))
     table.add_section()
-    table.add_row("ignored, of all", *map(_ignored, built.splits.values()))
-    table.add_row("shards", *(str(len(split.shards)) for split in built.splits.values()))
+    table.add_row("ignored, of all", *map(_ignored_percent, splits))
+    table.add_row("shards", *(str(len(split.shards)) for split in splits))
     Console().print(table)
     quarantine = out / conversion.QUARANTINE
     if quarantine.is_file():
         count = len(quarantine.read_text().splitlines())
-        print(f"{count} frames could not be used and were left out; why: {quarantine}")
+        print(f"{count} unusable frames were left out; the reasons are in {quarantine}")
 
 
-def _ignored(split):
+def _ignored_percent(split: Split) -> str:
     return f"{100 * split.ignored / max(1, sum(split.pixels) + split.ignored):.2f}"
 
 

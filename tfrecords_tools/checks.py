@@ -1,12 +1,15 @@
-"""What one TFRecord shard and one example must satisfy; every breach is a Problem, none raises."""
+"""Checks of one TFRecord shard and its examples. They collect Problems and never raise."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kseg.files import sha256
+from kseg import files
 from kseg.labels import IGNORE_ID
-from kseg.manifest import FILE_NAME
+from kseg.manifest import FILE_NAME, Manifest, Shard
 from kseg.paths import for_tensorflow, size_bytes
 from tfrecords_tools import duplicates
 
@@ -24,7 +27,7 @@ _GRAY_8_BIT = b"\x08\x00"  # Bit depth and colour type, bytes 24 and 25 of a PNG
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. kind groups like with like; text says where, what, got, expected."""
+    """One problem. `kind` groups similar ones; `text` has the place, what it got and expected."""
 
     kind: str
     text: str
@@ -32,67 +35,73 @@ class Problem:
 
 
 @dataclass
-class Reading:
-    """What one shard held.
+class CheckedShard:
+    """The contents of one shard, and the problems found in it.
 
-    keys and where name its decodable frames, thumbnails shows them as (32, 32) uint8 grey, counts
-    is the number of pixels of each of the 256 mask ids. complete is False when anything is lost.
+    keys, locations and thumbnails are those of its decodable frames: names, the words that identify
+    the frame in a message, and (32, 32) uint8 grey images. counts is the number of pixels of each
+    of the 256 mask ids. complete is False when any record could not be read or decoded.
     """
 
     split: str
     shard: str
     keys: list[str] = field(default_factory=list)
-    where: list[str] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
     thumbnails: list[np.ndarray] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     complete: bool = True
     problems: list[Problem] = field(default_factory=list)
 
-    def complain(self, kind, text, lost=False, warning=False):
+    def add_problem(
+        self, kind: str, text: str, *, incomplete: bool = False, warning: bool = False
+    ) -> None:
         self.problems.append(Problem(kind, text, warning))
-        self.complete = self.complete and not lost
+        self.complete = self.complete and not incomplete
 
 
-def read_shard(folder, split, shard, manifest, advance):
-    """Checks one manifest.Shard of `split`; calls advance() after each example.
-
-    Returns its Reading.
-    """
-    reading = Reading(split, shard.name)
+def check_shard(
+    folder: Path, split: str, shard: Shard, manifest: Manifest, advance: Callable[[], None]
+) -> CheckedShard:
+    """Checks one shard of `split`; calls advance() after each example."""
+    checked = CheckedShard(split, shard.name)
     path = folder / shard.name
     try:
-        _check_file(path, shard, reading)
+        _check_file(path, shard, checked)
     except FileNotFoundError:
-        reading.complain("missing shard", f"{shard.name}: got no such file, expected one with "
-                         f"{shard.examples} frames", lost=True)  # fmt: skip
-        return reading
+        text = f"{shard.name}: got no such file, expected one with {shard.examples} frames"
+        checked.add_problem("missing shard", text, incomplete=True)
+        return checked
     except OSError as error:
-        reading.complain("unreadable", f"{shard.name}: cannot be read: {error.strerror}", lost=True)
-        return reading
+        text = f"{shard.name}: cannot be read: {error.strerror}"
+        checked.add_problem("unreadable shard", text, incomplete=True)
+        return checked
     count = 0
-    for serialized in _records(path, reading):
-        _check_example(serialized, count, manifest, reading)
+    for serialized in _records(path, checked):
+        _check_example(serialized, count, manifest, checked)
         count += 1
         advance()
-    # Damaged framing ends the reading; that is told already.
-    if count != shard.examples and not any(p.kind == "framing" for p in reading.problems):
-        reading.complain("record count", f"{shard.name}: got {count} records, expected "
-                         f"{shard.examples} by {FILE_NAME}", lost=True)  # fmt: skip
-    return reading
+    # Corrupt framing ends the reading, and has been reported already.
+    if count != shard.examples and not any(p.kind == "framing" for p in checked.problems):
+        text = f"{shard.name}: got {count} records, expected {shard.examples} by {FILE_NAME}"
+        checked.add_problem("record count", text, incomplete=True)
+    return checked
 
 
-def _check_file(path, shard, reading):
-    digest = sha256(path)
-    size = size_bytes(path)
+def _check_file(path, shard, checked):
+    digest, size = files.sha256(path), size_bytes(path)
     if size != shard.bytes:
-        reading.complain("size", f"{shard.name}: got {size} bytes, expected {shard.bytes}")
+        text = f"{shard.name}: got {size} bytes, expected {shard.bytes}"
+        checked.add_problem("file size", text)
     if digest != shard.sha256:
-        reading.complain("checksum", f"{shard.name}: got SHA-256 {digest[:12]}..., expected "
-                         f"{shard.sha256[:12]}...: its bytes have changed")  # fmt: skip
+        text = (
+            f"{shard.name}: got SHA-256 {digest[:12]}..., expected {shard.sha256[:12]}...: its "
+            "bytes have changed"
+        )
+        checked.add_problem("checksum", text)
 
 
-def _records(path, reading):
-    """Yields the shard's serialized examples up to its end or the first damaged record."""
+def _records(path: Path, checked: CheckedShard) -> Iterator[bytes]:
+    """Yields the shard's serialized examples up to its end or the first corrupt record."""
     import tensorflow as tf
 
     count = 0
@@ -101,110 +110,124 @@ def _records(path, reading):
             yield record
             count += 1
     except tf.errors.OpError as error:
-        reading.complain("framing", f"{path.name}: got a damaged record after {count} good ones "
-                         f"({_short(error)}), the rest cannot be read", lost=True)  # fmt: skip
+        text = (
+            f"{path.name}: got a corrupt record after {count} good ones ({_reason(error)}); the "
+            "rest cannot be read"
+        )
+        checked.add_problem("framing", text, incomplete=True)
 
 
-def _check_example(serialized, number, manifest, reading):
-    """Checks one record and adds what it holds to `reading`."""
+def _check_example(serialized, index, manifest, checked):
+    """Checks one record and adds its contents to `checked`."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    where = f"{reading.shard}, example {number}"
+    location = f"{checked.shard}, example {index}"
     try:
         example = tf.train.Example.FromString(serialized)
     except DecodeError:
-        reading.complain("example", f"{where}: got {len(serialized)} bytes that are no "
-                         "tf.train.Example", lost=True)  # fmt: skip
+        text = f"{location}: got {len(serialized)} bytes that are no tf.train.Example"
+        checked.add_problem("example", text, incomplete=True)
         return
-    values = _features(example, where, reading)
+    values = _feature_values(example, location, checked)
     if values is None:
         return
     key = values["key"].decode("utf-8", "backslashreplace")
-    where = f"{reading.shard}, example '{key}'"
-    image = _image(values["image"], where, reading)
-    mask = _mask(values["mask"], where, reading)
+    location = f"{checked.shard}, example '{key}'"
+    image = _decode_image(values["image"], location, checked)
+    mask = _decode_mask(values["mask"], location, checked)
     if image is None or mask is None:
         return
-    _check_sizes(image, mask, (values["height"], values["width"]), manifest.size, where, reading)
-    _check_ids(mask, len(manifest.labels.classes), where, reading)
-    reading.keys.append(key)
-    reading.where.append(where)
-    reading.thumbnails.append(duplicates.thumbnail(image))
-    reading.counts += np.bincount(mask.ravel(), minlength=256)
+    _check_sizes(image, mask, values, manifest.size, location, checked)
+    _check_ids(mask, len(manifest.labels.classes), location, checked)
+    checked.keys.append(key)
+    checked.locations.append(location)
+    checked.thumbnails.append(duplicates.thumbnail(image))
+    checked.counts += np.bincount(mask.ravel(), minlength=256)
 
 
-def _features(example, where, reading):
-    """Returns {feature: its one value}, or None after complaining."""
-    values = {}
+def _feature_values(example: Any, location: str, checked: CheckedShard) -> dict[str, Any] | None:
+    """Returns {feature: its only value}, or None after adding a problem."""
+    result = {}
     for name, kind in FEATURES.items():
         feature = example.features.feature.get(name)
-        got = feature.WhichOneof("kind") if feature else None
-        found = getattr(feature, got).value if got else ()
-        if got != kind or len(found) != 1:
-            told = f"{len(found)} values in {got}" if got else "nothing"
-            reading.complain("feature", f"{where}: feature '{name}' got {told}, expected one value "
-                             f"in {kind}", lost=True)  # fmt: skip
+        got_kind = feature.WhichOneof("kind") if feature else None
+        values = list(getattr(feature, got_kind).value) if got_kind else []
+        if got_kind != kind or len(values) != 1:
+            got = f"{len(values)} values in {got_kind}" if got_kind else "nothing"
+            text = f"{location}: feature '{name}' got {got}, expected one value in {kind}"
+            checked.add_problem("feature", text, incomplete=True)
             return None
-        values[name] = found[0]
-    return values
+        result[name] = values[0]
+    return result
 
 
-def _image(data, where, reading):
+def _decode_image(data: bytes, location: str, checked: CheckedShard) -> np.ndarray | None:
     """JPEG or PNG bytes -> (H, W, 3) uint8 RGB by the decoder that training uses, or None."""
     import tensorflow as tf
 
     try:
         return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
     except tf.errors.OpError as error:
-        reading.complain("image", f"{where}: image cannot be decoded, got {len(data)} bytes "
-                         f"({_short(error)}), expected JPEG or PNG", lost=True)  # fmt: skip
+        text = (
+            f"{location}: image cannot be decoded, got {len(data)} bytes ({_reason(error)}), "
+            "expected JPEG or PNG"
+        )
+        checked.add_problem("image", text, incomplete=True)
+        return None
 
 
-def _mask(data, where, reading):
+def _decode_mask(data: bytes, location: str, checked: CheckedShard) -> np.ndarray | None:
     """PNG bytes -> (H, W) uint8, or None.
 
-    TensorFlow would read a colour, 16-bit or JPEG mask too, and make other ids of it in silence.
+    TensorFlow would also decode a colour, 16-bit or JPEG mask, and silently change its ids.
     """
     import tensorflow as tf
 
     if not data.startswith(_PNG) or data[24:26] != _GRAY_8_BIT:
-        reading.complain("mask", f"{where}: mask got another format, expected a PNG file with one "
-                         "8-bit grey channel", lost=True)  # fmt: skip
+        text = f"{location}: mask got another format, expected a PNG with one 8-bit grey channel"
+        checked.add_problem("mask", text, incomplete=True)
         return None
     try:
         return tf.io.decode_png(data, channels=1).numpy()[..., 0]
     except tf.errors.OpError as error:
-        reading.complain("mask", f"{where}: mask cannot be decoded, got {len(data)} bytes "
-                         f"({_short(error)})", lost=True)  # fmt: skip
+        text = f"{location}: mask cannot be decoded, got {len(data)} bytes ({_reason(error)})"
+        checked.add_problem("mask", text, incomplete=True)
+        return None
 
 
-def _check_sizes(image, mask, features, expected, where, reading):
-    """Image and mask must be alike, as the features say, and as the manifest says (or None)."""
+def _check_sizes(image, mask, features, manifest_size, location, checked):
+    """Image, mask and size features must agree, also with the manifest's size if it has one."""
     size = image.shape[:2]
-    for name, got, wanted in (
-        ("mask", mask.shape, ("image", size)),
-        ("height and width features", features, ("image", size)),
-        ("image", size, (FILE_NAME, expected or size)),
+    for name, got, source, expected in (
+        ("mask", mask.shape, "image", size),
+        ("height and width features", (features["height"], features["width"]), "image", size),
+        ("image", size, FILE_NAME, manifest_size or size),
     ):
-        if tuple(got) != tuple(wanted[1]):
-            reading.complain("picture size", f"{where}: {name} got {got[0]}x{got[1]}, expected "
-                             f"{wanted[1][0]}x{wanted[1][1]} by the {wanted[0]}")  # fmt: skip
+        if tuple(got) != tuple(expected):
+            text = (
+                f"{location}: {name} got {got[0]}x{got[1]}, expected {expected[0]}x{expected[1]} "
+                f"by the {source}"
+            )
+            checked.add_problem("image size", text)
 
 
-def _check_ids(mask, num_classes, where, reading):
+def _check_ids(mask, num_classes, location, checked):
     ids = np.unique(mask)
     wrong = ids[(ids >= num_classes) & (ids != IGNORE_ID)]
     if wrong.size:
         pixels = int(np.isin(mask, wrong).sum())
-        reading.complain("mask id", f"{where}: mask got ids {wrong[:5].tolist()} in {pixels} "
-                         f"pixels, expected 0 to {num_classes - 1} or {IGNORE_ID}")  # fmt: skip
+        text = (
+            f"{location}: mask got ids {wrong[:5].tolist()} in {pixels} pixels, expected 0 to "
+            f"{num_classes - 1} or {IGNORE_ID}"
+        )
+        checked.add_problem("mask id", text)
     if ids.tolist() == [IGNORE_ID]:
-        reading.complain("nothing labelled", f"{where}: every pixel is ignored ({IGNORE_ID}), the "
-                         "frame teaches nothing", warning=True)  # fmt: skip
+        text = f"{location}: every pixel is ignored ({IGNORE_ID}); training learns nothing from it"
+        checked.add_problem("unlabelled frame", text, warning=True)
 
 
-def _short(error):
-    """The telling part of a TensorFlow error, on one line."""
+def _reason(error: Any) -> str:
+    """The informative part of a TensorFlow error, on one line."""
     message = str(error.message).split("}} ")[-1].split(" [Op:")[0]
     return " ".join(message.split())[:120]

@@ -1,13 +1,14 @@
-"""Finds the same picture twice among many, also when re-encoded or resized, without comparing all.
+"""Finds duplicate images among many, even re-encoded or resized, without comparing all pairs.
 
-A picture's thumbnail gives a 64-bit fingerprint (the pHash of Zauner, 2010: signs of low DCT
-frequencies). Pictures whose fingerprints differ in at most MAX_BITS bits are candidates, and their
-thumbnails decide. The candidates come from multi-index hashing (Norouzi et al., 2012,
-arXiv:1307.2982): of MAX_BITS + 1 bands at least one must be equal, so only pictures that share a
-band are compared. 1 kB per picture.
+The thumbnail of an image gives a 64-bit fingerprint (pHash, Zauner 2010: signs of low DCT
+frequencies). Images whose fingerprints differ in at most MAX_BITS bits are candidates, and a
+comparison of their thumbnails decides. Candidates come from multi-index hashing (Norouzi et al.,
+2012, arXiv:1307.2982): cut two such fingerprints into MAX_BITS + 1 bands, and at least one band is
+equal, so only images with an equal band are compared. Memory: 1 kB per image.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -16,24 +17,24 @@ SIDE = 32
 MAX_BITS = 6
 
 # Measured on CamVid's 468 frames. The same frame as JPEG of quality 30 differs by at most 7 grey
-# levels in any cell and 0.8 on average at 240x320, 10 and 1.45 at 120x160 (6 bits in the worst
-# case); frames below that are too small for their noise to average out. The two most alike of
-# different frames, 0.07 s apart in a slow drive: 25 and 1.8.
+# levels in any cell and 0.8 on average at 240x320, by 10 and 1.45 at 120x160 (at most 6 bits).
+# Frames smaller than that have too few pixels a cell to average out the noise. The two most similar
+# of different frames, 0.07 s apart in a slow drive, differ by 25 and 1.8.
 MAX_DIFFERENCE = 18
 MEAN_DIFFERENCE = 1.5
 
 
-def thumbnail(image):
-    """(H, W, 3) uint8 RGB -> (SIDE, SIDE) uint8 grey, each cell the mean of what it covers."""
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (SIDE, SIDE) uint8 grey; each cell is the mean of its pixels."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
-def fingerprints(thumbnails):
+def fingerprints(thumbnails: np.ndarray) -> np.ndarray:
     """(N, SIDE, SIDE) uint8 -> (N,) uint64.
 
-    Row and column 0 of the DCT are left out, unlike in the source: they say "bright above, dark
-    below", which is true of every road.
+    Row and column 0 of the DCT are left out, unlike in the source: they encode "bright above, dark
+    below", which holds for every road.
     """
     bits = np.zeros((len(thumbnails), 64), bool)
     for row, small in zip(bits, thumbnails, strict=True):
@@ -42,67 +43,68 @@ def fingerprints(thumbnails):
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
-def groups(thumbnails):
-    """Returns lists of indices, ascending, of thumbnails that show the same picture.
+def same_image(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether thumbnails (..., SIDE, SIDE) uint8 show the same image: (...) bool."""
+    difference = np.abs(a.astype(np.int16) - b)
+    close = difference.max(axis=(-2, -1)) <= MAX_DIFFERENCE
+    return close & (difference.mean(axis=(-2, -1)) <= MEAN_DIFFERENCE)
 
-    thumbnails: (N, SIDE, SIDE) uint8. Pictures without a double are in no list.
+
+def groups(thumbnails: np.ndarray) -> list[list[int]]:
+    """Returns lists of indices, ascending, of thumbnails that show the same image.
+
+    thumbnails: (N, SIDE, SIDE) uint8. Images without a duplicate are in no list.
     """
-    hashes = fingerprints(thumbnails)
-    parent = np.arange(len(hashes))
-    for i, j in _links(hashes, thumbnails):
+    parent = list(range(len(thumbnails)))  # A union-find forest.
+    for i, j in _duplicate_pairs(thumbnails):
         parent[_root(parent, j)] = _root(parent, i)
-    found = {}
+    members: dict[int, list[int]] = {}
     for i in range(len(parent)):
-        found.setdefault(int(_root(parent, i)), []).append(i)
-    return [group for group in found.values() if len(group) > 1]
+        members.setdefault(_root(parent, i), []).append(i)
+    return [group for group in members.values() if len(group) > 1]
 
 
-def _root(parent, i):
+def _root(parent: list[int], i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
 
 
-def _links(hashes, thumbnails):
-    """Yields index pairs of the same picture, enough of them to connect every group."""
-    # First those of equal fingerprint, all to one of them: ten thousand black frames are one.
+def _duplicate_pairs(thumbnails: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yields index pairs of duplicates, enough of them to connect every group."""
+    hashes = fingerprints(thumbnails)
+    # Images of equal fingerprint come first, and only one of each kind goes on: otherwise ten
+    # thousand black frames would be 50 million pairs.
     kept = []
-    order = np.argsort(hashes, kind="stable")
-    for rest in np.split(order, np.flatnonzero(np.diff(hashes[order])) + 1):
-        while rest.size:
-            same = same_picture(thumbnails[rest[0]], thumbnails[rest])
-            yield from ((rest[0], j) for j in rest[same][1:])
-            kept.append(rest[0])
-            rest = rest[~same]
-    kept = np.array(kept, np.int64)
-    for i, j in _near(hashes[kept]):
-        for a, b in zip(kept[i], kept[j], strict=True):
-            if same_picture(thumbnails[a], thumbnails[b]):
-                yield a, b
+    for equal in _equal_runs(hashes):
+        while equal.size:
+            first = equal[0]
+            same = same_image(thumbnails[first], thumbnails[equal])
+            yield from ((int(first), int(other)) for other in equal[same][1:])
+            kept.append(first)
+            equal = equal[~same]
+    for i, j in similar_pairs(hashes[kept]):
+        if same_image(thumbnails[kept[i]], thumbnails[kept[j]]):
+            yield int(kept[i]), int(kept[j])
 
 
-def same_picture(a, b):
-    """Whether two thumbnails, (..., SIDE, SIDE) uint8, agree: (...) bool."""
-    difference = np.abs(a.astype(np.int16) - b)
-    close = difference.max(axis=(-2, -1)) <= MAX_DIFFERENCE
-    return close & (difference.mean(axis=(-2, -1)) <= MEAN_DIFFERENCE)
+def similar_pairs(hashes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yields every pair of indices whose 64-bit hashes differ in at most MAX_BITS bits.
 
-
-def _near(hashes):
-    """Yields arrays (i, j) of pairs whose hashes differ in at most MAX_BITS bits, once per band."""
+    hashes: (N,) uint64. A pair comes once for each of its equal bands.
+    """
     edges = np.linspace(0, 64, MAX_BITS + 2).astype(int)
     for low, high in itertools.pairwise(edges):
-        band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        order = np.argsort(band, kind="stable")
-        band = band[order]
-        # Equal bands lie side by side: pair each place with the next, the second next, ..., and
-        # drop the places whose run of equal bands has ended.
-        place, step = np.arange(len(band) - 1), 1
-        while place.size:
-            place = place[band[place] == band[place + step]]
-            i, j = order[place], order[place + step]
-            near = np.bitwise_count(hashes[i] ^ hashes[j]) <= MAX_BITS
-            yield i[near], j[near]
-            step += 1
-            place = place[place + step < len(band)]
+        bands = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+        for equal in _equal_runs(bands):
+            for place, i in enumerate(equal):
+                others = equal[place + 1 :]
+                near = np.bitwise_count(hashes[i] ^ hashes[others]) <= MAX_BITS
+                yield from ((int(i), int(j)) for j in others[near])
+
+
+def _equal_runs(values: np.ndarray) -> list[np.ndarray]:
+    """Groups the indices of equal values: one ascending array of indices for each value."""
+    order = np.argsort(values, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(values[order])) + 1)

@@ -1,41 +1,67 @@
-"""Who runs the shards: this process, a pool of processes on one machine, or Apache Beam."""
+"""Runs ShardJobs: in this process, in a pool of processes on one machine, or on Apache Beam."""
 
 import multiprocessing
+import os
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from kseg.errors import InputError
 from tfrecords_tools import shards
+from tfrecords_tools.shards import ShardJob
 
+# Each process needs seconds to import TensorFlow, which pays off from a few hundred frames on.
+FRAMES_PER_WORKER = 400
 _POLL_S = 0.2
 
 
-def run_here(jobs, folder, progress):
-    """Writes the shards one after another; progress(n) is told of every n frames."""
-    for job in jobs:
-        shards.write_shard(job, folder, progress)
+def run_locally(jobs: list[ShardJob], folder: Path, *, workers: int | None) -> None:
+    """Writes the shards on this machine, with a progress bar.
+
+    workers: number of processes, None for up to one per core, as many as pay off.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    frames = sum(len(job.frames) for job in jobs)
+    workers = workers or min(os.cpu_count() or 1, 1 + frames // FRAMES_PER_WORKER)
+    workers = min(workers, len(jobs))
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("frames", total=frames)
+
+        def progress(count):
+            bar.advance(task, count)
+
+        if workers > 1:
+            _run_pool(jobs, folder, progress, workers)
+        else:
+            for job in jobs:
+                shards.write_shard(job, folder, progress)
 
 
-def run_pool(jobs, folder, progress, workers):
-    """Writes the shards in `workers` processes. An error in one ends them all and is raised."""
+def _run_pool(
+    jobs: list[ShardJob], folder: Path, progress: Callable[[int], None], workers: int
+) -> None:
+    """Writes the shards in `workers` processes. An error in one stops all and is raised."""
     # Not fork: TensorFlow's threads do not survive it.
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     with ProcessPoolExecutor(workers, context, _start_worker, (counter,)) as pool:
-        futures = [pool.submit(_write_counted, job, folder) for job in jobs]
-        told, pending = 0, futures
+        pending = {pool.submit(_write_counted, job, folder) for job in jobs}
+        reported = 0
         try:
             while pending:
                 done, pending = wait(pending, _POLL_S, FIRST_EXCEPTION)
                 count = counter.value
-                progress(count - told)
-                told = count
+                progress(count - reported)
+                reported = count
                 for future in done:
                     future.result()
         except BrokenProcessPool as error:
             raise InputError(
-                f"a worker was killed (out of memory?); give fewer --workers than {workers}, the "
-                "same command continues with what is missing"
+                f"a worker was killed (out of memory?); use fewer --workers than {workers}; the "
+                "same command continues with the missing shards"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -44,31 +70,31 @@ def run_pool(jobs, folder, progress, workers):
             raise
 
 
-def run_beam(jobs, folder, runner, options):
+def run_beam(jobs: list[ShardJob], folder: Path, *, runner: str, options: list[str]) -> None:
     """Writes the shards on a Beam runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner).
 
-    folder must be reachable by every worker. options are Beam's own flags. Raises InputError when
-    the extra `beam` is not installed; what goes wrong in a worker is raised as Beam raises it.
+    Every worker must be able to reach `folder`. options are Beam's own flags. Raises InputError
+    when the extra `beam` is not installed; an error in a worker is raised as Beam raises it.
     """
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            f"--beam_runner {runner}: Apache Beam is not installed; ./scripts/install beam"
+            f"--beam_runner {runner}: Apache Beam is not installed; run ./scripts/install beam"
         ) from error
     pipeline_options = PipelineOptions([f"--runner={runner}", *options])
     with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = (
             pipeline
             | beam.Create(jobs)
-            | beam.Reshuffle()  # Else one worker would get them all, fused with Create.
-            # The report that each leaves on disk is the result; nothing comes back this way.
-            | beam.Map(_write_quietly, str(folder))
+            | beam.Reshuffle()  # Otherwise fused with Create, which gives all jobs to one worker.
+            # The report beside each shard is the result, so the pipeline returns nothing.
+            | beam.Map(_write_without_progress, str(folder))
         )
 
 
-_counter = None
+_counter = None  # Frames written by all workers of the pool; set in each worker.
 
 
 def _start_worker(counter):
@@ -85,5 +111,5 @@ def _count(frames):
         _counter.value += frames
 
 
-def _write_quietly(job, folder):
+def _write_without_progress(job, folder):
     shards.write_shard(job, folder)

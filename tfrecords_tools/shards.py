@@ -1,7 +1,7 @@
-"""One shard as an independent unit of work: read frames, check, resize once, write a TFRecord file.
+"""Writes one shard: read and check its frames, resize them once, write a TFRecord file.
 
-Whoever runs `write_shard` (this process, a pool, a Beam worker) gets the same bytes. Beside a
-finished shard lies NAME.json, its ShardReport: that is how a rerun knows what is done.
+`write_shard` gives the same bytes in this process, a pool or a Beam worker. It leaves a ShardReport
+beside the shard, NAME.json, by which the next run recognises finished shards.
 """
 
 import contextlib
@@ -12,32 +12,31 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kseg import preprocess
+from kseg import files, preprocess
 from kseg.errors import InputError
-from kseg.files import sha256
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
-JPEG_QUALITY = 95  # Of resized images; unchanged ones keep their bytes.
-# OpenCV's default is read back half as fast: training does that in each epoch, and masks are as
-# much work to decode as their images.
+JPEG_QUALITY = 95  # Of resized images; the others keep their bytes.
+# Decodes twice as fast as OpenCV's default. Training decodes masks in every epoch, which takes as
+# long as decoding the images.
 MASK_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 3)
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What goes into one shard; picklable.
+    """The content of one shard, as a picklable value.
 
-    origin is the Source's: which kind of label read_mask reads, and in which coding. size is
-    (height, width), None keeps the frames' own.
+    origin is that of the Source: the kind of label that read_mask reads, and its coding. size is
+    (height, width); None keeps each frame's own.
     """
 
     name: str
@@ -48,22 +47,26 @@ class ShardJob:
     size: tuple[int, int] | None
     fit: str
 
-    def digest(self):
-        """SHA-256 (hex) of all that decides the shard's bytes, by the files' sizes and times."""
-        asked = [self.name, self.labels.to_dict(), self.origin, self.size, self.fit]
-        digest = hashlib.sha256(json.dumps(asked).encode())
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything that determines the shard's bytes.
+
+        Files count by their sizes and times, not their content. A digest that changes makes users'
+        finished shards look unfinished.
+        """
+        settings = [self.name, self.labels.to_dict(), self.origin, self.size, self.fit]
+        digest = hashlib.sha256(json.dumps(settings).encode())
         for frame in self.frames:
-            looks = [frame.key, fingerprint(frame.image_path), fingerprint(frame.label)]
-            digest.update("\n".join(looks).encode())
+            inputs = [frame.key, fingerprint(frame.image_path), fingerprint(frame.label)]
+            digest.update("\n".join(inputs).encode())
         return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a ShardJob.
+    """The result of a ShardJob.
 
-    ids (256,) counts mask ids; sizes are the (height, width) that occur; bad lists the frames left
-    out, {"key", "image", "reason"}.
+    job is its digest. ids (256,) counts the pixels of each mask id; sizes are the (height, width)
+    that occur; bad lists the unusable frames, {"key", "image", "reason"}.
     """
 
     job: str
@@ -75,17 +78,21 @@ class ShardReport:
     bad: tuple[dict, ...]
 
 
-def write_shard(job, folder, progress=lambda frames: None):
-    """Writes FOLDER/NAME and its report, each renamed into place. Returns the ShardReport.
+def write_shard(
+    job: ShardJob,
+    folder: Path | str,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> ShardReport:
+    """Writes FOLDER/NAME and its report, each atomically. Returns the ShardReport.
 
-    A frame that cannot be used is left out and reported, never raised. progress(1) is called per
-    frame. Raises OSError when the disk is full or not writable.
+    An unusable frame is left out and listed in the report; it raises nothing. progress(1) is called
+    after each frame. Raises OSError when the disk is full or not writable.
     """
     import tensorflow as tf
 
     path = to_path(folder) / job.name
     ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
-    with _as_a_whole(path) as partial:
+    with _atomic_write(path) as partial:
         try:
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 for frame in job.frames:
@@ -100,34 +107,37 @@ def write_shard(job, folder, progress=lambda frames: None):
                         sizes.add(mask.shape)
                         examples += 1
                     progress(1)
-        except tf.errors.OpError as error:  # A full disk reaches us as TensorFlow's "PATH; reason".
+        except tf.errors.OpError as error:  # A full disk: TensorFlow's message is "PATH; reason".
             raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
-        done = ShardReport(
+        report = ShardReport(
             job=job.digest(),
             examples=examples,
-            sha256=sha256(partial),
+            sha256=files.sha256(partial),
             bytes=partial.stat().st_size,
             ids=tuple(ids.tolist()),
             sizes=tuple(sorted(sizes)),
             bad=tuple(bad),
         )
-    with _as_a_whole(_report_path(path)) as partial:
-        partial.write_text(json.dumps(dataclasses.asdict(done)))
-    return done
+    with _atomic_write(_report_path(path)) as partial:
+        partial.write_text(json.dumps(dataclasses.asdict(report)))
+    return report
 
 
 @contextlib.contextmanager
-def _as_a_whole(path):
-    """Gives a local path to write to; what is there at the end appears at `path` at once."""
+def _atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary local path; once written, it replaces `path`, also in a bucket.
+
+    Unlike kseg.files.atomic_write, two processes may write the same path: on a cluster a job may
+    run twice at the same time.
+    """
     if is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             partial = Path(folder) / path.name
             yield partial
-            # A bucket shows an object when its upload is complete.
+            # An object appears in a bucket only when its upload is complete.
             with partial.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
         return
-    # A name of its own: on a cluster the same job may run twice at once.
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         yield partial
@@ -137,47 +147,46 @@ def _as_a_whole(path):
         raise
 
 
-def finished(job, folder):
-    """Whether a job was done before, from the very same inputs.
+def is_finished(job: ShardJob, folder: Path | str) -> bool:
+    """Whether a shard has been written before, from the same inputs.
 
-    A shard that left frames out is not finished: they may have been mended since.
+    A shard with unusable frames counts as unfinished, since they may have been repaired.
     """
     path = to_path(folder) / job.name
     try:
-        found = report(job, folder)
-        return not found.bad and found.job == job.digest() and size_bytes(path) == found.bytes
+        report = read_report(job, folder)
+        return not report.bad and report.job == job.digest() and size_bytes(path) == report.bytes
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def report(job, folder):
-    """Returns the ShardReport that `write_shard` left beside a job's shard."""
+def read_report(job: ShardJob, folder: Path | str) -> ShardReport:
+    """Returns the ShardReport that `write_shard` has left beside a job's shard."""
     document = json.loads(_report_path(to_path(folder) / job.name).read_text())
     document["sizes"] = tuple(tuple(size) for size in document["sizes"])
     return ShardReport(**document)
 
 
-def clear_strangers(jobs, folder):
-    """Removes what killed workers left half-written, and shards of another plan."""
-    folder = to_path(folder)
-    paths = [folder / job.name for job in jobs]
+def remove_stale_files(jobs: list[ShardJob], folder: Path | str) -> None:
+    """Removes half-written files of killed workers, and shards that are not among `jobs`."""
+    paths = [to_path(folder) / job.name for job in jobs]
     known = {*paths, *map(_report_path, paths)}
-    for path in folder.glob("*.tfrecord-*"):
+    for path in to_path(folder).glob("*.tfrecord-*"):
         if path not in known:
             path.unlink()
 
 
-def remove_reports(jobs, folder):
-    """Removes the reports; by then the manifest says the same."""
+def remove_reports(jobs: list[ShardJob], folder: Path | str) -> None:
+    """Removes the reports, which the manifest replaces."""
     for job in jobs:
         _report_path(to_path(folder) / job.name).unlink(missing_ok=True)
 
 
-def convert_frame(frame, job):
-    """Checks one Frame of a ShardJob and turns it into a record.
+def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray]:
+    """Checks one Frame of a ShardJob and converts it to a record.
 
-    Returns (serialized Example, (H, W) uint8 mask as stored). Raises InputError naming the file
-    that is damaged, of another size, or holds an unknown id.
+    Returns (serialized Example, (H, W) uint8 mask as stored). Raises InputError with the name of
+    the file that is corrupt, of another size, or has an unknown id.
     """
     from kseg.data import records
 
@@ -199,15 +208,15 @@ def convert_frame(frame, job):
     return records.encode(frame.key, image_file, mask_png, mask.shape), mask
 
 
-def _report_path(shard_path):
+def _report_path(shard_path: Path) -> Path:
     return shard_path.with_name(shard_path.name + ".json")
 
 
-def _read_image(path):
+def _read_image(path: Path) -> tuple[bytes, np.ndarray]:
     """Returns (JPEG or PNG bytes, (H, W, 3) uint8 RGB).
 
-    TensorFlow's decoder, not OpenCV's: the latter fills the missing half of a truncated JPEG with
-    grey and says nothing.
+    Decoded by TensorFlow, because OpenCV silently fills the missing rest of a truncated JPEG with
+    grey.
     """
     import tensorflow as tf
 
@@ -219,17 +228,17 @@ def _read_image(path):
         image = tf.io.decode_image(image_file, channels=3, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
-            f"{path}: image is damaged or truncated ({len(image_file)} bytes); replace it or "
-            "remove it together with its mask"
+            f"{path}: image is corrupt or truncated ({len(image_file)} bytes); replace it, or "
+            "remove it and its mask"
         ) from error
     return image_file, image
 
 
-def _check_ids(mask, labels, path):
+def _check_ids(mask: np.ndarray, labels: LabelSet, path: str) -> None:
     present = np.flatnonzero(count_ids(mask))
     wrong = [int(i) for i in present if i >= len(labels.classes) and i != IGNORE_ID]
     if wrong:
         raise InputError(
-            f"{path}: ids {wrong[:5]} in the mask; {labels.name} has 0 to "
-            f"{len(labels.classes) - 1}, and {IGNORE_ID} for ignored pixels"
+            f"{path}: ids {wrong[:5]} in the mask; expected {labels.name}'s 0 to "
+            f"{len(labels.classes) - 1}, or {IGNORE_ID} for ignored pixels"
         )

@@ -1,131 +1,128 @@
-"""python -m tfrecords_tools.verify: what can silently go wrong with a folder of TFRecord shards."""
+"""python -m tfrecords_tools.verify: checks a folder of TFRecord shards for silent errors."""
 
 import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
-from kseg.manifest import FILE_NAME, read_manifest
+from kseg.manifest import FILE_NAME, Manifest, read_manifest
 from kseg.paths import to_path
 from tfrecords_tools import duplicates
-from tfrecords_tools.checks import Problem, read_shard
+from tfrecords_tools.checks import CheckedShard, Problem, check_shard
 
-SHOWN = 10  # Lines of one kind before the rest are only counted.
+SHOWN = 10  # Lines of one kind that are printed before the rest are only counted.
 
 EXAMPLES = """examples:
   python -m tfrecords_tools.verify data/bdd100k
   python -m tfrecords_tools.verify data/bdd100k --all > problems.txt
 
-Checked: shards against manifest.json (missing, extra, size, SHA-256, records), TFRecord framing,
-every example (features, image and mask decodable, sizes, mask ids), keys, class pixel counts, and
-pictures that occur twice, also when re-encoded or resized. A picture in two splits is a problem
-(the score would be of what was learnt by heart), twice in one split a warning. Files in the folder
-without ".tfrecord" in their name are none of its business.
+Checked are the shards against manifest.json (missing, extra, size, SHA-256, number of records), the
+TFRecord framing, every example (features, image and mask decodable, sizes, mask ids), the keys, the
+pixel count of each class, and images that occur twice, even re-encoded or resized. An image in two
+splits is a problem (train/val leakage inflates scores); twice in one split, it is a warning. Files
+without ".tfrecord" in their name are ignored.
 
-Exit code 0: all well, perhaps with warnings. 1: problems, one line each. 2: no data set there.
+exit codes: 0 no problems (perhaps warnings); 1 problems, one line each; 2 no data set there
 """
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tfrecords_tools.verify",
-        description="Checks a data set made by tfrecords_tools.build, to the last record.",
+        description="Checks every record of a data set that tfrecords_tools.build has written.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DIR", help="folder of shards and manifest.json")
+    parser.add_argument("data", metavar="DIR", help="folder with the shards and manifest.json")
     parser.add_argument(
-        "--all", action="store_true", help=f"print every line, not the first {SHOWN} of a kind"
+        "--all",
+        action="store_true",
+        help=f"print every problem (default: the first {SHOWN} of each kind)",
     )
     args = parser.parse_args(argv)
     folder = to_path(args.data)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     manifest = read_manifest(folder)
-    found = problems(folder, manifest)
-    return _print(found, folder, manifest, len(found) if args.all else SHOWN)
+    problems = find_problems(folder, manifest)
+    return _print(problems, folder, manifest, len(problems) if args.all else SHOWN)
 
 
-def problems(folder, manifest):
-    """Returns the list of Problems of the data set in `folder` with a Manifest."""
-    readings = _read(folder, manifest)
+def find_problems(folder: Path, manifest: Manifest) -> list[Problem]:
+    """Returns all Problems of the data set in `folder`."""
+    checked = _check_shards(folder, manifest)
     return [
         *_extra_shards(folder, manifest),
-        *_manifest_sums(manifest),
-        *(problem for reading in readings for problem in reading.problems),
-        *_pixel_counts(readings, manifest),
-        *_keys(readings),
-        *_doubles(readings),
+        *_manifest_totals(manifest),
+        *(problem for shard in checked for problem in shard.problems),
+        *_pixel_counts(checked, manifest),
+        *_keys(checked),
+        *_duplicates(checked),
     ]
 
 
-def _read(folder, manifest):
-    """Returns the Readings of all shards in the manifest's order, read in parallel."""
-    import tensorflow  # noqa: F401  # Once, here, rather than in all threads at the same time.
+def _check_shards(folder: Path, manifest: Manifest) -> list[CheckedShard]:
+    """Checks all shards in parallel. The result is in the manifest's order."""
+    import tensorflow  # noqa: F401  # Imported once, here, rather than by all threads at once.
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     jobs = [(name, shard) for name, split in manifest.splits.items() for shard in split.shards]
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    # The list of problems has stdout to itself.
+    # On stderr, so that stdout holds only the list of problems.
     with (
         Progress(*columns, console=Console(stderr=True)) as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         task = progress.add_task("checking", total=sum(shard.examples for _, shard in jobs))
 
-        def read(job):
-            return read_shard(folder, *job, manifest, lambda: progress.advance(task))
+        def check(job):
+            return check_shard(folder, *job, manifest, lambda: progress.advance(task))
 
-        return list(pool.map(read, jobs))
+        return list(pool.map(check, jobs))
 
 
-def _extra_shards(folder, manifest):
+def _extra_shards(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     listed = {shard.name for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
         if ".tfrecord" in path.name and path.name not in listed:
-            yield Problem(
-                "extra shard",
-                f"{path.name}: got a shard that {FILE_NAME} does not list, expected none",
-            )
+            text = f"{path.name}: got a shard that {FILE_NAME} does not list, expected none"
+            yield Problem("extra shard", text)
 
 
-def _manifest_sums(manifest):
-    """The manifest's own numbers: they must add up, and every class should occur."""
-    where = FILE_NAME
+def _manifest_totals(manifest: Manifest) -> Iterator[Problem]:
+    """The manifest's numbers must add up, and every class should occur."""
     for name, split in manifest.splits.items():
+        place = f"{FILE_NAME}, split '{name}'"
         total = sum(shard.examples for shard in split.shards)
         if split.examples != total:
-            yield Problem(
-                "manifest",
-                f"{where}, split '{name}': got {split.examples} frames, expected the {total} of "
-                "its shards",
+            text = f"{place}: got {split.examples} frames, expected the {total} of its shards"
+            yield Problem("manifest", text)
+        num_classes = len(manifest.labels.classes)
+        if len(split.pixels) != num_classes:
+            text = (
+                f"{place}: got pixel counts of {len(split.pixels)} classes, expected {num_classes}"
             )
-        if len(split.pixels) != len(manifest.labels.classes):
-            yield Problem(
-                "manifest",
-                f"{where}, split '{name}': got pixel counts of {len(split.pixels)} classes, "
-                f"expected {len(manifest.labels.classes)}",
-            )
+            yield Problem("manifest", text)
         for label, pixels in zip(manifest.labels.names, split.pixels, strict=False):
             if not pixels:
-                yield Problem(
-                    "empty class", f"{where}, split '{name}': no pixel of class '{label}'", True
-                )
+                yield Problem("empty class", f"{place}: no pixel of class '{label}'", warning=True)
 
 
-def _pixel_counts(readings, manifest):
-    """Counted pixels against the manifest's, for splits that could be read to the end."""
+def _pixel_counts(checked: list[CheckedShard], manifest: Manifest) -> Iterator[Problem]:
+    """Counted pixels must equal the manifest's. Splits with unreadable records are skipped."""
     for name, split in manifest.splits.items():
-        parts = [reading for reading in readings if reading.split == name]
-        if not all(reading.complete for reading in parts):
+        shards = [shard for shard in checked if shard.split == name]
+        if not all(shard.complete for shard in shards):
             continue
-        counts = sum((reading.counts for reading in parts), np.zeros(256, np.int64))
+        counts = sum((shard.counts for shard in shards), np.zeros(256, np.int64))
         expected = [
             *zip(manifest.labels.names, split.pixels, strict=False),
             ("ignored", split.ignored),
@@ -133,72 +130,70 @@ def _pixel_counts(readings, manifest):
         ids = [*range(len(expected) - 1), IGNORE_ID]
         for i, (label, pixels) in zip(ids, expected, strict=True):
             if counts[i] != pixels:
-                yield Problem(
-                    "pixel count",
-                    f"{FILE_NAME}, split '{name}', '{label}': got {counts[i]} pixels in "
-                    f"the masks, expected {pixels} by the manifest",
+                text = (
+                    f"{FILE_NAME}, split '{name}', '{label}': got {counts[i]} pixels in the masks, "
+                    f"expected {pixels} by the manifest"
                 )
+                yield Problem("pixel count", text)
 
 
-def _keys(readings):
-    """Keys: unique in a split, and better so across splits."""
-    seen, anywhere = {}, {}
-    for reading in readings:
-        for key, where in zip(reading.keys, reading.where, strict=True):
+def _keys(checked: list[CheckedShard]) -> Iterator[Problem]:
+    """Keys must be unique in a split, and should be across splits."""
+    first_location: dict[tuple[str, str], str] = {}
+    first_split: dict[str, str] = {}
+    for shard in checked:
+        for key, location in zip(shard.keys, shard.locations, strict=True):
             if not key:
-                yield Problem("key", f"{where}: got an empty key, expected the frame's name")
-            if (reading.split, key) in seen:
-                first = seen[reading.split, key]
-                yield Problem("key", f"{where}: key got used before, in {first}, expected unique")
-            elif anywhere.get(key, reading.split) != reading.split:
-                # A warning: 0001 in every split is a usual way to name frames. Were it the same
-                # frame, its picture would say so.
-                yield Problem(
-                    "key in two splits",
-                    f"{where}: split '{reading.split}' has a key of split '{anywhere[key]}'",
-                    warning=True,
-                )
-            seen.setdefault((reading.split, key), where)
-            anywhere.setdefault(key, reading.split)
+                text = f"{location}: got an empty key, expected the frame's name"
+                yield Problem("key", text)
+            if (shard.split, key) in first_location:
+                first = first_location[shard.split, key]
+                text = f"{location}: got a key that {first} has already, expected a unique one"
+                yield Problem("key", text)
+            elif first_split.get(key, shard.split) != shard.split:
+                # A warning only: 0001 in every split is a common way to name frames. If it were the
+                # same frame, the comparison of images would report it.
+                text = f"{location}: split '{shard.split}' has a key of split '{first_split[key]}'"
+                yield Problem("key in two splits", text, warning=True)
+            first_location.setdefault((shard.split, key), location)
+            first_split.setdefault(key, shard.split)
 
 
-def _doubles(readings):
-    """Pictures that occur twice: across splits a leak, within a split a warning."""
-    thumbnails = np.array([small for reading in readings for small in reading.thumbnails])
-    names = [(r.split, where) for r in readings for where in r.where]
-    for group in duplicates.groups(thumbnails) if len(names) else ():
-        first = {}
-        for split, where in (names[i] for i in group):
+def _duplicates(checked: list[CheckedShard]) -> Iterator[Problem]:
+    """The same image in two splits is a problem (leakage), twice in one split a warning."""
+    frames = [(shard.split, location) for shard in checked for location in shard.locations]
+    if not frames:
+        return
+    thumbnails = np.array([small for shard in checked for small in shard.thumbnails])
+    for group in duplicates.groups(thumbnails):
+        first: dict[str, str] = {}
+        for split, location in (frames[i] for i in group):
             if split in first:
-                yield Problem(
-                    "double",
-                    f"{where}: same picture as {first[split]}, in split '{split}' too",
-                    warning=True,
-                )
+                text = f"{location}: same image as {first[split]}, in split '{split}' too"
+                yield Problem("duplicate", text, warning=True)
             elif first:
                 other, original = next(iter(first.items()))
-                yield Problem(
-                    "leak",
-                    f"{where} of split '{split}': same picture as {original} of split '{other}', "
-                    "expected in one split only",
+                text = (
+                    f"{location} of split '{split}': same image as {original} of split '{other}', "
+                    "expected in one split only"
                 )
-            first.setdefault(split, where)
+                yield Problem("leakage", text)
+            first.setdefault(split, location)
 
 
-def _print(found, folder, manifest, shown):
+def _print(problems: list[Problem], folder: Path, manifest: Manifest, shown: int) -> int:
     """Prints problems, then warnings, kind by kind. Returns the exit code."""
     for warning in (False, True):
         word = "warning" if warning else "problem"
-        chosen = [problem for problem in found if problem.warning == warning]
+        chosen = [problem for problem in problems if problem.warning == warning]
         for kind, count in Counter(problem.kind for problem in chosen).items():
             for problem in [p for p in chosen if p.kind == kind][:shown]:
                 print(f"{word}: {problem.text}")
             if count > shown:
-                print(
-                    f"{word}: ... and {count - shown} more of this kind ({kind}); --all shows them"
-                )
-    warnings = sum(problem.warning for problem in found)
-    errors = len(found) - warnings
+                more = f"{count - shown} more of this kind ({kind})"
+                print(f"{word}: ... and {more}; --all prints them")
+    warnings = sum(problem.warning for problem in problems)
+    errors = len(problems) - warnings
     frames = sum(split.examples for split in manifest.splits.values())
     shards = sum(len(split.shards) for split in manifest.splits.values())
     print(

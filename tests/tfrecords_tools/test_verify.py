@@ -1,4 +1,4 @@
-"""verify finds each thing that is wrong with a data set, and nothing wrong with a good one."""
+"""verify reports every kind of problem of a data set, and none for a correct one."""
 
 import dataclasses
 import shutil
@@ -14,15 +14,15 @@ from kseg.manifest import FILE_NAME, Manifest, Split, read_manifest
 from tests.conftest import assert_one_line, command, write_shard
 from tfrecords_tools import build, checks, duplicates, verify
 
-SIZE = (96, 160)  # Smaller ones do not survive JPEG well enough to be recognised.
+SIZE = (96, 160)  # JPEG artefacts change smaller frames too much to be recognised.
 
 
 def run_verify(folder, *flags):
     return command(verify.main, [folder, *flags])
 
 
-def picture(seed, size=SIZE):
-    """(H, W, 3) uint8 RGB of soft blobs: no two seeds look alike."""
+def blobs(seed, size=SIZE):
+    """(H, W, 3) uint8 RGB of soft blobs, different for every seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -46,7 +46,7 @@ def labelled(size=SIZE):
 
 @dataclasses.dataclass
 class Frame:
-    """One record to be; tests change what they like."""
+    """The content of one record, which tests may change."""
 
     key: str
     image: bytes
@@ -61,27 +61,27 @@ class Frame:
 def frames():
     """{split: Frames}: 12 train and 4 val, all different."""
     return {
-        "train": [Frame(f"t{i}", jpeg(picture(i))) for i in range(12)],
-        "val": [Frame(f"v{i}", jpeg(picture(100 + i))) for i in range(4)],
+        "train": [Frame(f"t{i}", jpeg(blobs(i))) for i in range(12)],
+        "val": [Frame(f"v{i}", jpeg(blobs(100 + i))) for i in range(4)],
     }
 
 
-def write(folder, frames, damage=lambda split: {}):
-    """Writes {split: Frames or bytes} as shards of 6 with a manifest that is right for them."""
+def write(folder, frames, wrong_values=lambda split: {}):
+    """Writes {split: Frames or serialized examples} as shards of 6, with a matching manifest."""
     folder.mkdir()
     splits = {}
     rows, columns = SIZE
-    for name, manifest in frames.items():
-        groups = [manifest[i : i + 6] for i in range(0, len(manifest), 6)]
+    for name, members in frames.items():
+        groups = [members[i : i + 6] for i in range(0, len(members), 6)]
         shards = []
         for number, group in enumerate(groups):
             path = folder / f"x-{name}.tfrecord-{number:05d}-of-{len(groups):05d}"
             examples = [f if isinstance(f, bytes) else f.encode() for f in group]
             shards.append(write_shard(path, examples))
         half = (rows - 2) * columns // 2
-        pixels = tuple(len(manifest) * n for n in (half, columns, half))
-        split = Split(len(manifest), pixels, len(manifest) * columns, tuple(shards))
-        splits[name] = dataclasses.replace(split, **damage(name))
+        pixels = tuple(len(members) * n for n in (half, columns, half))
+        split = Split(len(members), pixels, len(members) * columns, tuple(shards))
+        splits[name] = dataclasses.replace(split, **wrong_values(name))
     manifest = Manifest("x", BDD100K_DRIVABLE, SIZE, splits, {})
     (folder / FILE_NAME).write_text(manifest.to_json())
     return folder
@@ -100,25 +100,28 @@ def assert_problems(folder, capsys, *expected):
         assert any(all(word in line for word in words) for line in got), (words, got)
 
 
-def test_clean_set_has_no_problem_and_no_warning(frames, tmp_path, capsys):
+def test_a_correct_data_set_has_no_problem_and_no_warning(frames, tmp_path, capsys):
     assert run_verify(write(tmp_path / "x", frames)) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path / 'x'}: x, 16 frames in 3 shards: no problems, no warnings"
     ]
 
 
-def test_what_build_writes_passes(bdd100k, tmp_path, capsys):
-    # Frames of the fixture differ in where the road ends only, and alike ones may be in both
-    # splits by chance: every other check must be content.
+def test_a_built_data_set_passes(bdd100k, tmp_path, capsys):
+    # The fixture's frames differ only in where the road ends, so two splits may hold similar ones
+    # by chance. Every other check must pass.
     flags = ["--source", "bdd100k", "--data", bdd100k, "--out", tmp_path / "x"]
     assert command(build.main, flags) == 0
     manifest = read_manifest(tmp_path / "x")
-    assert {p.kind for p in verify.problems(tmp_path / "x", manifest)} <= {"double", "leak"}
+    assert {p.kind for p in verify.find_problems(tmp_path / "x", manifest)} <= {
+        "duplicate",
+        "leakage",
+    }
 
 
 @pytest.mark.parametrize("place", [4, 40, -2])
-def test_flipped_byte(frames, tmp_path, capsys, place):
-    # In the length's checksum, in the data, in the data's checksum.
+def test_a_flipped_byte_is_reported(frames, tmp_path, capsys, place):
+    # Bytes of the length's checksum, of the data, and of the data's checksum.
     folder = write(tmp_path / "x", frames)
     path = next(folder.glob("x-val*"))
     data = bytearray(path.read_bytes())
@@ -128,11 +131,11 @@ def test_flipped_byte(frames, tmp_path, capsys, place):
         folder,
         capsys,
         (path.name, "SHA-256"),
-        (path.name, "damaged record", f"after {3 if place < 0 else 0} good"),
+        (path.name, "corrupt record", f"after {3 if place < 0 else 0} good"),
     )
 
 
-def test_truncated_shard(frames, tmp_path, capsys):
+def test_a_truncated_shard_is_reported(frames, tmp_path, capsys):
     folder = write(tmp_path / "x", frames)
     path = next(folder.glob("x-val*"))
     size = path.stat().st_size
@@ -142,25 +145,25 @@ def test_truncated_shard(frames, tmp_path, capsys):
         capsys,
         (path.name, f"got {size - 9} bytes, expected {size}"),
         (path.name, "SHA-256"),
-        (path.name, "damaged record after 3 good"),
+        (path.name, "corrupt record after 3 good"),
     )
 
 
-def test_missing_shard(frames, tmp_path, capsys):
+def test_a_missing_shard_is_reported(frames, tmp_path, capsys):
     folder = write(tmp_path / "x", frames)
     (folder / "x-train.tfrecord-00001-of-00002").unlink()
     assert_problems(folder, capsys, ("x-train.tfrecord-00001-of-00002", "no such file"))
 
 
-def test_extra_shard_but_no_other_file(frames, tmp_path, capsys):
+def test_an_extra_shard_is_reported_but_no_other_file(frames, tmp_path, capsys):
     folder = write(tmp_path / "x", frames)
     (folder / "inspect.html").write_text("a report may lie here")
     shutil.copy(folder / "x-val.tfrecord-00000-of-00001", folder / "x-test.tfrecord-00000-of-00001")
     assert_problems(folder, capsys, ("x-test.tfrecord", "does not list"))
 
 
-def test_record_lost_or_won(frames, tmp_path, capsys):
-    # The file is as the manifest says; its records are not as many.
+def test_another_number_of_records_than_the_manifest_says_is_reported(frames, tmp_path, capsys):
+    # The file's checksum is right, but the manifest has another number of records.
     folder = write(tmp_path / "x", frames)
     path = folder / FILE_NAME
     text = path.read_text().replace('"examples": 4', '"examples": 5')
@@ -169,16 +172,14 @@ def test_record_lost_or_won(frames, tmp_path, capsys):
 
 
 def test_same_frame_as_another_jpeg_in_both_splits_is_a_leak(frames, tmp_path, capsys):
-    # Named differently, re-encoded, and at another place.
-    frames["val"][2].image = jpeg(picture(3), quality=40)
+    # With another name, re-encoded, and at another index.
+    frames["val"][2].image = jpeg(blobs(3), quality=40)
     folder = write(tmp_path / "x", frames)
-    assert_problems(
-        folder, capsys, ("'v2' of split 'val'", "same picture", "'t3' of split 'train'")
-    )
+    assert_problems(folder, capsys, ("'v2' of split 'val'", "same image", "'t3' of split 'train'"))
 
 
 def test_same_frame_twice_in_one_split_is_a_warning(frames, tmp_path, capsys):
-    frames["train"][9].image = jpeg(picture(3), quality=40)
+    frames["train"][9].image = jpeg(blobs(3), quality=40)
     assert run_verify(write(tmp_path / "x", frames)) == 0
     (line,) = lines(capsys, "warning")
     assert "'t9'" in line and "'t3'" in line
@@ -191,7 +192,7 @@ def test_key_twice_in_a_split_is_a_problem_and_across_splits_a_warning(frames, t
     assert run_verify(folder) == 1
     out = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in out[:-1]] == ["problem", "warning"]
-    assert "'t1': key got used before" in out[0] and "'t4'" in out[1] and "'val'" in out[1]
+    assert "'t1'" in out[0] and "already" in out[0] and "'t4'" in out[1] and "'val'" in out[1]
 
 
 def changed(**values):
@@ -216,7 +217,7 @@ def id_out_of_range(frame):
     return changed(mask=png(mask))(frame)
 
 
-IMAGE = jpeg(picture(50))
+IMAGE = jpeg(blobs(50))
 OTHER = (96, 100)
 
 BAD = [
@@ -226,14 +227,14 @@ BAD = [
     (changed(image=IMAGE[:-200]), ["'v1': image cannot be decoded"]),
     (changed(image=b""), ["'v1': image cannot be decoded"]),
     (changed(mask=png(labelled())[:-30]), ["'v1': mask cannot be decoded"]),
-    # TensorFlow would read these three, and make up ids.
-    (changed(mask=jpeg(picture(1))), ["'v1': mask got another format"]),
-    (changed(mask=png(picture(1))), ["'v1': mask got another format"]),
+    # TensorFlow would decode these three, into wrong ids.
+    (changed(mask=jpeg(blobs(1))), ["'v1': mask got another format"]),
+    (changed(mask=png(blobs(1))), ["'v1': mask got another format"]),
     (changed(mask=png(labelled().astype(np.uint16))), ["'v1': mask got another format"]),
     (changed(mask=png(labelled(OTHER))), ["'v1': mask got 96x100, expected 96x160"]),
     (changed(size=(160, 96)), ["'v1': height and width features got 160x96, expected 96x160"]),
     (
-        changed(image=jpeg(picture(50, OTHER)), mask=png(labelled(OTHER)), size=OTHER),
+        changed(image=jpeg(blobs(50, OTHER)), mask=png(labelled(OTHER)), size=OTHER),
         ["'v1': image got 96x100, expected 96x160 by the manifest.json"],
     ),
     (id_out_of_range, ["'v1': mask got ids [7] in 3 pixels, expected 0 to 2 or 255"]),
@@ -241,11 +242,11 @@ BAD = [
 
 
 @pytest.mark.parametrize(("damage", "words"), BAD)
-def test_bad_record(frames, tmp_path, damage, words):
+def test_a_bad_record_is_reported(frames, tmp_path, damage, words):
     frames["val"][1] = damage(frames["val"][1])
     folder = write(tmp_path / "x", frames)
-    found = verify.problems(folder, read_manifest(folder))
-    # A mask with other pixels changes the counts too; that is told apart.
+    found = verify.find_problems(folder, read_manifest(folder))
+    # A mask with other pixels changes the pixel counts too, which is another kind.
     first, *rest = found
     assert all(word in first.text for word in words) and not first.warning, found
     assert {p.kind for p in rest} <= {"pixel count"}
@@ -270,7 +271,7 @@ def test_frame_without_a_label_is_a_warning(frames, tmp_path, capsys):
         ({"pixels": (30080, 640)}, ("pixel counts of 2 classes, expected 3",)),
     ],
 )
-def test_wrong_counts_in_the_manifest(frames, tmp_path, capsys, values, words):
+def test_wrong_counts_in_the_manifest_are_reported(frames, tmp_path, capsys, values, words):
     folder = write(tmp_path / "x", frames, lambda split: values if split == "val" else {})
     assert_problems(folder, capsys, ("split 'val'", *words))
 
@@ -280,7 +281,7 @@ def test_many_of_a_kind_are_summarised(frames, tmp_path, capsys):
     folder = write(tmp_path / "x", frames)
     assert run_verify(folder) == 1
     out = lines(capsys)
-    assert len(out) == 11 and "and 2 more of this kind (picture size)" in out[-1]
+    assert len(out) == 11 and "2 more of this kind (image size)" in out[-1]
     assert run_verify(folder, "--all") == 1
     assert len(lines(capsys)) == 12
 
@@ -298,37 +299,40 @@ def test_features_are_those_that_records_writes():
     assert kinds == checks.FEATURES
 
 
-def test_near_finds_every_pair_up_to_max_bits_apart_and_no_other():
+def test_similar_pairs_are_all_pairs_up_to_max_bits_apart_and_no_others():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, 300, dtype=np.uint64)
     for i in range(0, 200, 2):
         flipped = rng.choice(64, i // 2 % 10, replace=False).astype(np.uint64)
         hashes[i + 1] = hashes[i] ^ np.bitwise_or.reduce(np.uint64(1) << flipped, initial=0)
-    got = {tuple(sorted(p)) for i, j in duplicates._near(hashes) for p in zip(i, j, strict=True)}
+    got = {tuple(sorted(pair)) for pair in duplicates.similar_pairs(hashes)}
     bits = np.bitwise_count(hashes[:, None] ^ hashes[None])
-    assert got == {(i, j) for i, j in np.argwhere(bits <= 6) if i < j} and len(got) >= 60
+    assert (
+        got == {(i, j) for i, j in np.argwhere(bits <= duplicates.MAX_BITS) if i < j}
+        and len(got) >= 60
+    )
 
 
 def test_groups_hold_all_copies_and_blank_frames_are_one_group():
-    images = [picture(i) for i in range(30)]
-    images[7] = images[21] = cv2.resize(picture(3), (120, 72), interpolation=cv2.INTER_AREA)
+    images = [blobs(i) for i in range(30)]
+    images[7] = images[21] = cv2.resize(blobs(3), (120, 72), interpolation=cv2.INTER_AREA)
     images[10] = images[11] = np.zeros((*SIZE, 3), np.uint8)
     thumbnails = np.array([duplicates.thumbnail(image) for image in images])
     assert duplicates.groups(thumbnails) == [[3, 7, 21], [10, 11]]
 
 
-def test_a_pedestrian_or_another_exposure_makes_another_picture():
-    frame = duplicates.thumbnail(picture(3)) // 2
+def test_a_pedestrian_or_another_exposure_makes_another_image():
+    frame = duplicates.thumbnail(blobs(3)) // 2
     pedestrian, exposure, noise = frame.copy(), frame + 4, frame.copy()
     pedestrian[14:17, 9] += 40
     noise[::2] += 2
     stack = np.array([frame, pedestrian, exposure, noise])
-    assert duplicates.same_picture(frame, stack).tolist() == [True, False, False, True]
+    assert duplicates.same_image(frame, stack).tolist() == [True, False, False, True]
     assert duplicates.groups(stack) == [[0, 3]]
 
 
-def test_frames_of_a_video_are_not_doubles(shared_data, tmp_path, capsys):
-    # CamVid: parts of its sequences have frames 0.07 s apart.
+def test_successive_video_frames_are_not_duplicates(shared_data, tmp_path, capsys):
+    # Parts of CamVid's sequences have frames 0.07 s apart.
     flags = ["--source", "camvid", "--data", shared_data / "camvid", "--out", tmp_path / "x"]
     assert command(build.main, [*flags, "--size", 120, 160]) == 0
     capsys.readouterr()
