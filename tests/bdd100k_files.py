@@ -1,4 +1,4 @@
-"""Writes BDD100K's labels of one small scene in every form they were released in."""
+"""Writes BDD100K's labels of one small scene in every format that has been released."""
 
 import json
 
@@ -7,8 +7,8 @@ import numpy as np
 
 SIZE = (720, 1280)
 DIRECT, ALTERNATIVE, BACKGROUND = 0, 1, 2
-# Where DIRECT and ALTERNATIVE lie in every frame below: (top, bottom, left, right), BACKGROUND
-# elsewhere, and the pixel that is looked at.
+# DIRECT and ALTERNATIVE in every frame below are the boxes (top, bottom, left, right), everything
+# else is BACKGROUND. PIXELS is one pixel (row, column) of each class.
 BOXES = {DIRECT: (400, 700, 300, 700), ALTERNATIVE: (400, 700, 700, 1000)}
 PIXELS = {DIRECT: (500, 400), ALTERNATIVE: (500, 800), BACKGROUND: (100, 400)}
 CURRENT_COLORS = [(219, 94, 86), (86, 211, 219), (0, 0, 0)]
@@ -46,10 +46,10 @@ def colored(ids, colors):
 
 
 def compress(runs):
-    """Run lengths -> COCO's string, the inverse of what is tested."""
+    """Run lengths -> COCO's string, the inverse of the function under test."""
     text = ""
-    for place, run in enumerate(runs):
-        number = run - runs[place - 2] if place > 2 else run
+    for index, run in enumerate(runs):
+        number = run - runs[index - 2] if index > 2 else run
         while True:
             low, number = number & 31, number >> 5
             done = number == (-1 if low & 16 else 0)
@@ -65,7 +65,7 @@ def runs_of(mask):
     return np.diff(np.concatenate([[0], edges])).tolist()
 
 
-# The forms of BDD100K: each writes the labels of frame `a` of one split.
+# One function per format: each writes the labels of frame `a` of one split.
 def write_masks(root, split):
     write_png(root / f"labels/drivable/masks/{split}/a.png", true_mask())
 
@@ -84,9 +84,9 @@ def write_rles(root, split):
     write_json(root / f"labels/drivable/rles/drivable_{split}.json", frames)
 
 
-def polygon_labels(named):
+def polygon_labels(category_of):
     return [
-        named(name)
+        category_of(name)
         | {"id": str(i), "poly2d": [{"vertices": corners(i), "types": "LLLL", "closed": True}]}
         for i, name in enumerate(["direct", "alternative"])
     ]
@@ -146,7 +146,7 @@ WRITERS = {
 
 
 def write_images(root):
-    """One image in train and one in val. Sources read labels only, so it is none."""
+    """One image in train and one in val, with no real content, as sources read labels only."""
     for split in ("train", "val"):
         path = root / f"images/100k/{split}/a.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,5 +154,5 @@ def write_images(root):
 
 
 def read(source, split="train", number=0, size=SIZE):
-    """The mask of one frame of a Source."""
+    """Returns the mask of one frame of a Source."""
     return source.read_mask(source.splits[split][number], size)

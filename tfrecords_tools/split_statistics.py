@@ -50,7 +50,7 @@ def compute_statistics(
         pixels = np.bincount(mask.ravel(), minlength=256)
         counts += pixels
         present += pixels > 0
-        for i in np.flatnonzero(pixels):
+        for i in np.flatnonzero(pixels).tolist():
             if i in heat:
                 heat[i] += _cell_shares(mask == i, heat[i].shape)
         luma.append(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean())
@@ -83,7 +83,9 @@ def _frames(folder, manifest, split):
         yield example["key"].decode("utf-8", "backslashreplace"), example["image"], example["mask"]
 
 
-def _read(folder, manifest, split, transform) -> Iterator[Any]:
+def _read(
+    folder: PathLike | str, manifest: Manifest, split: str, transform: Callable
+) -> Iterator[Any]:
     """Yields the NumPy values of transform(tf.data.Dataset of the split's serialized examples)."""
     import tensorflow as tf
 

@@ -1,21 +1,25 @@
-"""The same shards as a TensorFlow Datasets data set: tfds.builder_from_directory(DIR) opens them.
+"""Metadata by which TensorFlow Datasets opens the shards: tfds.builder_from_directory(DIR).
 
-Its features are kseg/data/records.py in TFDS' words: {"key", "image" (H, W, 3) uint8,
-"mask" (H, W, 1) uint8, "height", "width"}.
+Its features are those of kseg/data/records.py: {"key", "image" (H, W, 3) uint8, "mask" (H, W, 1)
+uint8, "height", "width"}.
 """
 
-from kseg.paths import is_remote, to_path
+from pathlib import Path
+
+from kseg.manifest import Manifest
+from kseg.paths import is_remote
+from tfrecords_tools.datasets import Card
 
 FILES = ("dataset_info.json", "features.json", "README.md")
 
 
-def write(folder, built, card):
-    """Writes dataset_info.json, features.json and a card, README.md, beside a Manifest's shards."""
+def write(folder: Path, manifest: Manifest, card: Card) -> None:
+    """Writes dataset_info.json, features.json and the data set card, README.md, into `folder`."""
     import numpy as np
     import tensorflow_datasets as tfds
 
-    dataset = built.dataset.replace("-", "_")
-    height, width = built.size or (None, None)
+    dataset = manifest.dataset.replace("-", "_")
+    height, width = manifest.size or (None, None)
     features = tfds.features.FeaturesDict(
         {
             "key": tfds.features.Text(),
@@ -35,7 +39,7 @@ def write(folder, built, card):
             num_bytes=sum(shard.bytes for shard in split.shards),
             filename_template=template.replace(split=name),
         )
-        for name, split in built.splits.items()
+        for name, split in manifest.splits.items()
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
@@ -45,21 +49,21 @@ def write(folder, built, card):
         description=card.description,
         homepage=card.homepage,
         citation=card.citation,
-        # TFDS would read an example back, which tf.data cannot do from every bucket.
+        # TFDS would read an example, which tf.data cannot do in every bucket.
         check_data=not is_remote(folder),
     )
-    (to_path(folder) / FILES[-1]).write_text(card_text(built, card))
+    (folder / FILES[-1]).write_text(card_text(manifest, card))
 
 
-def card_text(built, card):
+def card_text(manifest: Manifest, card: Card) -> str:
     """Returns the data set card (Markdown)."""
     rows = "".join(
         f"| {name} | {split.examples} | {' | '.join(f'{share:.2%}' for share in split.shares)} |\n"
-        for name, split in built.splits.items()
+        for name, split in manifest.splits.items()
     )
-    names = built.labels.names
-    size = f"{built.size[0]}x{built.size[1]}" if built.size else "of their own sizes"
-    return f"""# {built.dataset}
+    names = manifest.labels.names
+    size = f"{manifest.size[0]}x{manifest.size[1]}" if manifest.size else "of their own sizes"
+    return f"""# {manifest.dataset}
 
 {card.description}
 
@@ -78,5 +82,5 @@ Frames are {size}. Class ids: {", ".join(f"{i} {n}" for i, n in enumerate(names)
 
 Open with `tfds.builder_from_directory("DIR")` or `kseg.data.pipeline`; made by
 `tfrecords_tools.build` from
-{built.request}.
+{manifest.request}.
 """

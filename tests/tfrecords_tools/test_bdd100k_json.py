@@ -7,7 +7,7 @@ from tests.bdd100k_files import BACKGROUND, read
 from tfrecords_tools.datasets import bdd100k
 
 
-# Damage to JSON labels: (form, what is done to the parsed document, words of the error).
+# Damage to JSON labels: (format, change of the parsed document, words of the error).
 def two_frames(document):
     document.append(dict(document[0]))
 
@@ -53,7 +53,7 @@ JSON_DAMAGE = {
         lambda d: d[0]["labels"][0]["poly2d"][0]["vertices"].__setitem__(0, [0, "x"]),
         ("frame 'a'", "'x'"),
     ),
-    "a frame twice": ("polygons", two_frames, ("frame 'a' comes twice",)),
+    "a frame twice": ("polygons", two_frames, ("frame 'a'", "twice")),
     "a frame without a name": ("polygons", lambda d: d[0].pop("name"), ("frame 0", "no 'name'")),
     "no areas at all": (
         "legacy polygons, one file",
@@ -103,7 +103,7 @@ def test_truncated_json_gets_one_line(bdd, kind):
     data = bdd(kind)
     path = next(path for path in sorted(data.rglob("*.json")) if "train" in str(path))
     path.write_text(path.read_text()[:-5])
-    with pytest.raises(InputError, match="not readable as JSON") as caught:
+    with pytest.raises(InputError, match="not valid JSON") as caught:
         read(bdd100k.source(data))
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_labels_of_another_size_than_the_image_are_refused(bdd, kind):
         read(bdd100k.source(bdd(kind)), size=(360, 640))
 
 
-def test_frames_say_their_own_size(bdd):
+def test_frames_may_have_their_own_size(bdd):
     data = bdd("polygons")
     path = data / "labels/drivable/polygons/drivable_train.json"
     frames = json.loads(path.read_text())
@@ -123,7 +123,7 @@ def test_frames_say_their_own_size(bdd):
     assert read(bdd100k.source(data), size=(740, 1300)).shape == (740, 1300)
 
 
-def test_a_frame_without_areas_is_background_and_one_that_is_missing_is_unpaired(bdd):
+def test_a_frame_without_areas_is_background_and_an_unlisted_one_is_unpaired(bdd):
     data = bdd("polygons")
     for name in ("b", "c"):
         (data / f"images/100k/train/{name}.jpg").write_bytes(b"")

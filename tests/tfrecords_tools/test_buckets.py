@@ -14,7 +14,7 @@ from tfrecords_tools import build, shards, verify
 
 
 class MemoryBucket(MemoryFileSystem):
-    """fsspec's file system in memory with the path forms of s3fs."""
+    """fsspec's in-memory file system with the path format of s3fs."""
 
     protocol = "s3"
     store, pseudo_dirs = {}, [""]
@@ -30,7 +30,7 @@ class MemoryBucket(MemoryFileSystem):
 @pytest.fixture
 def bucket(monkeypatch):
     """The etils.epath of an empty bucket."""
-    # What EPATH_USE_TF=0 (set by to_path) does at the start of a process; etils asks only once.
+    # The effect of EPATH_USE_TF=0, which to_path sets but etils reads only once per process.
     monkeypatch.setattr("etils.epath.gpath._is_tf_installed", lambda: False)
     monkeypatch.setenv("EPATH_USE_TF", "0")
     fsspec.register_implementation("s3", MemoryBucket, clobber=True)
@@ -71,7 +71,7 @@ def test_paths_are_local_or_remote(bucket, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [(), ("--beam_runner", "DirectRunner")])
-def test_a_bucket_gives_and_gets_the_bytes_that_a_folder_does(bdd100k, tmp_path, bucket, flags):
+def test_a_bucket_and_a_folder_get_the_same_bytes(bdd100k, tmp_path, bucket, flags):
     if flags:
         pytest.importorskip("apache_beam")
     assert run(bdd100k, tmp_path / "local") == 0
@@ -106,7 +106,7 @@ def test_an_interrupted_build_continues_in_the_bucket(
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_what_else_lies_in_the_bucket_is_left_alone(bdd100k, bucket, capsys):
+def test_other_files_in_the_bucket_are_left_alone(bdd100k, bucket, capsys):
     (bucket / "out").mkdir()
     (bucket / "out" / "holiday.jpg").write_bytes(b"beach")
     assert run(bdd100k, bucket / "out") == 2
@@ -119,6 +119,6 @@ def test_a_bucket_that_tensorflow_cannot_read_is_one_line(bdd100k, bucket, capsy
     capsys.readouterr()
     assert command(verify.main, [bucket / "out"]) == 2
     assert_one_line(capsys, "s3://cars/out/", "copy the data set to a folder")
-    asked = dataclasses.replace(config, data=str(bucket / "out"), size=(32, 64))
+    bucket_config = dataclasses.replace(config, data=str(bucket / "out"), size=(32, 64))
     with pytest.raises(ValueError, match="TensorFlow reads local files and gs:// only"):
-        pipeline.open_split(asked, "train")
+        pipeline.open_split(bucket_config, "train")

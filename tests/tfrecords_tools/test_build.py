@@ -29,7 +29,7 @@ def read(folder, split):
     }
 
 
-def test_without_size_every_frame_arrives_untouched(bdd100k, tmp_path):
+def test_without_size_every_frame_keeps_its_bytes(bdd100k, tmp_path):
     assert run_build(bdd100k, tmp_path / "out") == 0
     frames = read(tmp_path / "out", "train")
     assert sorted(frames) == [f"train{i}" for i in range(6)]
@@ -40,7 +40,7 @@ def test_without_size_every_frame_arrives_untouched(bdd100k, tmp_path):
         assert np.array_equal(mask, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
 
 
-def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
+def test_the_manifest_agrees_with_the_shards(bdd100k, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
     manifest = read_manifest(tmp_path / "out")
@@ -55,9 +55,7 @@ def test_manifest_tells_the_truth(bdd100k, tmp_path, monkeypatch):
     assert sum(train.shares) == pytest.approx(1)
 
 
-def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(
-    bdd100k, tmp_path, capsys
-):
+def test_two_builds_are_identical_and_repeating_one_does_nothing(bdd100k, tmp_path, capsys):
     for name in ("a", "b"):
         assert run_build(bdd100k, tmp_path / name, "--size", 60, 100) == 0
     a, b = (read_manifest(tmp_path / name) for name in ("a", "b"))
@@ -68,7 +66,7 @@ def test_built_twice_is_the_same_to_the_byte_and_asking_again_does_nothing(
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
 
 
-def test_random_split_is_the_courses(tmp_path):
+def test_a_random_split_depends_on_the_seed_only(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 15, "val": 5}, size=(40, 60))
     flags = ["--split", 0.7, 0.2, 0.1, "--seed", 3]
     assert run_build(data, tmp_path / "out", *flags) == 0
@@ -81,14 +79,14 @@ def test_random_split_is_the_courses(tmp_path):
     assert set(read(tmp_path / "other", "test")) != keys["test"]
 
 
-def test_rounded_shares_lose_no_frame_and_share_none(tmp_path):
+def test_rounded_shares_lose_no_frame_and_put_none_in_two_splits(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 7}, size=(40, 60))
     assert run_build(data, tmp_path / "out", "--split", 0, 0.5, 0.5) == 0
     keys = [set(read(tmp_path / "out", name)) for name in ("val", "test")]
     assert len(keys[0]) + len(keys[1]) == len(keys[0] | keys[1]) == 7
 
 
-def test_limit_takes_that_many(bdd100k, tmp_path):
+def test_limit_is_the_number_of_frames(bdd100k, tmp_path):
     assert run_build(bdd100k, tmp_path / "out", "--limit", 5) == 0
     assert sum(s.examples for s in read_manifest(tmp_path / "out").splits.values()) == 5
 
@@ -127,7 +125,7 @@ def test_camvid_ids(tmp_path, task, expected):
     assert mask[0, ::4].tolist() == expected
 
 
-def test_plain_folder_brings_its_own_classes(tmp_path):
+def test_a_plain_folder_has_its_own_classes(tmp_path):
     data = tmp_path / "mine"
     (data / "images").mkdir(parents=True)
     (data / "masks").mkdir()
@@ -160,7 +158,7 @@ def test_legacy_masks_become_the_same_records(bdd100k, tmp_path):
     assert legacy.request["labels"] == "drivable_maps/labels/*, legacy coding"
 
 
-# What is done to a good data set, and what the one line must say.
+# Each damages a correct data set, and returns what the error message must contain.
 def no_mask(data):
     (data / "labels/drivable/masks/train/train2.png").unlink()
     return "train2.jpg", "image without a mask", "--skip-unpaired"
@@ -189,7 +187,7 @@ def id_out_of_range(data):
 def truncated_jpeg(data):
     path = data / "images/100k/train/train1.jpg"
     path.write_bytes(path.read_bytes()[:-500])
-    return "train1.jpg", "damaged or truncated"
+    return "train1.jpg", "truncated"
 
 
 def garbage_mask(data):
@@ -199,7 +197,7 @@ def garbage_mask(data):
 
 def empty_image(data):
     (data / "images/100k/train/train0.jpg").write_bytes(b"")
-    return "train0.jpg", "damaged or truncated"
+    return "train0.jpg", "truncated"
 
 
 def color_map(data):
@@ -222,9 +220,7 @@ def missing_folder(data):
 
 
 @pytest.mark.parametrize("damage", [no_mask, no_image, legacy_coding, missing_folder])
-def test_a_data_set_that_is_not_one_gets_one_line_and_leaves_nothing(
-    bdd100k, tmp_path, capsys, damage
-):
+def test_an_invalid_data_set_gets_one_line_and_leaves_nothing(bdd100k, tmp_path, capsys, damage):
     words = damage(bdd100k)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
     assert_one_line(capsys, *words)
@@ -242,7 +238,7 @@ BAD_FRAMES = [
 
 
 @pytest.mark.parametrize("damage", BAD_FRAMES)
-def test_one_bad_frame_of_few_gets_one_line_and_no_data_set(bdd100k, tmp_path, capsys, damage):
+def test_one_bad_frame_of_nine_gets_one_line_and_no_data_set(bdd100k, tmp_path, capsys, damage):
     words = damage(bdd100k)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
     assert_one_line(capsys, "1 of 9 frames", "--max-bad", *words)
@@ -263,7 +259,7 @@ def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, 
     assert read_manifest(tmp_path / "out").splits["train"].examples == 4
 
 
-def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
+def test_repaired_frames_are_used_by_the_next_run_which_rewrites_only_their_shard(
     bdd100k, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
@@ -271,17 +267,17 @@ def test_mended_frames_join_on_the_next_run_and_only_their_shard_is_redone(
     good = path.read_bytes()
     truncated_jpeg(bdd100k)
     assert run_build(bdd100k, tmp_path / "out") == 2
-    # Tried again though its files look the same: rights may have been mended.
+    # Their shard is tried again even though the files look the same: permissions may be repaired.
     assert run_build(bdd100k, tmp_path / "out") == 2
-    assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
+    assert "4 of 5 shards are done" in capsys.readouterr().out
     path.write_bytes(good)
     assert run_build(bdd100k, tmp_path / "out") == 0
-    assert "continuing, 4 of 5 shards are done" in capsys.readouterr().out
+    assert "4 of 5 shards are done" in capsys.readouterr().out
     assert len(read(tmp_path / "out", "train")) == 6
     assert not (tmp_path / "out" / conversion.QUARANTINE).exists()
 
 
-def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_path):
+def test_one_per_cent_of_corrupt_frames_is_quarantined_and_no_other_frame_lost(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 300}, size=(36, 60))
     rng = np.random.default_rng(0)
     for number in (17, 130, 299):
@@ -292,8 +288,8 @@ def test_one_per_cent_of_corruption_is_quarantined_and_nothing_else_lost(tmp_pat
     assert set(kept) == {f"train{i}" for i in range(300)} - {"train17", "train130", "train299"}
 
 
-def test_a_rerun_in_another_coding_takes_nothing_over(bdd100k, tmp_path, capsys):
-    # Valid in both codings, so only the job's digest can tell what was read.
+def test_a_rerun_in_another_coding_reuses_no_shard(bdd100k, tmp_path, capsys):
+    # The masks are valid in both codings, so only the job's digest distinguishes them.
     truncated_jpeg(bdd100k)
     assert run_build(bdd100k, tmp_path / "out", "--coding", "current") == 2
     assert run_build(bdd100k, tmp_path / "out", "--coding", "legacy", "--max-bad", 50) == 0
@@ -314,7 +310,7 @@ def checksums(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
-def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
+def test_a_killed_build_run_again_ends_with_the_same_bytes_as_an_uninterrupted_one(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 600}, size=(36, 60))
     code = (
         "import sys, time; from kseg.errors import run\n"
@@ -336,10 +332,10 @@ def test_killed_and_run_again_ends_as_if_it_had_not_been_killed(tmp_path):
     assert 2 <= len(done) < 6
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "SHARD_EXAMPLES", 100)
-        for name in ("out", "whole"):
+        for name in ("out", "uninterrupted"):
             assert run_build(data, tmp_path / name, "--workers", 1) == 0
-    assert checksums(tmp_path / "out") == checksums(tmp_path / "whole")
-    # The finished ones were kept, not written again.
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "uninterrupted")
+    # Finished shards were kept, not written again.
     for path, written in done.items():
         assert (tmp_path / "out" / path.name).stat().st_mtime_ns == written
 
@@ -354,15 +350,15 @@ def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, m
     assert checksums(tmp_path / "here") == checksums(tmp_path / "beam")
 
 
-def test_an_error_in_a_pool_ends_it_with_one_line(bdd100k, tmp_path, monkeypatch, capsys):
+def test_an_error_in_a_worker_process_is_one_line(bdd100k, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
-    # A folder where a shard must go: writable to nobody, root included.
+    # A folder in the place of a shard: not even root can write there.
     (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
     assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
     assert_one_line(capsys, "bdd100k_drivable-val.tfrecord-00000-of-00001")
 
 
-def test_tfds_opens_the_same_examples(bdd100k, tmp_path, monkeypatch):
+def test_tfds_reads_the_same_examples(bdd100k, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
@@ -386,7 +382,7 @@ def test_skip_unpaired_leaves_such_frames_out(bdd100k, tmp_path):
     assert sorted(read(tmp_path / "out", "train")) == [f"train{i}" for i in (0, 1, 3, 4, 5)]
 
 
-def test_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
+def test_a_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
     assert run_build(bdd100k, tmp_path / "out") == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
@@ -394,14 +390,14 @@ def test_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
 
 
-def test_what_a_killed_build_left_is_not_a_data_set_and_does_not_disturb(bdd100k, tmp_path):
+def test_files_left_by_a_killed_build_are_removed(bdd100k, tmp_path):
     partial = tmp_path / "out.partial"
     partial.mkdir()
     (partial / "bdd100k_drivable-train.tfrecord-00000-of-00001.partial").write_bytes(b"half")
     (partial / "bdd100k_drivable-train.tfrecord-00000-of-00009").write_bytes(b"of another plan")
     assert run_build(bdd100k, tmp_path / "out") == 0
     assert not partial.exists()
-    # Nor the shard of an older plan, which nothing lists any more.
+    # The shard of the other plan is gone too.
     left = {p.name for p in (tmp_path / "out").glob("*.tfrecord*")}
     listed = read_manifest(tmp_path / "out").splits.values()
     assert left == {shard.name for split in listed for shard in split.shards}

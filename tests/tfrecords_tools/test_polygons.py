@@ -38,16 +38,16 @@ def test_an_outline_may_end_in_the_control_points_of_its_closing_curve():
     # The same curve, closed from its end back to the first vertex.
     closing = Polygon(0, ((90, 60), (0, 60), (0, 0), (90, 0)), "LLCC")
     check_polygon(closing)
-    whole = Polygon(0, ((0, 60), (0, 0), (90, 0), (90, 60)), "LCCL")
+    open_curve = Polygon(0, ((0, 60), (0, 0), (90, 0), (90, 60)), "LCCL")
     assert np.array_equal(
-        draw_polygons([closing], (60, 90), 2), draw_polygons([whole], (60, 90), 2)
+        draw_polygons([closing], (60, 90), 2), draw_polygons([open_curve], (60, 90), 2)
     )
     with pytest.raises(ValueError, match="lacks a control point"):
         check_polygon(Polygon(0, ((0, 0), (9, 0), (9, 9), (0, 9)), "LLLC"))
 
 
-def test_polygons_equal_what_bdd100ks_own_way_of_drawing_gives():
-    """A figure of patches, as BDD100K's tools draw: to the pixel, curves and overlaps included."""
+def test_polygons_equal_bdd100ks_own_drawing():
+    """BDD100K's tools draw a figure of patches: no pixel differs, with curves and overlaps."""
     rng = np.random.default_rng(0)
     polygons = []
     for number in range(12):
@@ -99,7 +99,7 @@ def test_run_length_strings_hold_long_runs_and_differences():
     )
 
 
-def test_run_length_strings_of_any_mask_come_back():
+def test_run_length_strings_of_random_masks_decode_to_the_masks():
     rng = np.random.default_rng(0)
     for _ in range(20):
         mask = rng.random((37, 53)) < rng.random()
@@ -107,6 +107,6 @@ def test_run_length_strings_of_any_mask_come_back():
 
 
 @pytest.mark.parametrize("counts", ["23", "2312", [2, -1, 5], "X", "2 1", []])
-def test_run_lengths_that_cannot_be_are_refused(counts):
+def test_impossible_run_lengths_are_refused(counts):
     with pytest.raises(ValueError):
         decode_runs(counts, (3, 2))

@@ -1,4 +1,4 @@
-"""Every source of labels, on files written here in its own layout; ids worked out by hand."""
+"""Every source of labels, on files written in its layout. Expected ids are derived by hand."""
 
 import pickle
 
@@ -26,7 +26,7 @@ from tfrecords_tools.datasets import bdd100k, cityscapes, fingerprint, kitti_roa
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_bdd100k_in_every_form_gives_the_same_ids(bdd, kind):
+def test_every_format_of_bdd100k_gives_the_same_ids(bdd, kind):
     source = bdd100k.source(bdd(kind))
     assert source.labels.names == ["direct", "alternative", "background"]
     for split in ("train", "val"):
@@ -39,7 +39,7 @@ def test_bdd100k_in_every_form_gives_the_same_ids(bdd, kind):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_frames_and_readers_travel_to_other_processes(bdd, kind):
+def test_frames_and_readers_can_be_pickled(bdd, kind):
     source = bdd100k.source(bdd(kind))
     frame, read_mask = pickle.loads(pickle.dumps((source.splits["val"][0], source.read_mask)))
     assert np.array_equal(read_mask(frame, SIZE), true_mask())
@@ -47,13 +47,13 @@ def test_frames_and_readers_travel_to_other_processes(bdd, kind):
 
 
 @pytest.mark.parametrize("kind", [k for k in WRITERS if "legacy" not in k])
-def test_the_labels_flag_chooses_the_form(bdd, kind):
+def test_the_labels_flag_chooses_the_format(bdd, kind):
     data = bdd("masks", "colormaps", "rles", "polygons")
     assert f"labels/drivable/{kind}/" in bdd100k.source(data, labels=kind).origin
     assert "labels/drivable/masks/" in bdd100k.source(data).origin
 
 
-# Detection: what lies where, and what the error must say besides the flag.
+# Each arranges files of doubtful coding, and returns --labels and the words of the error.
 def legacy_ids_under_current_names(data):
     for path in data.glob("labels/drivable/masks/*/*.png"):
         write_png(path, np.array([1, 2, 0], np.uint8)[true_mask()])
@@ -152,7 +152,7 @@ def test_the_coding_flag_decides(bdd, arrange, coding):
     assert f"{coding} coding" in source.origin
 
 
-def test_the_coding_flag_is_obeyed_even_where_it_is_wrong_but_ids_stay_checked(bdd):
+def test_a_wrong_coding_flag_is_obeyed_but_ids_are_still_checked(bdd):
     data = bdd("masks")
     source = bdd100k.source(data, coding="legacy")
     assert {c: read(source)[p] for c, p in PIXELS.items()} == {0: 2, 1: 0, 2: 1}
@@ -163,7 +163,7 @@ def test_the_coding_flag_is_obeyed_even_where_it_is_wrong_but_ids_stay_checked(b
         read(source)
 
 
-def test_the_coding_flag_does_not_turn_to_the_json_of_2018_that_lies_beside_masks(bdd):
+def test_the_coding_flag_prefers_masks_to_the_json_of_2018_beside_them(bdd):
     source = bdd100k.source(bdd("masks", "legacy polygons, one file a frame"), coding="legacy")
     assert "labels/drivable/masks" in source.origin
 
@@ -189,7 +189,7 @@ def test_ignored_pixels_stay_ignored(bdd):
     assert (mask[600:] == IGNORE_ID).all() and (mask[:600] != IGNORE_ID).all()
 
 
-def test_no_labels_at_all_tells_where_they_are_looked_for(bdd):
+def test_an_error_about_missing_labels_names_the_possible_folders(bdd):
     with pytest.raises(InputError, match=r"labels/drivable/masks.*drivable_maps/labels"):
         bdd100k.source(bdd())
 

@@ -1,4 +1,4 @@
-"""BDD100K drivable area, in every form it was released in.
+"""BDD100K drivable area, in every format that has been released.
 
     DATA/images/100k/{train,val}/KEY.jpg                               1280x720
 
@@ -14,12 +14,14 @@
     DATA/labels/bdd100k_labels_images_{train,val}.json                 polygons, one file
     DATA/labels/100k/{train,val}/KEY.json                              polygons, one file a frame
 
-The test split has no public labels. Ids and colours differ between the two codings
-(bdd100k_coding.py has the tables and refuses what it cannot tell for certain); what the JSON
-files mean is in bdd100k_json.py. Whatever is read becomes 0 direct, 1 alternative, 2 background.
+The test split has no public labels. Ids and colours differ between the two codings:
+bdd100k_coding.py has the tables, and refuses files whose coding is in doubt. bdd100k_json.py
+describes the JSON files. All formats become 0 direct, 1 alternative, 2 background.
 """
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from kseg.errors import InputError
@@ -28,11 +30,12 @@ from kseg.paths import to_path
 from tfrecords_tools.datasets import (
     IMAGE_SUFFIXES,
     Card,
+    Frame,
     Source,
     bdd100k_coding,
     bdd100k_json,
     files_by_key,
-    match,
+    pair,
     split_folders,
 )
 
@@ -55,7 +58,7 @@ CODINGS = ("auto", "current", "legacy")
 
 
 class Layout(NamedTuple):
-    """Where one kind of label lies, and how its files' names end."""
+    """The place of one kind of label, and the ending of its file names."""
 
     kind: str
     coding: str
@@ -63,11 +66,11 @@ class Layout(NamedTuple):
     suffix: str = ""
 
     @property
-    def is_png(self):
+    def is_png(self) -> bool:
         return self.suffix.endswith(".png")
 
 
-# In order of preference: all kinds of one release say the same, the first are read fastest.
+# In order of preference: the kinds of one release are equivalent, and the first load fastest.
 LAYOUTS = (
     Layout("masks", "current", "labels/drivable/masks/{split}", ".png"),
     Layout("masks", "legacy", "drivable_maps/labels/{split}", "_drivable_id.png"),
@@ -80,61 +83,69 @@ LAYOUTS = (
 )
 
 
-def source(data, labels="auto", coding="auto", skip_unpaired=False):
-    """Returns the Source of an unpacked BDD100K (or demo) folder. Raises InputError.
+def source(
+    data: Path | str, *, labels: str = "auto", coding: str = "auto", skip_unpaired: bool = False
+) -> Source:
+    """Returns the Source of an unpacked BDD100K (or demo) folder.
 
-    `labels` (of LABELS) chooses the kind, `coding` (of CODINGS) how ids and colours are read;
-    "auto" looks, and raises InputError where folders, names and pixels do not agree.
+    labels: one of LABELS; "auto" takes the first kind that exists. coding: one of CODINGS, the
+    meaning of ids and colours; "auto" requires that folder name, file names and pixels agree.
+    Raises InputError on missing files, and when "auto" cannot determine the coding.
     """
-    data = to_path(data)
-    images = data / "images" / "100k"
-    for folder in (data, images):
+    root = to_path(data)
+    images = root / "images" / "100k"
+    for folder in (root, images):
         if not folder.is_dir():
             raise InputError(
                 f"{folder}: no such folder; --data must hold images/100k/ and labels/ or "
                 "drivable_maps/ as BDD100K unpacks them"
             )
     names = split_folders(images, ("train", "val"))
-    layout = _choose(data, names, labels, coding)
+    layout = _choose_layout(root, names, labels, coding)
     splits = {}
     for name in names:
-        here, there = images / name, data / layout.path.format(split=name)
-        frames = files_by_key(here, IMAGE_SUFFIXES)
-        splits[name] = match(frames, _read_labels(layout, there), here, there, skip_unpaired)
-    read_mask, coding = _reader(layout, coding, splits)
+        image_dir, label_dir = images / name, root / layout.path.format(split=name)
+        splits[name] = pair(
+            files_by_key(image_dir, IMAGE_SUFFIXES),
+            _read_labels(layout, label_dir),
+            image_dir,
+            label_dir,
+            skip_unpaired=skip_unpaired,
+        )
+    read_mask, coding = _mask_reader(layout, coding, splits)
     origin = f"{layout.path.format(split='*')}, {coding} coding"
     return Source("bdd100k-drivable", BDD100K_DRIVABLE, splits, read_mask, CARD, origin)
 
 
-def _choose(data, names, kind, coding):
-    """Returns the Layout to read. Raises InputError when there is none, or no telling which."""
-    found = [
+def _choose_layout(data: Path, names: list[str], kind: str, coding: str) -> Layout:
+    """Returns the Layout to read. Raises InputError when there is none, or more than one coding."""
+    present = [
         layout
         for layout in LAYOUTS
         if kind in ("auto", layout.kind)
-        and any(_holds(data / layout.path.format(split=name)) for name in names)
+        and any(_has_content(data / layout.path.format(split=name)) for name in names)
     ]
-    if not found:
+    if not present:
         wanted = [layout.path for layout in LAYOUTS if kind in ("auto", layout.kind)]
-        raise InputError(f"{data}: no such folder or file in it: {' or '.join(wanted)}")
+        raise InputError(f"{data}: contains no {' or '.join(wanted)}")
     if coding != "auto":
-        # Pixels first: they are what the flag is about. Those in the other coding's folder serve
-        # where its own is missing: then the flag says that the folder's name is wrong.
-        return min(found, key=lambda layout: (not layout.is_png, layout.coding != coding))
-    pixels = {layout.coding: layout.path for layout in reversed(found) if layout.is_png}
-    if len(pixels) > 1:
+        # PNG files first, as the flag is about pixels. Where only the other coding's folder exists,
+        # it is used: the flag then says that the folder's name is wrong.
+        return min(present, key=lambda layout: (not layout.is_png, layout.coding != coding))
+    png_paths = {layout.coding: layout.path for layout in reversed(present) if layout.is_png}
+    if len(png_paths) > 1:
         raise InputError(
-            f"{data}: holds {pixels['current']} (current coding) and {pixels['legacy']} (legacy "
-            "coding); decide with --coding current or --coding legacy"
+            f"{data}: holds {png_paths['current']} (current coding) and {png_paths['legacy']} "
+            "(legacy coding); choose with --coding current or --coding legacy"
         )
-    return found[0]
+    return present[0]
 
 
-def _holds(path):
+def _has_content(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
-def _read_labels(layout, path):
+def _read_labels(layout: Layout, path: Path) -> dict:
     """Returns {key: label} of one split."""
     if layout.is_png:
         return files_by_key(path, (bdd100k_coding.file_suffix(layout.kind, path),))
@@ -143,8 +154,10 @@ def _read_labels(layout, path):
     return bdd100k_json.read_file(path, layout.kind, layout.coding)
 
 
-def _reader(layout, coding, splits):
-    """Returns (read_mask, coding). Raises InputError when "auto" cannot tell the coding."""
+def _mask_reader(
+    layout: Layout, coding: str, splits: dict[str, list[Frame]]
+) -> tuple[Callable, str]:
+    """Returns (read_mask, coding). Raises InputError when "auto" cannot determine the coding."""
     if layout.kind == "rles":
         return bdd100k_json.read_runs, layout.coding
     if layout.kind == "polygons":
@@ -152,6 +165,6 @@ def _reader(layout, coding, splits):
         return bdd100k_json.read_legacy if per_frame else bdd100k_json.read_polygons, layout.coding
     if coding == "auto":
         for frames in splits.values():
-            bdd100k_coding.confirm(layout.kind, layout.coding, frames)
+            bdd100k_coding.confirm_coding(layout.kind, layout.coding, frames)
         coding = layout.coding
     return partial(bdd100k_coding.READERS[layout.kind], coding=coding), coding

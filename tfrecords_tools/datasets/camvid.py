@@ -3,15 +3,18 @@
     DATA/images/{train,val,test}/KEY.{jpg,png}
     DATA/labels/{train,val,test}/KEY.png   0 Sky ... 10 Bicyclist, 11 Unlabelled (ignored)
 
-Task `road` is BDD100K's shape of problem on it: road 0, pavement 1, everything else 2.
+Task `road` is a three-class problem similar to BDD100K's: road 0, pavement 1, everything else 2.
 """
 
 from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import CAMVID_11, CAMVID_ROAD, IGNORE_ID
 from kseg.paths import to_path
-from tfrecords_tools.datasets import Card, Source, pair, read_table, split_folders
+from tfrecords_tools.datasets import Card, Frame, Source, pair_folders, read_table, split_folders
 
 CARD = Card(
     description="CamVid: 701 frames of driving in Cambridge, labelled by pixel.",
@@ -39,16 +42,17 @@ TASKS = {
 }
 
 
-def source(data, task="road", skip_unpaired=False):
+def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False) -> Source:
     """Returns the Source of a CamVid folder for one of TASKS. Raises InputError."""
     images, masks = to_path(data) / "images", to_path(data) / "labels"
     if not images.is_dir() or not masks.is_dir():
         raise InputError(f"{data}: --data must hold images/ and labels/ with train/, val/ in them")
     splits = {
-        n: pair(images / n, masks / n, skip_unpaired=skip_unpaired) for n in split_folders(images)
+        name: pair_folders(images / name, masks / name, skip_unpaired=skip_unpaired)
+        for name in split_folders(images)
     }
     return Source(f"camvid-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
 
 
-def read_mask(frame, size, task):
+def read_mask(frame: Frame, size: tuple[int, int], task: str) -> np.ndarray:
     return read_table(frame.label, TASKS[task][1], "CamVid")

@@ -3,17 +3,28 @@
     DATA/leftImg8bit/{train,val}/CITY/KEY_leftImg8bit.png        2048x1024
     DATA/gtFine/{train,val}/CITY/KEY_gtFine_labelIds.png         ids 0 to 33, see below
 
-The test split has no public labels. `*_labelTrainIds.png` (which the scripts make) are not read.
+The test split has no public labels. `*_labelTrainIds.png`, made by its scripts, are not read.
 Task `19`: the 19 classes of the benchmark. Task `road`: road 0, the other 18 classes 1. In both,
-what the benchmark does not count (car bonnet, image border, parking, ...) is ignored.
+classes that the benchmark excludes (car bonnet, image border, parking, ...) are ignored.
 """
 
 from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19, CITYSCAPES_ROAD, IGNORE_ID
 from kseg.paths import to_path
-from tfrecords_tools.datasets import Card, Source, files_by_key, match, read_table, split_folders
+from tfrecords_tools.datasets import (
+    Card,
+    Frame,
+    Source,
+    files_by_key,
+    pair,
+    read_table,
+    split_folders,
+)
 
 CARD = Card(
     description="Cityscapes, fine annotations: streets of 50 cities, labelled by pixel.",
@@ -33,7 +44,7 @@ CARD = Card(
 
 _IGNORED = IGNORE_ID
 
-# helpers/labels.py: id -> trainId. Licence plate (-1) never comes: its pixels keep the car's id.
+# helpers/labels.py: id -> trainId. Licence plate (-1) never occurs: its pixels have the car's id.
 TRAIN_IDS = {
     0: _IGNORED,  # unlabeled
     1: _IGNORED,  # ego vehicle
@@ -81,7 +92,7 @@ TASKS = {
 }
 
 
-def source(data, task="road", skip_unpaired=False):
+def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False) -> Source:
     """Returns the Source of a Cityscapes folder for one of TASKS. Raises InputError."""
     images, masks = to_path(data) / "leftImg8bit", to_path(data) / "gtFine"
     for folder in (images, masks):
@@ -92,12 +103,12 @@ def source(data, task="road", skip_unpaired=False):
             )
     splits = {}
     for name in split_folders(images, ("train", "val")):
-        here, there = images / name, masks / name
-        frames = files_by_key(here, ("_leftImg8bit.png",), "*/*")
-        labels = files_by_key(there, ("_gtFine_labelIds.png",), "*/*")
-        splits[name] = match(frames, labels, here, there, skip_unpaired)
+        image_dir, mask_dir = images / name, masks / name
+        frames = files_by_key(image_dir, ("_leftImg8bit.png",), "*/*")
+        labels = files_by_key(mask_dir, ("_gtFine_labelIds.png",), "*/*")
+        splits[name] = pair(frames, labels, image_dir, mask_dir, skip_unpaired=skip_unpaired)
     return Source(f"cityscapes-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
 
 
-def read_mask(frame, size, task):
+def read_mask(frame: Frame, size: tuple[int, int], task: str) -> np.ndarray:
     return read_table(frame.label, TASKS[task][1], "Cityscapes")

@@ -4,25 +4,26 @@
     DATA/training/gt_image_2/{um,umm,uu}_road_NNNNNN.png    the road: all lanes
     DATA/training/gt_image_2/um_lane_NNNNNN.png             the lane the car drives in
 
-Magenta is road (or lane), red is not, black is not evaluated: the devkit's getGroundTruth takes
-blue > 0 for road and red > 0 for valid. `testing/` has no public labels, and there is no official
-validation split: everything is `train`; divide it with --split.
+Magenta is road (or lane), red is not, black is not evaluated: in the devkit's getGroundTruth,
+blue > 0 means road and red > 0 valid. `testing/` has no public labels, and there is no official
+validation split: all frames are `train`; split them with --split.
 
 Task `road`: all 289 frames, road 0, the rest 1. Task `lane`: the ego lane 0, other road 1, the
 rest 2, on the 95 `um` frames (marked two-way roads). The `umm` and `uu` frames have no lane
-annotation and are left out of it: to call their whole road "other" would be a false label. Other
-road is not drivable and not BDD100K's `alternative`, as most of it is the oncoming lane.
+annotation and are left out: labelling all of their road as "other" would be wrong. Other road is
+not drivable, unlike BDD100K's `alternative`, as most of it is the oncoming lane.
 """
 
-import os
-from typing import NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, KITTI_LANE, KITTI_ROAD
 from kseg.paths import to_path
-from tfrecords_tools.datasets import Card, Source, files_by_key, match, read_colors
+from tfrecords_tools.datasets import Card, Frame, Source, files_by_key, pair, read_colors
 
 TASKS = {"road": KITTI_ROAD, "lane": KITTI_LANE}  # The first is the default.
 
@@ -43,17 +44,17 @@ PALETTE = {(255, 0, 255): 0, (255, 0, 0): 1, (0, 0, 0): IGNORE_ID}
 
 
 class LaneAndRoad(NamedTuple):
-    """The two pictures that make the label of task `lane`."""
+    """The two colour maps that make up the label of task `lane`."""
 
-    lane: os.PathLike
-    road: os.PathLike
+    lane: Path
+    road: Path
 
     @property
-    def where(self):
+    def where(self) -> str:
         return str(self.lane)
 
 
-def source(data, task="road", skip_unpaired=False):
+def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False) -> Source:
     """Returns the Source of an unpacked data_road.zip for one of TASKS. Raises InputError."""
     images, masks = to_path(data) / "training/image_2", to_path(data) / "training/gt_image_2"
     for folder in (images, masks):
@@ -62,35 +63,37 @@ def source(data, task="road", skip_unpaired=False):
                 f"{folder}: no such folder; --data must hold training/image_2/ and "
                 "training/gt_image_2/ as data_road.zip unpacks them"
             )
-    frames, labels = files_by_key(images, (".png",)), _labels(masks, "_road_")
+    frames, roads = files_by_key(images, (".png",)), _labels(masks, "_road_")
+    labels: dict[str, Any] = dict(roads)
     if task == "lane":
         lanes = _labels(masks, "_lane_")
         frames = {key: path for key, path in frames.items() if key.startswith("um_")}
-        labels = {
-            key: LaneAndRoad(path, labels[key]) for key, path in lanes.items() if key in labels
-        }
-    splits = {"train": match(frames, labels, images, masks, skip_unpaired)}
+        labels = {key: LaneAndRoad(lanes[key], roads[key]) for key in lanes.keys() & roads.keys()}
+    splits = {"train": pair(frames, labels, images, masks, skip_unpaired=skip_unpaired)}
     return Source(f"kitti-{task}", TASKS[task], splits, _READERS[task], CARD)
 
 
-def _labels(masks, kind):
+def _labels(masks: Path, kind: str) -> dict[str, Path]:
     files = files_by_key(masks, (".png",))
     return {key.replace(kind, "_"): path for key, path in files.items() if kind in key}
 
 
-def read_road(frame, size):
-    """The read_mask of task `road`."""
+def read_road(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+    """read_mask for task `road`."""
     return read_colors(frame.label, PALETTE, "KITTI road")
 
 
-def read_lane(frame, size):
-    """The read_mask of task `lane`: ego lane over road over the rest, ignored where either is."""
+def read_lane(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+    """read_mask for task `lane`: ego lane over road over the rest; ignored where either is."""
     lane, road = (read_colors(path, PALETTE, "KITTI road") for path in frame.label)
     if lane.shape != road.shape:
-        raise InputError(f"{frame.where}: its size is not that of {frame.label.road}")
+        raise InputError(f"{frame.where}: its size differs from that of {frame.label.road}")
     mask = np.where(lane == 0, np.uint8(0), road + 1)
     mask[(lane == IGNORE_ID) | (road == IGNORE_ID)] = IGNORE_ID
     return mask
 
 
-_READERS = {"road": read_road, "lane": read_lane}
+_READERS: dict[str, Callable[[Frame, tuple[int, int]], np.ndarray]] = {
+    "road": read_road,
+    "lane": read_lane,
+}
