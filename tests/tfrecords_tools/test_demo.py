@@ -1,4 +1,4 @@
-"""The procedural data set: same bytes for the same seed, BDD100K's layout, sane labels."""
+"""The procedural data set: same bytes for the same seed, BDD100K's layout, plausible labels."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from kseg.labels import BDD100K_DRIVABLE
 from tfrecords_tools.demo.__main__ import main
 from tfrecords_tools.demo.dataset import VERSION, draw_frame
 from tfrecords_tools.demo.render import render
-from tfrecords_tools.demo.sample import sample_scene
+from tfrecords_tools.demo.sample_scene import sample_scene
 
 SIZE = ["--size", "90", "160"]
 
@@ -47,10 +47,8 @@ def test_same_seed_gives_same_bytes_with_any_thread_count(small_set, tmp_path):
 
 def test_other_seed_gives_other_frames(small_set, tmp_path):
     write(tmp_path / "other", "--seed", "1", train=1, val=1)
-    pictures = [
-        sorted((d / "images/100k/train").iterdir()) for d in (small_set, tmp_path / "other")
-    ]
-    assert pictures[0][0].read_bytes() != pictures[1][0].read_bytes()
+    images = [sorted((d / "images/100k/train").iterdir()) for d in (small_set, tmp_path / "other")]
+    assert images[0][0].read_bytes() != images[1][0].read_bytes()
 
 
 def test_a_frame_does_not_depend_on_the_count(small_set, tmp_path):
@@ -82,22 +80,22 @@ def test_masks_hold_class_ids_and_colormaps_their_colours(small_set):
         assert np.array_equal(colormap[..., ::-1], palette[mask])
 
 
-def test_pictures_have_the_asked_size_and_are_not_blank(small_set):
+def test_images_have_the_given_size_and_are_not_blank(small_set):
     for path in (small_set / "images").rglob("*.jpg"):
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        assert picture.shape == (90, 160, 3)
-        assert picture.std() > 5
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        assert image.shape == (90, 160, 3)
+        assert image.std() > 5
 
 
 @pytest.mark.parametrize("size", [(91, 163), (300, 160), (90, 400)])
 def test_any_shape_can_be_drawn(size):
     for k in range(6):
-        picture, mask = draw_frame(3, "val", k, size)
-        assert picture.shape == (*size, 3) and picture.dtype == np.uint8
+        image, mask = draw_frame(3, "val", k, size)
+        assert image.shape == (*size, 3) and image.dtype == np.uint8
         assert mask.shape == size and mask.dtype == np.uint8
 
 
-def test_second_run_says_already_there(small_set, capsys):
+def test_a_second_run_writes_nothing(small_set, capsys):
     before = contents(small_set)
     assert write(small_set) == 0
     assert "already" in capsys.readouterr().out
@@ -105,7 +103,7 @@ def test_second_run_says_already_there(small_set, capsys):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "demo.json"])
-def test_other_content_is_left_alone(tmp_path, name, capsys):
+def test_other_content_of_the_folder_is_left_alone(tmp_path, name, capsys):
     (tmp_path / name).write_text("[1]")
     assert run(lambda: write(tmp_path)) == 2
     message = capsys.readouterr().err
@@ -120,7 +118,7 @@ def test_another_demo_set_is_left_alone(small_set):
     assert contents(small_set) == before
 
 
-def test_an_empty_folder_and_a_killed_run_are_no_obstacle(tmp_path):
+def test_an_empty_folder_and_the_rest_of_a_killed_run_are_replaced(tmp_path):
     out, left = tmp_path / "set", tmp_path / "set.partial" / "images"
     out.mkdir()
     left.mkdir(parents=True)
@@ -130,26 +128,26 @@ def test_an_empty_folder_and_a_killed_run_are_no_obstacle(tmp_path):
     assert "images/half.jpg" not in contents(out)
 
 
-def test_a_strange_temporary_folder_is_not_removed(tmp_path):
-    strange = tmp_path / "set.partial" / "thesis.doc"
-    strange.parent.mkdir()
-    strange.write_text("mine")
+def test_a_temporary_folder_with_other_files_is_not_removed(tmp_path):
+    other = tmp_path / "set.partial" / "thesis.doc"
+    other.parent.mkdir()
+    other.write_text("text")
     with pytest.raises(InputError, match="thesis"):
         write(tmp_path / "set")
-    assert strange.read_text() == "mine"
+    assert other.read_text() == "text"
 
 
-def test_an_unreadable_folder_is_one_clear_line(tmp_path, monkeypatch, capsys):
+def test_an_unreadable_folder_is_one_line(tmp_path, monkeypatch, capsys):
     def denied(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     (tmp_path / "set").mkdir()
-    monkeypatch.setattr(Path, "iterdir", denied)  # Root may read everything: chmod is no test.
+    monkeypatch.setattr(Path, "iterdir", denied)  # chmod would not stop root.
     assert run(lambda: write(tmp_path / "set")) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'set'}: Permission denied\n"
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     def full(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -159,7 +157,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-def test_an_impossible_parent_is_one_clear_line(tmp_path, capsys):
+def test_an_impossible_parent_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(lambda: write(tmp_path / "file" / "set")) == 2
     message = capsys.readouterr().err

@@ -1,12 +1,13 @@
-"""python -m tfrecords_tools.demo: a procedural road data set, to try every tool without BDD100K."""
+"""python -m tfrecords_tools.demo: a procedural road data set, to try all tools without BDD100K."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from kseg.errors import InputError, run
-from tfrecords_tools.demo.dataset import SPLITS, VERSION, already_there, write_set
+from tfrecords_tools.demo.dataset import SPLITS, VERSION, already_written, write_dataset
 
 SMALLEST = (90, 160)
 LARGEST = (4320, 7680)
@@ -18,11 +19,14 @@ EXAMPLES = """examples:
   python -m tfrecords_tools.demo --out /tmp/tiny --train 8 --val 4 --size 180 320
       a few small frames, to try a pipeline in seconds
 
-The folder has BDD100K's layout, so whatever reads BDD100K reads it. Same seed, same bytes.
+The folder has BDD100K's layout, so everything that reads BDD100K reads it. The same seed gives the
+same bytes.
+
+exit codes: 0 done; 2 bad input
 """
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     spec = {
         "version": VERSION,
@@ -33,15 +37,15 @@ def main(argv=None):
     }
     _check(spec, args.threads)
     out = Path(args.out)
-    if already_there(out, spec):
+    if already_written(out, spec):
         print(f"{out}: already holds this demo set")
         return 0
-    write_set(out, spec, args.threads)
+    write_dataset(out, spec, args.threads)
     print(f"{out}: {args.train} train and {args.val} val frames of {args.size[0]}x{args.size[1]}")
     return 0
 
 
-def _parse(argv):
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tfrecords_tools.demo",
         description="Writes a procedural road data set in BDD100K's folder layout.",
@@ -49,30 +53,36 @@ def _parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--out", required=True, metavar="DIR", help="folder to make")
-    add("--train", type=int, default=480, metavar="N", help="training frames (default 480)")
-    add("--val", type=int, default=96, metavar="N", help="validation frames (default 96)")
-    add("--seed", type=int, default=0, metavar="N", help="other seed, other frames (default 0)")
+    add("--out", required=True, metavar="DIR", help="folder to create")
+    add("--train", type=int, default=480, metavar="N", help="training frames (default: 480)")
+    add("--val", type=int, default=96, metavar="N", help="validation frames (default: 96)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of the frames (default: 0)",
+    )
     add(
         "--size",
         type=int,
         nargs=2,
         default=(720, 1280),
         metavar=("HEIGHT", "WIDTH"),
-        help="pixels (default 720 1280)",
+        help="size of the frames in pixels (default: 720 1280)",
     )
     add(
         "--threads",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="frames drawn at once (default: all cores); changes no byte",
+        help="number of frames drawn in parallel, which changes no byte (default: one per core)",
     )
     return parser.parse_args(argv)
 
 
-def _check(spec, threads):
-    """Raises InputError naming the flag whose value makes no sense."""
+def _check(spec: dict[str, Any], threads: int) -> None:
+    """Raises InputError with the name of the flag whose value makes no sense."""
     for split in SPLITS:
         if not 1 <= spec[split] <= MOST_FRAMES:
             raise InputError(

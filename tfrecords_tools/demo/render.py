@@ -1,22 +1,25 @@
-"""From a Scene to its picture and mask, back to front."""
+"""Draws a Scene from back to front."""
 
-from tfrecords_tools.demo.drawing import Drawing
+import numpy as np
+
+from tfrecords_tools.demo.canvas import Canvas
+from tfrecords_tools.demo.effects import add_glow, apply_camera, draw_bonnet, draw_reflections
 from tfrecords_tools.demo.ground import draw_ground
-from tfrecords_tools.demo.lens import add_glow, develop, draw_bonnet, draw_reflections
 from tfrecords_tools.demo.mask import draw_mask
 from tfrecords_tools.demo.objects import draw_objects
+from tfrecords_tools.demo.scene import Scene
 from tfrecords_tools.demo.sky import draw_sky
 
 
-def render(scene):
-    """Returns picture uint8 (h, w, 3) RGB and mask uint8 (h, w) of the scene."""
-    drawing = Drawing(scene)
-    draw_sky(drawing)
-    draw_ground(drawing)
-    draw_objects(drawing)
+def render(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the image uint8 (h, w, 3) RGB and the mask uint8 (h, w) of the scene."""
+    canvas = Canvas(scene)
+    draw_sky(canvas)
+    draw_ground(canvas)
+    draw_objects(canvas)
     if scene.light.wet:
-        draw_reflections(drawing)
+        draw_reflections(canvas)
     if scene.bonnet:
-        draw_bonnet(drawing)
-    add_glow(drawing)
-    return develop(drawing), draw_mask(scene, drawing.solid)
+        draw_bonnet(canvas, scene.bonnet)
+    add_glow(canvas)
+    return apply_camera(canvas), draw_mask(scene, canvas.obstacles)

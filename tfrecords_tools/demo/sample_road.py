@@ -1,15 +1,15 @@
-"""The road's cross-section and its paint."""
+"""Chooses the cross-section of the road and its markings at random."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfrecords_tools.demo.colors import GRASS, WHITE, YELLOW, jitter, pick
+from tfrecords_tools.demo.colors import GRASS, WHITE, YELLOW, Color, jitter, pick
 from tfrecords_tools.demo.scene import Arrow, Barrier, Crossing, Lanes, Line, Road, Strip
 
 
-def sample_road(rng, place):
-    """Lanes, what borders them, and their markings."""
+def sample_road(rng: np.random.Generator, place: str) -> Road:
+    """Lanes, the strips beside them, and their markings."""
     lanes = _lanes(rng, place)
     asphalt = jitter(rng, (104, 104, 106), 34)
     right = _side(rng, place, lanes.right_m, 1, asphalt)
@@ -31,7 +31,7 @@ def sample_road(rng, place):
     )
 
 
-def _lanes(rng, place):
+def _lanes(rng: np.random.Generator, place: str) -> Lanes:
     shares = {
         "city": [0.46, 0.36, 0.13, 0.05],
         "suburb": [0.62, 0.32, 0.06, 0.0],
@@ -49,25 +49,26 @@ def _lanes(rng, place):
 
 @dataclass
 class _Side:
-    """What lies outside the outer lane, from there outwards. Everything here is background."""
+    """The strips outside the outer lane, from there outwards. All of them are background."""
 
     sign: int  # 1 on the right, -1 on the left
     outer_m: float  # u of the outer edge so far
-    strips: list = field(default_factory=list)
-    parking_u_m: list = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
+    parking_u_m: list[float] = field(default_factory=list)
 
-    def add(self, width, color):
+    def add(self, width: float, color: Color) -> None:
         outer = self.outer_m + self.sign * width
-        self.strips.append(Strip(*sorted((self.outer_m, outer)), color))
+        left, right = sorted((self.outer_m, outer))
+        self.strips.append(Strip(left, right, color))
         self.outer_m = outer
 
     @property
-    def paved(self):
-        """Whether asphalt goes on beyond the lane, not a kerb or grass."""
+    def paved(self) -> bool:
+        """Whether asphalt, rather than a kerb or grass, borders the lane."""
         return bool(self.strips) and self.strips[0].right_m - self.strips[0].left_m > 0.3
 
 
-def _side(rng, place, edge_m, sign, asphalt):
+def _side(rng: np.random.Generator, place: str, edge_m: float, sign: int, asphalt: Color) -> _Side:
     """A shoulder, or parked cars, kerb, verge and pavement."""
     side = _Side(sign, edge_m)
     if place in ("highway", "country"):
@@ -91,15 +92,15 @@ def _side(rng, place, edge_m, sign, asphalt):
     return side
 
 
-def _median(rng, lanes):
+def _median(rng: np.random.Generator, lanes: Lanes) -> tuple[Strip, Strip]:
     """A kerb with grass or stone inside."""
     inside = jitter(rng, (112, 118, 84) if rng.random() < 0.6 else (150, 148, 144), 18)
     kerb = jitter(rng, (170, 168, 162), 12)
     return Strip(-lanes.median_m, 0.0, kerb), Strip(-lanes.median_m + 0.2, -0.2, inside)
 
 
-def _barriers(rng, lanes, right, left):
-    barriers = []
+def _barriers(rng: np.random.Generator, lanes: Lanes, right: _Side, left: _Side) -> list[Barrier]:
+    barriers: list[Barrier] = []
     if lanes.median_m and rng.random() < 0.6:
         barriers.append(Barrier(-lanes.median_m / 2, rng.uniform(0.7, 1.1)))
     for u in (right.outer_m + 0.4, left.outer_m - 0.4):
@@ -108,8 +109,8 @@ def _barriers(rng, lanes, right, left):
     return barriers
 
 
-def _lines(rng, lanes, right, left):
-    """Lengthwise markings. Some cue always parts our lanes from the opposite ones."""
+def _lines(rng: np.random.Generator, lanes: Lanes, right: _Side, left: _Side) -> list[Line]:
+    """Lengthwise markings. Some cue always separates the ego direction from the opposite lanes."""
     worn = rng.random() < 0.3
     wear = rng.uniform(0.5, 0.75) if worn else rng.uniform(0.8, 1.0)
     paint_m = rng.uniform(0.13, 0.22)
@@ -135,7 +136,7 @@ def _lines(rng, lanes, right, left):
             lines.append(line(0.0, yellow, dashed=rng.random() < 0.3))
         elif kind < 0.93:
             lines.append(line(0.0, white, dashed=True))
-    # Asphalt beyond the lane's edge needs a line; at a kerb or grass the edge is enough.
+    # Where asphalt continues beyond the lane, a line marks its edge; a kerb or grass needs none.
     for side, u in ((right, lanes.right_m), (left, lanes.left_m)):
         if side.paved or rng.random() < 0.4:
             one_way = u == 0 and rng.random() < 0.7
@@ -143,8 +144,10 @@ def _lines(rng, lanes, right, left):
     return lines
 
 
-def sample_paint(rng, place, lanes):
-    """Crossings and lane arrows: two tuples."""
+def sample_paint(
+    rng: np.random.Generator, place: str, lanes: Lanes
+) -> tuple[tuple[Crossing, ...], tuple[Arrow, ...]]:
+    """Crossings and lane arrows."""
     crossings, arrows = [], []
     if place in ("city", "suburb") and rng.random() < 0.3:
         z, depth = rng.uniform(6, 40), rng.uniform(2.5, 4.0)

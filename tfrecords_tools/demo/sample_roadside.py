@@ -1,15 +1,21 @@
-"""What stands outside the road, and who walks there: houses, trees, lamp posts, people, signs."""
+"""Chooses objects beside the road at random: houses, trees, lamp posts, people, signs."""
+
+import numpy as np
 
 from tfrecords_tools.demo.colors import CAR_COLORS, jitter, pick
 from tfrecords_tools.demo.geometry import CLOSEST_M
-from tfrecords_tools.demo.scene import House, Person, Pole, Sign, Tree
+from tfrecords_tools.demo.scene import Crossing, House, Person, Pole, Road, Sign, Tree
 
 END_M = 150
 
 
-def sample_roadside(rng, place, road):
-    """Houses, trees and lamp posts: three tuples."""
-    houses, trees, poles = [], [], []
+def sample_roadside(
+    rng: np.random.Generator, place: str, road: Road
+) -> tuple[tuple[House, ...], tuple[Tree, ...], tuple[Pole, ...]]:
+    """Houses, trees and lamp posts."""
+    houses: list[House] = []
+    trees: list[Tree] = []
+    poles: list[Pole] = []
     for side, edge in ((1, road.right_m), (-1, road.left_m)):
         if place == "city" or (place == "suburb" and rng.random() < 0.7):
             houses += _houses(rng, place, side, edge)
@@ -20,11 +26,12 @@ def sample_roadside(rng, place, road):
     return tuple(houses), tuple(trees), tuple(poles)
 
 
-def _houses(rng, place, side, edge):
+def _houses(rng: np.random.Generator, place: str, side: int, edge: float) -> list[House]:
     """A row of houses, without those that end beside the camera."""
     city = place == "city"
     u = edge + side * (rng.uniform(0.2, 2.5) if city else rng.uniform(5.0, 12.0))
-    houses, z = [], rng.uniform(-4, 25)
+    houses: list[House] = []
+    z = rng.uniform(-4, 25)
     while z < END_M:
         width = rng.uniform(8, 16)
         height = rng.uniform(6, 20) if city else rng.uniform(4, 7)
@@ -35,9 +42,10 @@ def _houses(rng, place, side, edge):
     return [house for house in houses if house.end_m > 3]
 
 
-def _trees(rng, place, side, edge):
+def _trees(rng: np.random.Generator, place: str, side: int, edge: float) -> list[Tree]:
     density = {"city": 0.35, "suburb": 0.7, "highway": 0.5, "country": 0.75}[place]
-    trees, z = [], rng.uniform(2, 20)
+    trees: list[Tree] = []
+    z = rng.uniform(2, 20)
     while z < END_M:
         if rng.random() < density:
             u = edge + side * rng.uniform(0.4, 1.0 if place == "city" else 9.0)
@@ -48,9 +56,12 @@ def _trees(rng, place, side, edge):
     return trees
 
 
-def sample_street_life(rng, place, road, crossings):
-    """People on pavements and crossings, signs and signals: two tuples."""
-    people, signs = [], []
+def sample_street_life(
+    rng: np.random.Generator, place: str, road: Road, crossings: tuple[Crossing, ...]
+) -> tuple[tuple[Person, ...], tuple[Sign, ...]]:
+    """People on pavements and crossings, and signs and signals."""
+    people: list[Person] = []
+    signs: list[Sign] = []
     lanes = road.lanes
     for side, edge, lane in ((1, road.right_m, lanes.right_m), (-1, road.left_m, lanes.left_m)):
         crowd = {"city": 3.0, "suburb": 0.8}.get(place, 0.0) if abs(edge - lane) > 1.6 else 0.0
@@ -68,6 +79,6 @@ def sample_street_life(rng, place, road, crossings):
     return tuple(people), tuple(signs)
 
 
-def _person(rng, u, z):
+def _person(rng: np.random.Generator, u: float, z: float) -> Person:
     coat, trousers = jitter(rng, pick(rng, CAR_COLORS), 20), jitter(rng, (58, 58, 70), 30)
     return Person(u, z, rng.uniform(1.5, 1.9), coat, trousers)

@@ -1,14 +1,17 @@
-"""Cars in our lanes, in the opposite ones, and parked."""
+"""Chooses cars at random: in the ego direction, in the opposite one, and parked."""
+
+import numpy as np
 
 from tfrecords_tools.demo.colors import CAR_COLORS, jitter, pick
-from tfrecords_tools.demo.scene import Car
+from tfrecords_tools.demo.geometry import Camera
+from tfrecords_tools.demo.scene import Car, Road
 
 QUEUE_END_M = 95.0
 LONGEST_QUEUE = 9
 
 
-def sample_traffic(rng, road, camera):
-    """All Cars, as a tuple."""
+def sample_traffic(rng: np.random.Generator, road: Road, camera: Camera) -> tuple[Car, ...]:
+    """All cars of the scene."""
     near_m = camera.nearest_m
     return (
         *_own_direction(rng, road, near_m),
@@ -17,10 +20,10 @@ def sample_traffic(rng, road, camera):
     )
 
 
-def _own_direction(rng, road, near_m):
+def _own_direction(rng: np.random.Generator, road: Road, near_m: float) -> list[Car]:
     jam = rng.random() < 0.23
     spacing = (1.5, 6.0) if jam else (6.0, 40.0)
-    cars = []
+    cars: list[Car] = []
     for i in range(road.lanes.own):
         if i == road.ego_lane:
             low, high, share = (1.5, 8.0, 0.97) if jam else (3.0, 50.0, 0.8)
@@ -34,12 +37,12 @@ def _own_direction(rng, road, near_m):
     return cars
 
 
-def _oncoming(rng, road, near_m):
-    """Where neither median nor yellow line marks the opposite lanes, oncoming cars always do."""
+def _oncoming(rng: np.random.Generator, road: Road, near_m: float) -> list[Car]:
+    """Oncoming cars; always some where no median or yellow line separates the directions."""
     lanes = road.lanes
     yellow_center = any(n.color[2] < 120 and abs(n.u_m) < 0.4 for n in road.lines)
     cued = lanes.median_m > 0 or yellow_center
-    cars = []
+    cars: list[Car] = []
     for j in range(lanes.opposite):
         u = -lanes.median_m - (j + 0.5) * lanes.width_m
         first = near_m + (rng.uniform(-3, 60) if cued else rng.uniform(2, 14))
@@ -48,17 +51,24 @@ def _oncoming(rng, road, near_m):
     return cars
 
 
-def _parked(rng, road, near_m):
-    cars = []
+def _parked(rng: np.random.Generator, road: Road, near_m: float) -> list[Car]:
+    cars: list[Car] = []
     for u in road.parking_u_m:
         first = near_m + rng.uniform(-3, 9)
         cars += _queue(rng, u, first, (0.8, 3.5), 0.06, u < 0 < road.lanes.opposite)
     return cars
 
 
-def _queue(rng, u, z, spacing_m, spread_m, oncoming):
+def _queue(
+    rng: np.random.Generator,
+    u: float,
+    z: float,
+    spacing_m: tuple[float, float],
+    spread_m: float,
+    oncoming: bool,
+) -> list[Car]:
     """Cars of one lane from z on, with gaps of spacing_m (low, high)."""
-    cars = []
+    cars: list[Car] = []
     while z < QUEUE_END_M and len(cars) < LONGEST_QUEUE:
         car = _car(rng, u + rng.normal(0, spread_m), z, oncoming)
         cars.append(car)
@@ -66,7 +76,7 @@ def _queue(rng, u, z, spacing_m, spread_m, oncoming):
     return cars
 
 
-def _car(rng, u, z, oncoming):
+def _car(rng: np.random.Generator, u: float, z: float, oncoming: bool) -> Car:
     """One vehicle: mostly cars, some vans, few trucks."""
     style = str(rng.choice(["car", "van", "truck"], p=[0.76, 0.16, 0.08]))
     length, width, height = {

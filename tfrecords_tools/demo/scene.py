@@ -1,13 +1,14 @@
-"""The things a scene is made of. Metres in road coordinates (see geometry.py), colours RGB."""
+"""The objects of a scene. Metres in road coordinates (see geometry.py), colours RGB."""
 
 from dataclasses import dataclass
 
+from tfrecords_tools.demo.colors import Color
 from tfrecords_tools.demo.geometry import Camera
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """The lanes of both directions. Our lane i spans [i, i + 1] * width_m."""
+    """The lanes of both directions. Lane i of the ego direction spans [i, i + 1] * width_m."""
 
     width_m: float
     own: int
@@ -15,11 +16,11 @@ class Lanes:
     median_m: float
 
     @property
-    def left_m(self):
+    def left_m(self) -> float:
         return -(self.median_m + self.opposite * self.width_m)
 
     @property
-    def right_m(self):
+    def right_m(self) -> float:
         return self.own * self.width_m
 
 
@@ -29,7 +30,7 @@ class Strip:
 
     left_m: float
     right_m: float
-    color: tuple
+    color: Color
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Line:
 
     u_m: float
     width_m: float
-    color: tuple
+    color: Color
     dash_m: float
     period_m: float
     strength: float
@@ -47,6 +48,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Barrier:
+    """A crash barrier along the road."""
+
     u_m: float
     height_m: float
 
@@ -59,7 +62,7 @@ class Road:
     ego_lane: int
     left_m: float
     right_m: float
-    asphalt: tuple
+    asphalt: Color
     strips: tuple[Strip, ...]
     lines: tuple[Line, ...]
     parking_u_m: tuple[float, ...]
@@ -68,6 +71,8 @@ class Road:
 
 @dataclass(frozen=True)
 class Crossing:
+    """A pedestrian crossing."""
+
     z_m: float
     depth_m: float
     kind: str  # bars, lines
@@ -75,6 +80,8 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Arrow:
+    """A lane arrow."""
+
     u_m: float
     z_m: float
     turn: int  # -1 left, 0 straight on, 1 right
@@ -82,86 +89,88 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Light:
-    """Light and lens of a frame. Densities per metre, blur and noise in 720p pixels and levels."""
+    """Light and lens of a frame. Fog is per metre, blur in pixels at 720p, noise in levels."""
 
     kind: str  # sun, overcast, dusk, night
     ambient: float
     shadow: float
     shadow_shift: tuple[float, float]  # metres of (u, z) per metre of height
     fog_1_m: float
-    fog_color: tuple
+    fog_color: Color
     wet: float
-    glare: tuple | None  # (x, y, strength), x and y as fractions of the picture
+    glare: tuple[float, float, float] | None  # x, y (fractions of the image), strength
     gains: tuple[float, float, float]
     contrast: float
     blur_px: float
     noise: float
 
     @property
-    def lamps_on(self):
+    def lamps_on(self) -> bool:
         return self.kind in ("night", "dusk")
 
 
 @dataclass(frozen=True)
 class Car:
-    """A box on wheels: centre u, near end z, and what we see of it."""
+    """A vehicle: centre u, near end z, size and appearance."""
 
     u_m: float
     z_m: float
     length_m: float
     width_m: float
     height_m: float
-    color: tuple
+    color: Color
     style: str  # car, van, truck
     oncoming: bool
     braking: bool
 
     @property
-    def left_m(self):
+    def left_m(self) -> float:
         return self.u_m - self.width_m / 2
 
     @property
-    def right_m(self):
+    def right_m(self) -> float:
         return self.u_m + self.width_m / 2
 
     @property
-    def end_m(self):
+    def end_m(self) -> float:
         return self.z_m + self.length_m
 
     @property
-    def floor_m(self):
+    def floor_m(self) -> float:
         """Height of the body's lower edge."""
         return 0.2 if self.style == "car" else 0.3
 
     @property
-    def belt_m(self):
+    def belt_m(self) -> float:
         """Height of the windows' lower edge."""
         return (0.55 if self.style == "car" else 0.5) * self.height_m
 
 
 @dataclass(frozen=True)
 class House:
-    """A block whose street side is at u; it reaches away from the road."""
+    """A block whose street side is at u; it extends away from the road."""
 
     u_m: float
     side: int  # 1 right of the road, -1 left
     start_m: float
     end_m: float
     height_m: float
-    color: tuple
+    color: Color
 
     @property
-    def z_m(self):
+    def z_m(self) -> float:
         return (self.start_m + self.end_m) / 2
 
 
 @dataclass(frozen=True)
 class Tree:
+    """A tree."""
+
     u_m: float
     z_m: float
     trunk_m: float
     radius_m: float  # of the crown
-    color: tuple
+    color: Color
 
 
 @dataclass(frozen=True)
@@ -171,20 +180,24 @@ class Pole:
     u_m: float
     z_m: float
     height_m: float
-    toward: int  # -1 or 1: where its arm reaches over the road
+    toward: int  # -1 or 1: the side on which its arm extends over the road
 
 
 @dataclass(frozen=True)
 class Person:
+    """A pedestrian."""
+
     u_m: float
     z_m: float
     height_m: float
-    coat: tuple
-    trousers: tuple
+    coat: Color
+    trousers: Color
 
 
 @dataclass(frozen=True)
 class Sign:
+    """A road sign or a traffic signal."""
+
     u_m: float
     z_m: float
     kind: str  # sign, signal
@@ -192,22 +205,22 @@ class Sign:
 
 @dataclass(frozen=True)
 class Bonnet:
-    """Our own, along the picture's lower edge."""
+    """The ego car's bonnet, along the image's lower edge."""
 
-    share: float  # of the picture's height
+    share: float  # of the image's height
     tilt: float
-    color: tuple
+    color: Color
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a frame shows. `seed` feeds textures only."""
+    """All parameters of a frame. `seed` is for textures only."""
 
     camera: Camera
     road: Road
     light: Light
     place: str  # city, suburb, highway, country
-    ground: tuple  # colour
+    ground: Color
     crossings: tuple[Crossing, ...]
     arrows: tuple[Arrow, ...]
     cars: tuple[Car, ...]

@@ -1,20 +1,20 @@
-"""Draws the parameters of one frame: place, road, camera, light, and all that stands about.
+"""Chooses the parameters of one frame at random: place, road, camera, light and objects.
 
-Every random number comes from one generator in a fixed order; another order is another data set
-(VERSION in dataset.py).
+All random numbers come from one generator in a fixed order. Changing the order changes the data
+set, which then needs another VERSION in dataset.py.
 """
 
 import numpy as np
 
-from tfrecords_tools.demo.colors import CAR_COLORS, GRASS, jitter, pick
+from tfrecords_tools.demo.colors import CAR_COLORS, GRASS, Color, jitter, pick
 from tfrecords_tools.demo.geometry import Camera
 from tfrecords_tools.demo.sample_road import sample_paint, sample_road
 from tfrecords_tools.demo.sample_roadside import sample_roadside, sample_street_life
 from tfrecords_tools.demo.sample_traffic import sample_traffic
-from tfrecords_tools.demo.scene import Bonnet, Light, Scene
+from tfrecords_tools.demo.scene import Bonnet, Light, Road, Scene
 
 
-def sample_scene(rng, size):
+def sample_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     """Returns the Scene of one frame of `size` (height, width) pixels."""
     place = str(rng.choice(["city", "suburb", "highway", "country"], p=[0.42, 0.24, 0.22, 0.12]))
     road = sample_road(rng, place)
@@ -43,8 +43,8 @@ def sample_scene(rng, size):
     )
 
 
-def _camera(rng, size, place, road):
-    """Mount height, lens, aim and place in the lane; aims into the lane also mid lane change."""
+def _camera(rng: np.random.Generator, size: tuple[int, int], place: str, road: Road) -> Camera:
+    """Mounting height, lens, aim and position in the lane, sometimes during a lane change."""
     height_px, width_px = size
     changing = rng.random() < 0.15
     offset = rng.uniform(-0.36, 0.36) if changing else np.clip(rng.normal(0, 0.11), -0.3, 0.3)
@@ -64,8 +64,8 @@ def _camera(rng, size, place, road):
     )
 
 
-def _light(rng):
-    """Light and lens. Night is lit enough that lines stay visible."""
+def _light(rng: np.random.Generator) -> Light:
+    """Light, weather and lens. Nights are bright enough for lines to stay visible."""
     kind = str(rng.choice(["sun", "overcast", "dusk", "night"], p=[0.4, 0.28, 0.12, 0.2]))
     ambient = {"sun": 1.0, "overcast": 0.86, "dusk": 0.6, "night": rng.uniform(0.24, 0.38)}[kind]
     hazy = kind != "night" and rng.random() < 0.1
@@ -98,13 +98,13 @@ def _light(rng):
     )
 
 
-def _bonnet(rng):
+def _bonnet(rng: np.random.Generator) -> Bonnet | None:
     if rng.random() < 0.25:
         return Bonnet(rng.uniform(0.03, 0.12), rng.uniform(-0.3, 0.3), pick(rng, CAR_COLORS))
     return None
 
 
-def _ground(rng, place):
+def _ground(rng: np.random.Generator, place: str) -> Color:
     """The colour of the ground beside the road."""
     return {
         "city": jitter(rng, (128, 124, 118), 22),
