@@ -22,15 +22,8 @@ def draw_objects(canvas: Canvas) -> None:
     scene = canvas.scene
     for barrier in scene.road.barriers:
         _draw_barrier(canvas, barrier)
-    cars = [car for car in scene.cars if car.end_m > 1.5]
-    objects: list[Any] = [
-        *scene.houses,
-        *scene.trees,
-        *scene.poles,
-        *scene.people,
-        *scene.signs,
-        *cars,
-    ]
+    objects: list[Any] = [*scene.houses, *scene.trees, *scene.poles, *scene.people, *scene.signs]
+    objects += [car for car in scene.cars if car.end_m > 1.5]
     draw = {
         House: _draw_house,
         Tree: _draw_tree,
