@@ -21,6 +21,7 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Shard, Split, read_manifest
 from kseg.paths import is_remote
+from kseg.preprocess import Size
 from tfrecords_tools import shards, tfds_metadata
 from tfrecords_tools.datasets import Frame, Source
 from tfrecords_tools.shards import ShardJob, ShardReport
@@ -61,7 +62,7 @@ def plan_shards(
     source: Source,
     splits: dict[str, list[Frame]],
     *,
-    size: tuple[int, int] | None,
+    size: Size | None,
     fit: str,
 ) -> dict[str, list[ShardJob]]:
     """Returns {split: ShardJobs}. Shard names follow TFDS, so that its tools open the folder."""

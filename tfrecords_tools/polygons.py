@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kseg.preprocess import Size
+
 
 class Polygon(NamedTuple):
     """One closed outline: `vertices` ((x, y), ...) in pixels, (0, 0) the image's top-left corner.
@@ -21,9 +23,7 @@ class Polygon(NamedTuple):
     types: str
 
 
-def draw_polygons(
-    polygons: Sequence[Polygon], size: tuple[int, int], background: int
-) -> np.ndarray:
+def draw_polygons(polygons: Sequence[Polygon], size: Size, background: int) -> np.ndarray:
     """Draws polygons, later ones over earlier ones. Returns (H, W) uint8 class ids.
 
     BDD100K's masks were drawn by matplotlib's Agg renderer without antialiasing, with vertices
@@ -73,7 +73,7 @@ def check_polygon(polygon: Polygon) -> None:
         raise ValueError(f"types {polygon.types!r}: the last curve lacks a control point")
 
 
-def decode_runs(counts: list[int] | str, size: tuple[int, int]) -> np.ndarray:
+def decode_runs(counts: list[int] | str, size: Size) -> np.ndarray:
     """COCO run lengths -> (H, W) bool.
 
     `counts` are the lengths of alternating runs of 0 and 1, column by column, beginning with 0: a

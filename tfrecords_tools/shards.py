@@ -23,6 +23,7 @@ from kseg import files, preprocess
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
 JPEG_QUALITY = 95  # Of resized images; the others keep their bytes.
@@ -42,9 +43,9 @@ class ShardJob:
     name: str
     frames: tuple[Frame, ...]
     labels: LabelSet
-    read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
+    read_mask: Callable[[Frame, Size], np.ndarray]
     origin: str
-    size: tuple[int, int] | None
+    size: Size | None
     fit: str
 
     def digest(self) -> str:
@@ -74,7 +75,7 @@ class ShardReport:
     sha256: str
     bytes: int
     ids: tuple[int, ...]
-    sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[Size, ...]
     bad: tuple[dict, ...]
 
 

@@ -12,6 +12,7 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import Manifest
 from kseg.paths import for_tensorflow, to_path
+from kseg.preprocess import Size
 
 HEAT_SIDE = 64  # Cells along the longer side of a heat map.
 NIGHT_MAX = 90  # Luma. A valley above it separates dull from sunny days, not night from day.
@@ -65,7 +66,7 @@ def _heat_size(size):
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _cell_shares(is_class: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+def _cell_shares(is_class: np.ndarray, cells: Size) -> np.ndarray:
     """(H, W) bool -> `cells` (h, w) float32: the share of true pixels in each cell."""
     return cv2.resize(is_class.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
 

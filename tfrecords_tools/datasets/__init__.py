@@ -12,6 +12,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, to_path
+from kseg.preprocess import Size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -57,7 +58,7 @@ class Source:
     name: str
     labels: LabelSet
     splits: dict[str, list[Frame]]
-    read_mask: Callable[[Frame, tuple[int, int]], np.ndarray]
+    read_mask: Callable[[Frame, Size], np.ndarray]
     card: Card
     origin: str = ""
 
@@ -148,7 +149,7 @@ def files_by_key(folder: Path, suffixes: tuple[str, ...], pattern: str = "*") ->
     return by_key
 
 
-def read_mask_file(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_mask_file(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for sources whose PNG files hold the class ids themselves."""
     return read_ids(frame.label)
 

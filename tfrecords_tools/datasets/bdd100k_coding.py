@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.errors import InputError
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import Frame, decode, read_colors, read_ids, read_table
 
 DIRECT, ALTERNATIVE, BACKGROUND = 0, 1, 2  # kseg's ids, equal to the current release's.
@@ -43,12 +44,12 @@ LEGACY_SUFFIXES = {"masks": "_drivable_id.png", "colormaps": "_drivable_color.pn
 _SAMPLE = 25  # Files of a split that are read to confirm its coding.
 
 
-def read_mask(frame: Frame, size: tuple[int, int], coding: str) -> np.ndarray:
+def read_mask(frame: Frame, size: Size, coding: str) -> np.ndarray:
     """read_mask for masks of ids."""
     return read_table(frame.label, ID_TABLES[coding], f"BDD100K's {coding} coding")
 
 
-def read_colormap(frame: Frame, size: tuple[int, int], coding: str) -> np.ndarray:
+def read_colormap(frame: Frame, size: Size, coding: str) -> np.ndarray:
     """read_mask for colour maps."""
     return read_colors(frame.label, PALETTES[coding], f"BDD100K's {coding} coding")
 

@@ -26,6 +26,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.paths import to_path
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import Frame
 from tfrecords_tools.datasets.bdd100k_coding import ALTERNATIVE, BACKGROUND, DIRECT
 from tfrecords_tools.polygons import Polygon, check_polygon, decode_runs, draw_polygons
@@ -49,22 +50,22 @@ class Areas(NamedTuple):
     """
 
     where: str
-    size: tuple[int, int]
+    size: Size
     areas: tuple
 
 
-def read_polygons(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_polygons(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for polygons of one file with all frames."""
     return _draw(frame.label, size)
 
 
-def read_legacy(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_legacy(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for one file per frame."""
     areas = _parse(frame.where, _legacy_areas, _load(frame.label))
     return _draw(Areas(frame.where, SIZE, tuple(areas)), size)
 
 
-def read_runs(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_runs(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for run lengths."""
     label = frame.label
     mask, covered = np.full(size, BACKGROUND, np.uint8), np.zeros(size, bool)
@@ -156,14 +157,14 @@ def _look_up(table: dict[str, int], name: str, key: str) -> int:
     return table[name]
 
 
-def _draw(label: Areas, size: tuple[int, int]) -> np.ndarray:
+def _draw(label: Areas, size: Size) -> np.ndarray:
     # Polygons of another size are not stretched: how they fit the image would be a guess.
     if label.size != tuple(size):
         raise InputError(_size_mismatch(label.where, label.size, size))
     return draw_polygons(label.areas, size, BACKGROUND)
 
 
-def _size_mismatch(place: str, own_size: tuple[int, int], size: tuple[int, int]) -> str:
+def _size_mismatch(place: str, own_size: Size, size: Size) -> str:
     return (
         f"{place}: labels of {own_size[0]}x{own_size[1]} frames but the image is "
         f"{size[0]}x{size[1]}; use the images as released and resize with --size"

@@ -14,6 +14,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.labels import CAMVID_11, CAMVID_ROAD, IGNORE_ID
 from kseg.paths import to_path
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import Card, Frame, Source, pair_folders, read_table, split_folders
 
 CARD = Card(
@@ -54,5 +55,5 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
     return Source(f"camvid-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
 
 
-def read_mask(frame: Frame, size: tuple[int, int], task: str) -> np.ndarray:
+def read_mask(frame: Frame, size: Size, task: str) -> np.ndarray:
     return read_table(frame.label, TASKS[task][1], "CamVid")

@@ -16,6 +16,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19, CITYSCAPES_ROAD, IGNORE_ID
 from kseg.paths import to_path
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import (
     Card,
     Frame,
@@ -110,5 +111,5 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
     return Source(f"cityscapes-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
 
 
-def read_mask(frame: Frame, size: tuple[int, int], task: str) -> np.ndarray:
+def read_mask(frame: Frame, size: Size, task: str) -> np.ndarray:
     return read_table(frame.label, TASKS[task][1], "Cityscapes")

@@ -23,6 +23,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, KITTI_LANE, KITTI_ROAD
 from kseg.paths import to_path
+from kseg.preprocess import Size
 from tfrecords_tools.datasets import Card, Frame, Source, files_by_key, pair, read_colors
 
 TASKS = {"road": KITTI_ROAD, "lane": KITTI_LANE}  # The first is the default.
@@ -78,12 +79,12 @@ def _labels(masks: Path, kind: str) -> dict[str, Path]:
     return {key.replace(kind, "_"): path for key, path in files.items() if kind in key}
 
 
-def read_road(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_road(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for task `road`."""
     return read_colors(frame.label, PALETTE, "KITTI road")
 
 
-def read_lane(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+def read_lane(frame: Frame, size: Size) -> np.ndarray:
     """read_mask for task `lane`: ego lane over road over the rest; ignored where either is."""
     lane, road = (read_colors(path, PALETTE, "KITTI road") for path in frame.label)
     if lane.shape != road.shape:
@@ -93,7 +94,7 @@ def read_lane(frame: Frame, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-_READERS: dict[str, Callable[[Frame, tuple[int, int]], np.ndarray]] = {
+_READERS: dict[str, Callable[[Frame, Size], np.ndarray]] = {
     "road": read_road,
     "lane": read_lane,
 }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from kseg.preprocess import Size
 from tfrecords_tools.demo.colors import Color
 from tfrecords_tools.demo.scene import Scene
 
@@ -76,7 +77,7 @@ def fixed_point(points: np.ndarray) -> np.ndarray:
     return np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
-def soft_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> np.ndarray:
+def soft_noise(rng: np.random.Generator, size: Size, cells: int) -> np.ndarray:
     """Smooth noise of about -1..1, float32 of shape size (h, w), with cells x cells blobs."""
     small = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
     return cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)

@@ -21,6 +21,7 @@ from rich.progress import track
 
 from kseg.errors import InputError
 from kseg.labels import BDD100K_DRIVABLE
+from kseg.preprocess import Size
 from tfrecords_tools.demo.render import render
 from tfrecords_tools.demo.sample_scene import sample_scene
 
@@ -76,9 +77,7 @@ def write_dataset(out: Path, spec: dict[str, Any], threads: int) -> None:
         raise InputError(_one_line(error, out)) from error
 
 
-def draw_frame(
-    seed: int, split: str, index: int, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_frame(seed: int, split: str, index: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Returns image uint8 (h, w, 3) RGB and mask uint8 (h, w) of one frame of a split."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     return render(sample_scene(rng, size))
@@ -138,7 +137,7 @@ def _write_frames(root: Path, spec: dict[str, Any], threads: int) -> None:
         cv2.setNumThreads(opencv_threads)
 
 
-def _write_frame(root: Path, seed: int, split: str, index: int, size: tuple[int, int]) -> None:
+def _write_frame(root: Path, seed: int, split: str, index: int, size: Size) -> None:
     """Draws one frame of a split and writes its image, mask and colour map."""
     image, mask = draw_frame(seed, split, index, size)
     key = _frame_key(seed, split, index)

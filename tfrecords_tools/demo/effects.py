@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from kseg.preprocess import Size
 from tfrecords_tools.demo.canvas import Canvas
 from tfrecords_tools.demo.scene import Bonnet
 
@@ -61,7 +62,7 @@ def add_glow(canvas: Canvas) -> None:
     canvas.image = cv2.add(canvas.image, spread, dtype=cv2.CV_8U)
 
 
-def _glare(size: tuple[int, int], x: float, y: float, strength: float) -> np.ndarray:
+def _glare(size: Size, x: float, y: float, strength: float) -> np.ndarray:
     """A bright spot with a wide halo at (x, y), fractions of the size (h, w): float32 (h, w, 3)."""
     rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
     far = np.hypot(columns - x * size[1], rows - y * size[0]) / size[0]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kseg.preprocess import Size
+
 FAR_M = 220.0
 CLOSEST_M = 0.8  # Nearer points, of cars beside the camera, move here: still outside the image.
 
@@ -19,7 +21,7 @@ CLOSEST_M = 0.8  # Nearer points, of cars beside the camera, move here: still ou
 class Camera:
     """Pinhole camera over a curved road; pixels, metres, radians."""
 
-    size: tuple[int, int]  # height, width
+    size: Size  # height, width
     focal_px: float
     horizon_px: float
     height_m: float

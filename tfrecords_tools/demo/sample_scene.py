@@ -6,6 +6,7 @@ set, which then needs another VERSION in dataset.py.
 
 import numpy as np
 
+from kseg.preprocess import Size
 from tfrecords_tools.demo.colors import CAR_COLORS, GRASS, Color, jitter, pick
 from tfrecords_tools.demo.geometry import Camera
 from tfrecords_tools.demo.sample_road import sample_paint, sample_road
@@ -14,7 +15,7 @@ from tfrecords_tools.demo.sample_traffic import sample_traffic
 from tfrecords_tools.demo.scene import Bonnet, Light, Road, Scene
 
 
-def sample_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+def sample_scene(rng: np.random.Generator, size: Size) -> Scene:
     """Returns the Scene of one frame of `size` (height, width) pixels."""
     place = str(rng.choice(["city", "suburb", "highway", "country"], p=[0.42, 0.24, 0.22, 0.12]))
     road = sample_road(rng, place)
@@ -43,7 +44,7 @@ def sample_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     )
 
 
-def _camera(rng: np.random.Generator, size: tuple[int, int], place: str, road: Road) -> Camera:
+def _camera(rng: np.random.Generator, size: Size, place: str, road: Road) -> Camera:
     """Mounting height, lens, aim and position in the lane, sometimes during a lane change."""
     height_px, width_px = size
     changing = rng.random() < 0.15
