@@ -32,7 +32,7 @@ EXAMPLES = """examples:
   a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
   Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
   KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
-  your own labels:     ... --source folder --data DIR --out data/mine
+  your own labels:     ... --source folder --data DIR --out data/own
                        (DIR holds classes.json, images/[SPLIT/] and masks/[SPLIT/]; masks are PNG
                        files of class ids, 255 is ignored)
 

@@ -126,7 +126,7 @@ def test_camvid_ids(tmp_path, task, expected):
 
 
 def test_a_plain_folder_has_its_own_classes(tmp_path):
-    data = tmp_path / "mine"
+    data = tmp_path / "own"
     (data / "images").mkdir(parents=True)
     (data / "masks").mkdir()
     classes = [
@@ -191,7 +191,7 @@ def truncated_jpeg(data):
 
 
 def garbage_mask(data):
-    (data / "labels/drivable/masks/val/val2.png").write_bytes(b"not a picture")
+    (data / "labels/drivable/masks/val/val2.png").write_bytes(b"not an image")
     return "val2.png", "cannot be decoded"
 
 

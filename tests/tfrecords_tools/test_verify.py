@@ -245,10 +245,10 @@ BAD = [
 def test_a_bad_record_is_reported(frames, tmp_path, damage, words):
     frames["val"][1] = damage(frames["val"][1])
     folder = write(tmp_path / "x", frames)
-    found = verify.find_problems(folder, read_manifest(folder))
+    problems = verify.find_problems(folder, read_manifest(folder))
     # A mask with other pixels changes the pixel counts too, which is another kind.
-    first, *rest = found
-    assert all(word in first.text for word in words) and not first.warning, found
+    first, *rest = problems
+    assert all(word in first.text for word in words) and not first.warning, problems
     assert {p.kind for p in rest} <= {"pixel count"}
 
 
