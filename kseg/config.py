@@ -1,27 +1,30 @@
-"""Everything that decides what a training run computes, as one frozen value.
+"""The configuration of a training run: everything that changes its result, as one frozen value.
 
-Written to RUN/config.json before the first step; its hash travels into the exported model.
-kseg.presets makes one from a preset, a file and flags. Standard library only.
+It is written to RUN/config.json before the first step; the hash of that file is stored in exported
+models. kseg.presets makes a Config from a preset, a file and flags. Standard library only.
 """
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import math
 import operator
+import os
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from kseg.errors import InputError, nearest
 from kseg.model_names import ENCODERS, FAMILIES, LOSSES, MODELS
 
 
 def _field(default, help, choices=None, names=None, **bounds):
-    """A field with its help text; bounds: at_least, above, at_most, below.
+    """A Config field with its help text. bounds: at_least, above, at_most, below.
 
-    choices: few, listed by --help as they are; names: too many for that, `help` sums them up.
+    choices: valid values, which --help lists; names: valid values that are too many to list, so
+    that `help` describes them.
     """
     metadata = {"help": help, "choices": choices, "names": names, "bounds": bounds}
     return field(default=default, metadata=metadata)
@@ -29,105 +32,122 @@ def _field(default, help, choices=None, names=None, **bounds):
 
 @dataclass(frozen=True)
 class Config:
-    """One training run. Every number that changes its result is a field."""
+    """The configuration of a training run. Every number that changes its result is a field."""
 
     data: str = _field("data/demo-144x256", "TFRecord folder made by tfrecords_tools.build")
     size: tuple[int, int] = _field((144, 256), "model input, height and width")
     fit: str = _field(
-        "letterbox", "how frames of another shape are fitted", ("letterbox", "stretch", "crop")
+        "letterbox",
+        "how frames of another size are fitted to the input",
+        ("letterbox", "stretch", "crop"),
     )
     model: str = _field(
         "deeplab_v3_plus_mobilenet_v2",
-        "unet, from scratch; segformer_b0 to segformer_b5; segformer_b0_edge and "
-        "deeplab_v3_plus_mobilenet_edge, half the arithmetic; or FAMILY_ENCODER: "
-        f"{', '.join(FAMILIES)} on {', '.join(ENCODERS)}",
+        "unet (trained from scratch); segformer_b0 to segformer_b5; segformer_b0_edge or "
+        "deeplab_v3_plus_mobilenet_edge (half the arithmetic); or FAMILY_ENCODER, with a family "
+        f"of {', '.join(FAMILIES)} and an encoder of {', '.join(ENCODERS)}",
         names=MODELS,
     )
     encoder_alpha: float = _field(
-        1.0, "width multiplier of MobileNets (others: not used)", at_least=0.05, at_most=2
+        1.0,
+        "width multiplier of MobileNet encoders (other models ignore it)",
+        at_least=0.05,
+        at_most=2,
     )
     output_stride: int = _field(
         16,
-        "input pixels per encoder output pixel (unet and SegFormer: not used)",
+        "input pixels per encoder output pixel (unet and SegFormer ignore it)",
         (8, 16, 32),
     )
     decoder_channels: int = _field(
         0,
-        "width of the head (unet: of its first level; U-Net on an encoder: of stride 16), 0: as "
+        "channels of the decoder (unet: of its first level; unet_ENCODER: at stride 16); 0: as "
         "published",
         at_least=0,
     )
     encoder_weights: str = _field(
         "none",
-        "none; imagenet (all but unet and SegFormer) or ade20k, cityscapes (SegFormer), downloaded "
-        "once; or a .weights.h5 file",
+        "initial weights of the encoder: none; imagenet (all but unet and SegFormer) or ade20k, "
+        "cityscapes (SegFormer), downloaded once; or a .weights.h5 file",
     )
-    freeze_encoder: bool = _field(False, "train the head only")
+    freeze_encoder: bool = _field(False, "train the decoder only")
     auxiliary_weight: float = _field(
         0.0,
-        "weight of the loss of a second head on the encoder's stage before the last, for training "
-        "only (FCN, PSPNet: 0.4 in PSPNet's paper), 0: off",
+        "weight of the loss of an auxiliary head on the encoder's second-to-last stage, used in "
+        "training only (needs a ResNet; 0.4 in the PSPNet paper); 0: off",
         at_least=0,
     )
     loss: str = _field(
         "log_dice",
-        f"training loss, on logits: a sum such as dice+0.5*lovasz of {', '.join(LOSSES)}",
+        f"training loss: one of {', '.join(LOSSES)}, or a sum such as dice+0.5*lovasz",
     )
     class_weights: str = _field(
-        "none", "none; auto (median frequency balancing); or one number per class"
+        "none",
+        "weights of the classes in the loss: none; auto (median frequency balancing); or one "
+        "number per class",
     )
     focal_gamma: float = _field(2.0, "exponent of the focal loss", at_least=0)
     tversky_beta: float = _field(
-        0.7, "Tversky losses: weight of missed pixels, 1 - it of invented ones", above=0, below=1
+        0.7,
+        "Tversky losses: weight of false negatives; false positives get 1 - beta",
+        above=0,
+        below=1,
     )
     batch_size: int = _field(8, "images per step", at_least=1)
     epochs: int = _field(12, "passes over the training split", at_least=1)
     patience: int = _field(
-        0, "stop after so many epochs without a better validation mean IoU, 0: off", at_least=0
+        0, "stop after this many epochs without a better validation mean IoU; 0: off", at_least=0
     )
     optimizer: str = _field("adam", "adam, adamw or sgd", ("adam", "adamw", "sgd"))
     weight_decay: float = _field(
-        0.0, "adamw: decoupled; sgd: L2; norms and biases have none", at_least=0
+        0.0,
+        "weight decay: decoupled with adamw, L2 with sgd; norms and biases do not decay",
+        at_least=0,
     )
-    momentum: float = _field(0.9, "momentum of sgd", at_least=0, below=1)
-    learning_rate: float = _field(3e-4, "highest learning rate of the schedule", above=0)
+    momentum: float = _field(0.9, "momentum (sgd only)", at_least=0, below=1)
+    learning_rate: float = _field(3e-4, "peak learning rate of the schedule", above=0)
     encoder_learning_rate_factor: float = _field(
-        1.0, "the encoder's learning rate as a multiple of learning_rate", above=0, at_most=1
+        1.0, "learning rate of the encoder as a fraction of learning_rate", above=0, at_most=1
     )
     schedule: str = _field(
-        "one_cycle", "learning rate by step", ("one_cycle", "poly", "cosine", "constant")
+        "one_cycle", "learning-rate schedule", ("one_cycle", "poly", "cosine", "constant")
     )
     poly_power: float = _field(0.9, "exponent of the poly schedule", above=0)
     warmup_steps: int = _field(
-        0, "steps of linear rise from 0 before poly, cosine and constant", at_least=0
+        0, "steps of linear warm-up from 0, for poly, cosine and constant", at_least=0
     )
     gradient_accumulation_steps: int = _field(
-        1, "batches whose gradients are averaged before one update", at_least=1
+        1, "number of batches whose gradients are averaged for one update", at_least=1
     )
-    clip_norm: float = _field(
-        1.0, "gradients of a larger global norm are scaled down to it, 0: off", at_least=0
-    )
+    clip_norm: float = _field(1.0, "gradients are clipped to this global norm; 0: off", at_least=0)
     ema_momentum: float = _field(
         0.0,
-        "exponential moving average of the weights, validated and kept as the best; 0.999: the "
-        "last thousand steps, 0: off",
+        "momentum of the moving average of the weights, which is validated and saved as the best "
+        "(0.999 averages about the last thousand steps); 0: off",
         at_least=0,
         below=1,
     )
     mixed_precision: str = _field(
-        "off", "compute in 16 bits; weights and loss stay float32", ("off", "float16", "bfloat16")
+        "off",
+        "compute in 16 bits, with weights and loss in float32",
+        ("off", "float16", "bfloat16"),
     )
     flip: bool = _field(True, "mirror half of the training images")
     scale_min: float = _field(
-        1.0, "random zoom from here (below 1: smaller, with ignored bars) ...", at_least=0.25
+        1.0, "minimum random scale (below 1: zoomed out, with ignored bars)", at_least=0.25
     )
-    scale_max: float = _field(1.0, "... to here, then a random crop; 1 and 1: off", at_most=4)
+    scale_max: float = _field(
+        1.0, "maximum random scale (above 1: zoomed in, with a random crop)", at_most=4
+    )
     color_jitter: float = _field(
-        0.2, "random brightness, contrast and saturation, 0: off", at_least=0, below=1
+        0.2,
+        "maximum random change of brightness, contrast and saturation; 0: off",
+        at_least=0,
+        below=1,
     )
     weather: float = _field(
         0.0,
-        "share of training images with fog, night, rain, blur or JPEG artefacts drawn in, 0: off",
+        "share of training images with synthetic fog, night, rain, blur or JPEG artefacts; 0: off",
         at_least=0,
         at_most=1,
     )
@@ -147,60 +167,53 @@ class Config:
             not (self.warmup_steps and self.schedule == "one_cycle"),
             "warmup_steps",
             self.warmup_steps,
-            "0 with schedule one_cycle, which has a rise of its own",
+            "0 with schedule one_cycle, which has its own warm-up",
         )
         _require(
             not (self.weight_decay and self.optimizer == "adam"),
             "weight_decay",
             self.weight_decay,
-            "0 with optimizer adam; take adamw",
+            "0 with optimizer adam; use adamw",
         )
         loss_terms(self.loss)
         class_weight_numbers(self.class_weights)
 
-    def to_json(self):
+    def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
-    def hash(self):
-        """First 12 hex digits of the SHA-256 of the JSON form."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
-
-def loss_terms(expression):
+def loss_terms(expression: str) -> list[tuple[float, str]]:
     """Splits a sum of losses: "dice+0.5*lovasz" -> [(1.0, "dice"), (0.5, "lovasz")].
 
-    Names are LOSSES, weights numbers above 0. Raises InputError on anything else.
+    Names are kseg.model_names.LOSSES, weights are numbers above 0. Raises InputError for anything
+    else.
     """
     terms = []
     for term in expression.split("+"):
         weight, _, name = term.rpartition("*")
-        number = _number(weight) if "*" in term else 1.0
-        _require(
-            number is not None and number > 0 and name.strip() in LOSSES,
-            "loss",
-            expression,
-            f"a sum such as dice+0.5*cross_entropy, of {', '.join(LOSSES)}",
-        )
+        number = _finite_number(weight) if "*" in term else 1.0
+        if number is None or number <= 0 or name.strip() not in LOSSES:
+            expected = f"a sum such as dice+0.5*cross_entropy, of {', '.join(LOSSES)}"
+            raise InputError(f"'loss' is {expression!r}, expected {expected}")
         terms.append((number, name.strip()))
     return terms
 
 
-def class_weight_numbers(words):
-    """Reads a Config's class_weights: "none" -> None, "auto" -> "auto", "1,2.5" -> [1.0, 2.5]."""
-    if words in ("none", "auto"):
-        return None if words == "none" else "auto"
-    numbers = [_number(word) for word in words.replace(",", " ").split()]
-    _require(
-        numbers and all(n is not None and n >= 0 for n in numbers) and sum(numbers) > 0,
-        "class_weights",
-        words,
-        "none, auto, or one number per class such as 1,2.5,0.5",
-    )
+def class_weight_numbers(text: str) -> list[float] | Literal["auto"] | None:
+    """Parses class_weights of a Config: "none" -> None, "auto" -> "auto", "1,2.5" -> [1.0, 2.5]."""
+    if text == "none":
+        return None
+    if text == "auto":
+        return "auto"
+    words = text.replace(",", " ").split()
+    numbers = [number for word in words if (number := _finite_number(word)) is not None]
+    valid = len(numbers) == len(words) and all(n >= 0 for n in numbers) and sum(numbers) > 0
+    expected = "none, auto, or one number per class such as 1,2.5,0.5"
+    _require(valid, "class_weights", text, expected)
     return numbers
 
 
-def _number(text):
-    """A finite float, or None."""
+def _finite_number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
@@ -208,53 +221,53 @@ def _number(text):
     return number if math.isfinite(number) else None
 
 
-def read(path):
-    """Reads a config file; missing keys have their defaults. Raises InputError naming the key."""
+def read(path: str | os.PathLike[str]) -> Config:
+    """Reads a config file; missing keys get their defaults. Raises InputError naming the key."""
     return merge(Config(), read_values(path), where=str(path))
 
 
-def read_values(path):
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a JSON object of config keys. Raises InputError."""
     try:
         values = json.loads(Path(path).read_text())
     except OSError as error:
         raise InputError(f"{path}: config file cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from error
+        raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a JSON object of config keys")
     return values
 
 
-def merge(config, values, where="config"):
-    """Returns config with `values` put in. Raises InputError on an unknown key or a bad value."""
+def merge(config: Config, values: Mapping[str, Any], where: str = "config") -> Config:
+    """Returns config with `values` replaced. Raises InputError for an unknown key or bad value."""
     known = {spec.name: spec for spec in dataclasses.fields(Config)}
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            matches = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{matches[0]}'?" if matches else f"keys: {', '.join(known)}"
             raise InputError(f"{where}: unknown key '{key}'; {hint}")
-    coerced = {key: _coerce(known[key], value) for key, value in values.items()}
+    typed = {key: _from_json(known[key], value) for key, value in values.items()}
     try:
-        return dataclasses.replace(config, **coerced)
+        return dataclasses.replace(config, **typed)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def difference(before, now):
-    """Says in which keys two Configs differ: "epochs 3 then, 5 now; ..."; "" where in none."""
-    before, now = json.loads(before.to_json()), json.loads(now.to_json())
-    changed = (key for key in now if before[key] != now[key])
-    return "; ".join(f"{key} {before[key]} then, {now[key]} now" for key in changed)
+def difference(before: Config, now: Config) -> str:
+    """Describes how two Configs differ: "epochs 3 then, 5 now; ..."; "" if they are equal."""
+    old, new = json.loads(before.to_json()), json.loads(now.to_json())
+    changed = (key for key in new if old[key] != new[key])
+    return "; ".join(f"{key} {old[key]} then, {new[key]} now" for key in changed)
 
 
-def kind_of(spec):
-    """Type of a Config field: bool, int, float, str or tuple."""
+def kind_of(spec: dataclasses.Field) -> Any:
+    """Returns the type of a Config field: bool, int, float, str or tuple."""
     return typing.get_origin(spec.type) or spec.type
 
 
-def _coerce(spec, value):
-    """JSON has no tuples and writes 1.0 as 1."""
+def _from_json(spec, value):
+    """Converts a JSON value to the field's type: JSON has no tuples, and writes 1.0 as 1."""
     kind = kind_of(spec)
     if kind is tuple and isinstance(value, list):
         return tuple(value)
@@ -274,13 +287,13 @@ def _check_field(spec, value):
     names = spec.metadata["names"]
     if names and value not in names:
         raise InputError(
-            f"unknown {spec.name} '{value}'; {nearest(value, names)} (--help tells all)"
+            f"unknown {spec.name} '{value}'; {nearest(value, names)} (see --help for all)"
         )
     for word, bound in spec.metadata["bounds"].items():
         _require(_BOUNDS[word](value, bound), spec.name, value, f"{word.replace('_', ' ')} {bound}")
 
 
-# Comparisons with NaN are false, so NaN keeps none.
+# Comparisons with NaN are false, so NaN satisfies none of them.
 _BOUNDS = {
     "at_least": operator.ge,
     "above": operator.gt,

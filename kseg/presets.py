@@ -1,7 +1,7 @@
-"""Presets, and the one Config of a command line: defaults < preset < --config file < flags.
+"""Presets, and the Config of a command line: defaults < preset < --config file < flags.
 
-A preset is an experiment: a function that returns a Config, with the accuracy to expect and who
-measured it. Standard library only.
+A preset is a function that returns the Config of an experiment; its docstring gives the accuracy to
+expect and who measured it. Standard library only.
 """
 
 import argparse
@@ -11,8 +11,8 @@ from dataclasses import replace
 from kseg.config import Config, kind_of, merge, read_values
 
 
-def demo():
-    """The demo set, sized for minutes on two cores (README has measured numbers)."""
+def demo() -> Config:
+    """The demo data set: trains in minutes on two cores (README has measured numbers)."""
     return replace(
         Config(),
         encoder_alpha=0.35,
@@ -23,11 +23,11 @@ def demo():
     )
 
 
-def camvid():
+def camvid() -> Config:
     """CamVid as road / pavement / rest (tfrecords_tools.build --source camvid --task road).
 
-    Add --encoder-weights imagenet, or a file. README has the measured accuracy. 1,350 steps of
-    0.3 s on two cores of an AMD EPYC: some minutes.
+    Add --encoder-weights imagenet, or a file. README has the measured accuracy. The 1,350 steps
+    take 0.3 s each on two cores of an AMD EPYC, so some minutes in total.
     """
     return replace(
         Config(),
@@ -44,13 +44,13 @@ def camvid():
     )
 
 
-def camvid11():
+def camvid11() -> Config:
     """CamVid's usual 11 classes at 480x360 (tfrecords_tools.build --source camvid --task 11).
 
     For comparison, test mIoU from scratch in the papers: SegNet 46.4 to 55.6 (arXiv:1511.00561),
-    ENet 51.3 (arXiv:1606.02147), FC-DenseNet56 58.9 (arXiv:1611.09326). With this code 68.1 on val
-    after 50 epochs of --encoder-alpha 0.35 --decoder-channels 128, an hour on one CPU core
-    (README). Class weights are median frequency balanced, as SegNet's. Add --encoder-weights
+    ENet 51.3 (arXiv:1606.02147), FC-DenseNet56 58.9 (arXiv:1611.09326). This code reaches 68.1 on
+    val after 50 epochs of --encoder-alpha 0.35 --decoder-channels 128, an hour on one CPU core
+    (README). Class weights are median frequency balanced, as in SegNet. Add --encoder-weights
     imagenet.
     """
     return replace(
@@ -67,16 +67,16 @@ def camvid11():
     )
 
 
-def course():
-    """The course's protocol: 320x180, batch 8, Adam 3e-4, one-cycle, 12 epochs, log-Dice.
+def course() -> Config:
+    """Protocol of a BDD100K course: 320x180, batch 8, Adam 3e-4, one-cycle, 12 epochs, log-Dice.
 
-    For any family: --preset course --model NAME. The course published these test mean IoUs (3
+    For any model: --preset course --model NAME. The course published these test mean IoUs (3
     classes, 3,430 BDD100K frames split 2401/686/343): unet 65.4, fcn_resnet50 69.6,
-    deeplab_v3_plus_resnet50 73.1, pspnet_resnet50 75.5, segformer_b3 77.1, its best and the default
-    here. None has been repeated with this code yet. Encoders start from scratch unless
-    --encoder-weights says otherwise (kseg.compare --help has the line for all five). On two cores
-    of an AMD EPYC a step of 8 frames takes 6.3, 1.6, 1.7, 2.1 and 2.3 s, in that order, so the
-    3,600 steps as many hours, reading and validation apart (--dry-run).
+    deeplab_v3_plus_resnet50 73.1, pspnet_resnet50 75.5 and segformer_b3 77.1, the best and the
+    default here. None has been reproduced with this code yet. Encoders start from scratch unless
+    --encoder-weights is given (kseg.compare --help has the command for all five). On two cores of
+    an AMD EPYC a step of 8 frames takes 6.3, 1.6, 1.7, 2.1 and 2.3 s, in that order, so the 3,600
+    steps take as many hours, without reading and validation (--dry-run).
     Data: tfrecords_tools.build --source bdd100k --size 180 320 --limit 3430 --split 0.7 0.2 0.1.
     """
     return replace(
@@ -89,16 +89,16 @@ def course():
     )
 
 
-def bdd100k():
+def bdd100k() -> Config:
     """All of BDD100K by the SysCV zoo's protocol: SGD 0.01, poly, 80,000 steps.
 
     The zoo's 3-class val mIoU: DeepLabV3+ on ResNet-50 84.35, PSPNet 83.67, FCN 74.84
-    (SysCV/bdd100k-models, drivable). Not measured with this code. At 16 frames a step (the zoo: 2
-    on each GPU) 69,863 labelled frames make 4,366 steps an epoch, so 18 epochs are 78,588 steps.
-    Other differences: the zoo cuts 512x1024 windows out of 1280x720 frames zoomed by 0.5 to 2, here
-    the window is the whole frame at 576x1024, zoomed likewise; its learning rate ends at 1e-4, here
-    at 0; its head is 512 wide. Add --encoder-weights imagenet. For GPUs: on two cores of an AMD
-    EPYC 2 frames of a step take 11.8 s (--dry-run), so all of them three months.
+    (SysCV/bdd100k-models, drivable). Not measured with this code. At 16 frames per step (the zoo: 2
+    per GPU), 69,863 labelled frames make 4,366 steps per epoch, so 18 epochs are 78,588 steps.
+    Other differences: the zoo crops 512x1024 windows from 1280x720 frames scaled by 0.5 to 2, while
+    here the window is the full frame at 576x1024, scaled likewise; its learning rate ends at 1e-4,
+    here at 0; its decoder has 512 channels. Add --encoder-weights imagenet. Needs GPUs: on two
+    cores of an AMD EPYC, 2 frames of a step take 11.8 s (--dry-run), so all steps three months.
     Data: tfrecords_tools.build --source bdd100k --size 576 1024.
     """
     return replace(
@@ -121,15 +121,15 @@ def bdd100k():
     )
 
 
-def cityscapes():
+def cityscapes() -> Config:
     """Cityscapes' 19 classes by mmsegmentation's SegFormer protocol: AdamW, poly, 160,000 steps.
 
     mmsegmentation's val mIoU, single scale: SegFormer-B0 76.5 up to B5 82.3, from encoders trained
     on ImageNet. Not measured with this code. AdamW at 6e-5 for the encoder and ten times that for
-    the head, 1,500 steps of warm-up, poly with power 1; 371 steps of 8 frames an epoch, so 431
-    epochs are 159,901 steps. Differences: the window of 512x1024 shows the whole frame at half
-    size, zoomed by 0.5 to 2, where theirs is 1024x1024 of the full one. On two cores of an AMD EPYC
-    a step takes 3.5 s (--dry-run), so all of them 6 1/2 days.
+    the decoder, 1,500 steps of warm-up, poly with power 1; 371 steps of 8 frames per epoch, so 431
+    epochs are 159,901 steps. Difference: the window of 512x1024 shows the full frame at half size,
+    scaled by 0.5 to 2, where theirs is 1024x1024 pixels of the full-size frame. On two cores of an
+    AMD EPYC a step takes 3.5 s (--dry-run), so all steps 6 1/2 days.
     Data: tfrecords_tools.build --source cityscapes --task 19 --size 512 1024.
     """
     return replace(
@@ -163,18 +163,26 @@ PRESETS = {
 }
 
 
-def add_flags(parser):
-    """Adds --preset, --config and one flag per Config field, each described in --help."""
-    presets = "; ".join(f"{n}: {f.__doc__.splitlines()[0]}" for n, f in PRESETS.items())
-    parser.add_argument("--preset", choices=PRESETS, default="demo", help=f"start from {presets}")
-    parser.add_argument("--config", metavar="JSON", help="config file over the preset")
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --preset, --config and one flag per Config field, with help."""
+    first_lines = {
+        name: str(preset.__doc__).splitlines()[0].rstrip(".") for name, preset in PRESETS.items()
+    }
+    presets = "; ".join(f"{name}: {line}" for name, line in first_lines.items())
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="demo",
+        help=f"experiment to start from (default: demo). {presets}",
+    )
+    parser.add_argument("--config", metavar="JSON", help="config file; overrides the preset")
     group = parser.add_argument_group("config (each overrides the preset and the config file)")
     for spec in dataclasses.fields(Config):
         _add_flag(group, spec)
 
 
-def resolve(args):
-    """Merges preset, config file and flags of parsed `args` into one Config. Raises InputError."""
+def resolve(args: argparse.Namespace) -> Config:
+    """Merges preset, config file and flags of parsed `args` into a Config. Raises InputError."""
     config = PRESETS[args.preset]()
     if args.config:
         config = merge(config, read_values(args.config), where=args.config)
@@ -187,7 +195,7 @@ def resolve(args):
 
 def _add_flag(group, spec):
     flag, kind = "--" + spec.name.replace("_", "-"), kind_of(spec)
-    text = f"{spec.metadata['help']} (demo: {_shown(getattr(demo(), spec.name))})"
+    text = f"{spec.metadata['help']} (demo: {_format(getattr(demo(), spec.name))})"
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif kind is tuple:
@@ -206,5 +214,5 @@ def _add_flag(group, spec):
         )
 
 
-def _shown(default):
+def _format(default):
     return "x".join(map(str, default)) if isinstance(default, tuple) else default

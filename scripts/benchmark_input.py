@@ -34,7 +34,7 @@ def main():
         decoded.append(images_per_second(dataset, args.images, 1))
         dataset = pipeline.training_dataset(config)
         streamed.append(images_per_second(dataset, args.images, config.batch_size))
-        dataset = pipeline.training_dataset(config, keep="memory")
+        dataset = pipeline.training_dataset(config, cache="memory")
         cached.append(images_per_second(dataset, args.images, config.batch_size))
     share = max(streamed) / max(decoded)
     print(

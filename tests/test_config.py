@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kseg import config as configs
-from kseg import presets
+from kseg import model_names, presets
 from kseg.config import Config
 from kseg.errors import InputError
 
@@ -33,9 +33,7 @@ def test_flags_win_over_file_which_wins_over_preset(tmp_path):
 def test_unknown_key_names_the_nearest(tmp_path):
     path = tmp_path / "c.json"
     path.write_text('{"batchsize": 4}')
-    with pytest.raises(
-        InputError, match=r"c.json: unknown key 'batchsize'; did you mean 'batch_size'"
-    ):
+    with pytest.raises(InputError, match=r"c\.json: .*'batchsize'.*'batch_size'"):
         resolve("--config", path)
 
 
@@ -66,18 +64,18 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("patience", -1),
     ],
 )
-def test_bad_value_is_refused_by_name(key, value):
+def test_a_bad_value_is_refused_with_its_key(key, value):
     with pytest.raises(InputError, match=key):
         configs.merge(Config(), {key: value})
 
 
 def test_an_unknown_model_names_the_nearest_and_help_stays_short(capsys):
-    with pytest.raises(InputError, match="flags: unknown model 'deeplab_resnet50'; nearest: deepl"):
+    with pytest.raises(InputError, match=r"'deeplab_resnet50'.*deeplab_v3"):
         resolve("--model", "deeplab_resnet50")
     with pytest.raises(SystemExit):
         resolve("--help")
     words = capsys.readouterr().out.split()
-    assert all(name in " ".join(words) for name in (*configs.FAMILIES, *configs.ENCODERS))
+    assert all(name in " ".join(words) for name in (*model_names.FAMILIES, *model_names.ENCODERS))
     assert "fcn_resnet101" not in words and "{unet" not in " ".join(words)
 
 
@@ -88,7 +86,7 @@ def test_a_config_of_an_older_version_is_read_with_defaults(tmp_path):
     assert configs.read(tmp_path / "c.json") == expected
 
 
-def test_class_weights_are_words_on_the_command_line():
+def test_class_weights_on_the_command_line_become_one_text():
     assert resolve("--class-weights", 1, 2.5, 0.5).class_weights == "1 2.5 0.5"
     assert resolve("--class-weights", "auto").class_weights == "auto"
 
@@ -99,20 +97,20 @@ def test_loss_terms():
     assert configs.loss_terms(" dice +0.5* focal + 2*lovasz") == terms
 
 
-def test_every_preset_is_valid_and_hashes_differ():
-    hashes = {presets.PRESETS[name]().hash() for name in presets.PRESETS}
-    assert len(hashes) == len(presets.PRESETS)
+def test_every_preset_is_valid_and_unique():
+    configs_as_json = {preset().to_json() for preset in presets.PRESETS.values()}
+    assert len(configs_as_json) == len(presets.PRESETS)
 
 
-def test_the_course_preset_is_the_course():
+def test_the_course_preset_has_the_protocol_of_the_course():
     course = presets.course()
     assert (course.size, course.batch_size, course.epochs) == ((180, 320), 8, 12)
     assert (course.learning_rate, course.loss) == (3e-4, "log_dice")
     assert course.model == "segformer_b3"
 
 
-@pytest.mark.parametrize("model", configs.MODELS)
-def test_the_course_preset_takes_any_family_and_leaves_its_width_to_the_paper(model):
+@pytest.mark.parametrize("model", model_names.MODELS)
+def test_the_course_preset_accepts_any_model_with_its_published_width(model):
     config = resolve("--preset", "course", "--model", model)
     assert config == dataclasses.replace(presets.course(), model=model)
     assert config.decoder_channels == 0

@@ -4,17 +4,17 @@ import dataclasses
 
 import pytest
 
-from kseg import contract
+from kseg import contract, run_folder
 from kseg.errors import InputError
 from tests.conftest import ROOT
 
 
-def test_exported_file_has_the_contract_that_a_runner_needs(tflite_path, config):
+def test_exported_file_has_the_contract_that_a_runner_needs(tflite_path, trained_run, config):
     found = contract.read(tflite_path)
     assert found.input_size == config.size and found.input_dtype == "uint8"
     assert (found.fit, found.output_kind, found.precision) == ("letterbox", "class_map", "fp32")
     assert [c["name"] for c in found.labels["classes"]] == ["direct", "alternative", "background"]
-    assert found.config_hash == config.hash()
+    assert found.config_hash == run_folder.config_hash(trained_run)
     assert found.metrics["frames"] == 8 and found.metrics["pixel_agreement"] > 0.999
 
 

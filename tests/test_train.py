@@ -31,19 +31,19 @@ def weights_in(path):
 
 
 def history(run):
-    """The lines of history.csv but for their seconds, which no two runs share."""
+    """The rows of history.csv without their seconds, which differ from run to run."""
     with (run / "history.csv").open() as file:
         return [dict(row, seconds="") for row in csv.DictReader(file)]
 
 
-def test_a_run_folder_holds_what_everything_else_reads(trained_run, config):
+def test_a_run_folder_has_the_files_that_other_commands_read(trained_run, config):
     names = {p.name for p in trained_run.iterdir()}
     assert {"config.json", "labels.json", "best.weights.h5", "history.csv", "curves.png"} <= names
     assert run_folder.read_run(trained_run)[0] == config
     rows = history(trained_run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
-    # No optimizer state in the file that everybody copies.
+    # best.weights.h5 has no optimizer state.
     with h5py.File(trained_run / "best.weights.h5") as file:
         assert "optimizer" not in file
 
@@ -53,7 +53,7 @@ class Killed(Exception):
 
 
 def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
-    """Trains until a checkpoint's weights are written, but not yet the state that names them."""
+    """Trains until the weights of a checkpoint are written, but not the state that names them."""
     write = files.write_text
 
     def killed_write(path, text):
@@ -69,11 +69,11 @@ def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
 
 
 def assert_same_end(run, other, name):
-    """Weights and optimizer to the bit, the history line by line."""
-    whole, resumed = weights_in(run / "last" / name), weights_in(other / "last" / name)
-    assert whole.keys() == resumed.keys() and any("optimizer" in name for name in whole)
-    for name in whole:
-        assert np.array_equal(whole[name], resumed[name]), name
+    """Asserts bit-identical weights and optimizer, and the same history."""
+    ours, others = weights_in(run / "last" / name), weights_in(other / "last" / name)
+    assert ours.keys() == others.keys() and any("optimizer" in name for name in ours)
+    for name in ours:
+        assert np.array_equal(ours[name], others[name]), name
     assert history(run) == history(other)
 
 
@@ -81,8 +81,8 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
     trained_run, config, tmp_path, monkeypatch, capsys
 ):
     run, often = tmp_path / "run", {"save_steps": 2}
-    # 6 steps an epoch. Killed in the second epoch, then again at its end, after its line was
-    # written into the history and before it counts.
+    # 6 steps per epoch. Killed in the second epoch, then at its end, after its row was written
+    # to the history, before a checkpoint counts it.
     train_until(monkeypatch, config, run, 1, step=4, **often)
     assert (resume.resume_state(run)["epochs_done"], resume.resume_state(run)["step"]) == (1, 2)
     train_until(monkeypatch, config, run, 2, **often)
@@ -100,14 +100,14 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
 
 
 @pytest.mark.slow
-def test_resuming_at_the_wrong_data_would_be_seen(trained_run, config, tmp_path, monkeypatch):
+def test_resuming_with_the_wrong_data_would_be_detected(trained_run, config, tmp_path, monkeypatch):
     from kseg.data import pipeline
 
     run, training_dataset = tmp_path / "run", pipeline.training_dataset
     train_until(monkeypatch, config, run, 1, step=4, save_steps=2)
 
-    def from_the_start_of_the_epoch(config, first_epoch, first_step, keep, share):
-        return training_dataset(config, first_epoch=first_epoch, keep=keep, share=share)
+    def from_the_start_of_the_epoch(config, first_step, **options):
+        return training_dataset(config, **options)
 
     monkeypatch.setattr(pipeline, "training_dataset", from_the_start_of_the_epoch)
     assert train.train(config, run) == 0
@@ -116,7 +116,7 @@ def test_resuming_at_the_wrong_data_would_be_seen(trained_run, config, tmp_path,
 
 
 @pytest.mark.slow
-def test_everything_that_has_a_state_resumes_to_the_bit(config, tmp_path, monkeypatch):
+def test_all_state_resumes_bit_exactly(config, tmp_path, monkeypatch):
     everything = dataclasses.replace(
         config,
         epochs=2,
@@ -132,14 +132,14 @@ def test_everything_that_has_a_state_resumes_to_the_bit(config, tmp_path, monkey
         ema_momentum=0.9,
         mixed_precision="bfloat16",
     )
-    assert train.train(everything, tmp_path / "whole") == 0
+    assert train.train(everything, tmp_path / "uninterrupted") == 0
     train_until(monkeypatch, everything, tmp_path / "run", 1, step=2, save_steps=1)
     assert train.train(everything, tmp_path / "run") == 0
-    assert_same_end(tmp_path / "whole", tmp_path / "run", "epoch-0002.weights.h5")
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "run", "epoch-0002.weights.h5")
 
 
 @pytest.mark.slow
-def test_kill_9_at_some_step_and_the_same_command_again(trained_run, config, tmp_path):
+def test_the_same_command_resumes_after_kill_9(trained_run, config, tmp_path):
     (tmp_path / "c.json").write_text(config.to_json())
     argv = ["-m", "kseg.train", "--config", tmp_path / "c.json", "--out", tmp_path / "run"]
     command = [sys.executable, *map(str, argv), "--save-steps", "1"]
@@ -155,15 +155,16 @@ def test_kill_9_at_some_step_and_the_same_command_again(trained_run, config, tmp
     assert_same_end(trained_run, tmp_path / "run", "epoch-0004.weights.h5")
 
 
-def test_an_epochs_seconds_are_counted_on_where_it_was_interrupted(tmp_path, monkeypatch):
-    clock = iter(range(100, 200, 10))
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+def test_the_seconds_of_an_interrupted_epoch_are_added_up(tmp_path, monkeypatch):
+    now = [100]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     half_done = resume.START | {"epochs_done": 0, "step": 4, "seconds": 7.0, "metrics": []}
-    saver = callbacks.SaveProgress(tmp_path, half_done, steps=6)
+    saver = callbacks.SaveProgress(tmp_path, half_done, steps_per_epoch=6)
     saver.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1)))
-    monkeypatch.setattr(saver, "_checkpoint", lambda *where: None)
+    monkeypatch.setattr(saver.checkpoints, "save", lambda model, **state: None)
     saver.on_train_begin()
     for epoch in range(2):
+        now[0] += 10
         saver.on_epoch_end(epoch, {"loss": 1.0, "val_mean_iou": -1.0})
     assert [row["seconds"] for row in run_history.read(tmp_path)] == ["17.0", "10"]
     assert run_history.training_seconds(tmp_path) == 27
@@ -172,40 +173,38 @@ def test_an_epochs_seconds_are_counted_on_where_it_was_interrupted(tmp_path, mon
     assert run_history.training_seconds(tmp_path / "nowhere") is None
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(trained_run, tmp_path, capsys):
+def test_a_corrupt_checkpoint_falls_back_to_the_one_before(trained_run, tmp_path, capsys):
     last = shutil.copytree(trained_run, tmp_path / "run") / "last"
     assert resume.resume_state(tmp_path / "run")["epochs_done"] == 4
     newest = last / "epoch-0004.weights.h5"
     content = newest.read_bytes()
-    for torn in (content[:-1], content[:5000] + bytes(100) + content[5100:]):
-        newest.write_bytes(torn)
+    for corrupt in (content[:-1], content[:5000] + bytes(100) + content[5100:]):
+        newest.write_bytes(corrupt)
         assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
-        assert "state.json: its checkpoint is damaged" in capsys.readouterr().err
+        assert "state.json" in capsys.readouterr().err
     newest.write_bytes(content)
     (last / "state.json").write_text('{"epochs_done": 4, "st')
     assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
     (last / "epoch-0003.weights.h5").unlink()
-    with pytest.raises(InputError, match="no whole checkpoint; remove"):
+    with pytest.raises(InputError, match=f"{last}.*remove"):
         resume.resume_state(tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_is_not_what_the_next_one_falls_back_to(trained_run, tmp_path):
+def test_a_corrupt_checkpoint_is_never_the_fallback(trained_run, tmp_path):
     last = shutil.copytree(trained_run, tmp_path / "run") / "last"
     newest = last / "epoch-0004.weights.h5"
-    newest.write_bytes(b"torn")
-    saver = callbacks.SaveProgress(tmp_path / "run", resume.resume_state(tmp_path / "run"), steps=1)
+    newest.write_bytes(b"corrupt")
+    writer = resume.CheckpointWriter(tmp_path / "run", resume.resume_state(tmp_path / "run"))
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    saver.set_model(model)
-    saver.on_train_begin()
-    saver._checkpoint(4, 0)
+    writer.save(model, epochs_done=4, step=0, best=0.5, seconds=0.0)
     assert resume.resume_state(tmp_path / "run")["epochs_done"] == 4
-    newest.write_bytes(b"torn again")
+    newest.write_bytes(b"corrupt again")
     assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
-def test_a_damaged_record_is_one_line(config, tmp_path, capsys, cache):
+def test_a_corrupt_record_is_reported_in_one_line(config, tmp_path, capsys, cache):
     folder = shutil.copytree(config.data, tmp_path / "data")
     shard = next(folder.glob("*train*"))
     content = bytearray(shard.read_bytes())
@@ -214,10 +213,10 @@ def test_a_damaged_record_is_one_line(config, tmp_path, capsys, cache):
     argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run", "--cache", cache]
     (tmp_path / "c.json").write_text(dataclasses.replace(config, data=str(folder)).to_json())
     assert command(train.main, argv) == 2
-    assert_one_line(capsys, f"{folder}: a record is damaged; python -m tfrecords_tools.verify")
+    assert_one_line(capsys, f"{folder}: ", "record", "python -m tfrecords_tools.verify")
 
 
-def test_a_run_of_an_older_version_goes_on(trained_run, tmp_path):
+def test_a_run_of_an_older_version_can_be_resumed(trained_run, tmp_path):
     last = shutil.copytree(trained_run, tmp_path / "run") / "last"
     old = {"epochs_done": 4, "best": 0.5, "weights": "epoch-0004.weights.h5", "random": []}
     (last / "state.json").write_text(json.dumps(old))
@@ -225,7 +224,7 @@ def test_a_run_of_an_older_version_goes_on(trained_run, tmp_path):
     assert (state["epochs_done"], state["step"]) == (4, 0)
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(trained_run, tmp_path):
+def test_a_full_disk_leaves_the_last_good_weights(trained_run, tmp_path):
     model, _, _ = trained_model.load(trained_run)
     path = tmp_path / "w.weights.h5"
     path.write_bytes(b"the last good one")
@@ -235,22 +234,23 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_file(trained_run, tmp_
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_while_training_ends_the_command_and_not_the_run(config, tmp_path, capsys):
+def test_a_run_resumes_after_the_disk_was_full(config, tmp_path, capsys):
     (tmp_path / "c.json").write_text(dataclasses.replace(config, epochs=1).to_json())
     argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run"]
     with files_of_at_most(200_000):
         assert command(train.main, argv) == 2
-    assert_one_line(capsys, "best.weights.h5: cannot be written")
+    assert_one_line(capsys, "best.weights.h5: ")
     assert command(train.main, argv) == 0
     assert len(history(tmp_path / "run")) == 1
-    # What the command writes beyond what a run needs.
+    # The command writes TensorBoard files by default.
     folders = {p.name for p in (tmp_path / "run" / "tensorboard").iterdir()}
     assert folders == {"train", "validation", "pictures"}
 
 
 def test_patience_counts_epochs_since_the_best(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_mean_iou\n0,0.1\n1,0.5\n2,0.5\n3,0.4\n")
-    assert [history.is_over(history.read(tmp_path), patience) for patience in (1, 2, 3, 0)] == [
+    rows = run_history.read(tmp_path)
+    assert [run_history.is_over(rows, patience) for patience in (1, 2, 3, 0)] == [
         True,
         True,
         False,
@@ -259,7 +259,7 @@ def test_patience_counts_epochs_since_the_best(tmp_path):
 
 
 def test_a_run_that_does_not_improve_stops_and_stays_stopped(config, tmp_path, capsys):
-    # So low a rate that no pixel changes its class.
+    # At so low a rate, no pixel changes its class.
     config = dataclasses.replace(config, learning_rate=1e-12, patience=1)
     for end in ("epoch 1 of 4", "already trained"):
         assert train.train(config, tmp_path / "run") == 0
@@ -267,68 +267,68 @@ def test_a_run_that_does_not_improve_stops_and_stays_stopped(config, tmp_path, c
         assert len(history(tmp_path / "run")) == 2
 
 
-def test_a_finished_run_is_left_alone(trained_run, config, capsys):
+def test_a_finished_run_is_not_changed(trained_run, config, capsys):
     before = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*.h5")}
     assert train.train(config, trained_run) == 0
     assert "already trained" in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in trained_run.rglob("*.h5")}
 
 
-def test_a_dry_run_tells_and_writes_nothing(config, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_describes_the_run_and_writes_nothing(config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.json").write_text(config.to_json())
     argv = ["--config", "c.json", "--class-weights", "1", "2.5", "1", "--dry-run"]
     assert command(train.main, argv) == 0
     out = capsys.readouterr().out
-    for part in ('"class_weights": "1 2.5 1"', "train: 24", "M parameters", "MB for weights, gra"):
+    for part in ('"class_weights": "1 2.5 1"', "train: 24", "M parameters", "MB for weights"):
         assert part in out
     assert "one step of 4 frames" in out and "nothing was written" in out
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-def test_a_run_with_another_config_is_not_touched(trained_run, config):
+def test_a_run_with_another_config_is_refused(trained_run, config):
     with pytest.raises(InputError, match="batch_size 4 then, 2 now"):
         train.train(dataclasses.replace(config, batch_size=2), trained_run)
 
 
-def test_a_run_on_data_that_was_built_anew_is_not_continued(trained_run, config, dataset, tmp_path):
-    anew = shutil.copytree(dataset, tmp_path / "anew")
+def test_a_run_on_rebuilt_data_is_refused(trained_run, config, dataset, tmp_path):
+    rebuilt = shutil.copytree(dataset, tmp_path / "rebuilt")
     copy = shutil.copytree(trained_run, tmp_path / "run")
-    moved = dataclasses.replace(config, data=str(anew))
+    moved = dataclasses.replace(config, data=str(rebuilt))
     (copy / "config.json").write_text(moved.to_json())
-    assert train.train(moved, copy) == 0  # The same data in another place.
-    document = json.loads((anew / "manifest.json").read_text())
+    assert train.train(moved, copy) == 0  # The same data in another folder.
+    document = json.loads((rebuilt / "manifest.json").read_text())
     document["request"]["inputs"] = "of other files"
-    (anew / "manifest.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match="built anew"):
+    (rebuilt / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="rebuilt"):
         train.train(moved, copy)
 
 
-def test_what_is_refused_leaves_no_run_in_the_way(config, tmp_path):
+def test_refused_input_leaves_no_run_folder(config, tmp_path):
     for wrong in ({"batch_size": 99}, {"fit": "crop"}, {"encoder_weights": "nowhere.h5"}):
         with pytest.raises(InputError):
             train.train(dataclasses.replace(config, **wrong), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_is_no_run_is_not_touched(config, tmp_path):
+def test_a_folder_that_is_not_a_run_is_not_changed(config, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is no run of kseg"):
+    with pytest.raises(InputError, match=r"not a run.*--out"):
         train.train(config, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_no_data_gets_one_line_and_no_run_folder(tmp_path, capsys):
+def test_missing_data_is_one_line_and_leaves_no_run_folder(tmp_path, capsys):
     argv = ["--data", tmp_path / "nothing", "--out", tmp_path / "run"]
     assert command(train.main, argv) == 2
     assert_one_line(capsys, "nothing", "tfrecords_tools.build")
     assert not (tmp_path / "run").exists()
 
 
-def test_unknown_config_key_gets_one_line(tmp_path, capsys):
+def test_an_unknown_config_key_is_one_line(tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"epoch": 3}')
     assert command(train.main, ["--config", tmp_path / "c.json"]) == 2
-    assert_one_line(capsys, "unknown key 'epoch'; did you mean 'epochs'")
+    assert_one_line(capsys, "c.json", "'epoch'", "'epochs'")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_weights_of_another_architecture_are_refused(trained_run, tmp_path, othe
     shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("last"))
     config = dataclasses.replace(run_folder.read_run(copy)[0], **other)
     (copy / "config.json").write_text(config.to_json())
-    with pytest.raises(InputError, match=r"best.weights.h5: does not hold the weights of"):
+    with pytest.raises(InputError, match=r"best\.weights\.h5"):
         trained_model.load(copy)
 
 
@@ -348,43 +348,49 @@ def test_truncated_weights_are_refused(trained_run, tmp_path):
     shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("last"))
     path = copy / "best.weights.h5"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"best.weights.h5"):
+    with pytest.raises(InputError, match=r"best\.weights\.h5"):
         trained_model.load(copy)
 
 
-def test_a_diverging_run_says_so(config, tmp_path, capsys):
+def test_a_diverging_run_fails_with_advice(config, tmp_path, capsys):
     config = dataclasses.replace(config, learning_rate=1e30, epochs=1)
     assert train.train(config, tmp_path / "run") == 1
     assert "lower --learning-rate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("loss", "made"), [(0.5, [(0, 1)]), (float("nan"), [])])
-def test_a_step_whose_loss_is_no_number_is_no_checkpoint(tmp_path, monkeypatch, loss, made):
-    saver, seen = callbacks.SaveProgress(tmp_path, resume.START, steps=9, save_steps=1), []
-    monkeypatch.setattr(saver, "_checkpoint", lambda *where: seen.append(where))
+@pytest.mark.parametrize(("loss", "expected"), [(0.5, [(0, 1)]), (float("nan"), [])])
+def test_a_step_whose_loss_is_not_finite_is_not_saved(tmp_path, monkeypatch, loss, expected):
+    saver = callbacks.SaveProgress(tmp_path, resume.START, steps_per_epoch=9, save_steps=1)
+    saved = []
+    monkeypatch.setattr(
+        saver.checkpoints,
+        "save",
+        lambda model, **state: saved.append((state["epochs_done"], state["step"])),
+    )
+    saver.set_model(None)
+    saver.on_train_begin()
     saver.on_epoch_begin(0)
     saver.on_train_batch_end(0, {"loss": loss})
-    assert seen == made
+    assert saved == expected
 
 
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"NUM_PROCESSES": "4", "JOB_ADDRESSES": "a:1"}, "NUM_PROCESSES is 4, and 1 are named"),
-        ({"NUM_PROCESSES": "4"}, "NUM_PROCESSES is 4, and 0 are named"),
+        ({"NUM_PROCESSES": "4", "JOB_ADDRESSES": "a:1"}, "NUM_PROCESSES is 4, but 1 "),
+        ({"NUM_PROCESSES": "4"}, "NUM_PROCESSES is 4, but 0 "),
     ],
 )
-def test_what_keras_reads_from_the_environment_is_not_half_heard(
-    monkeypatch, capsys, environment, words
-):
+def test_contradicting_environment_variables_are_refused(monkeypatch, capsys, environment, words):
     for name, value in environment.items():
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
     assert command(train.main, []) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_process_id_of_the_environment_must_be_a_number(monkeypatch, capsys):
+def test_a_process_id_in_the_environment_must_be_a_number(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "first")
     with pytest.raises(SystemExit):
         command(train.main, [])
-    assert "--host: invalid int value: 'first'" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "--host" in err and "'first'" in err

@@ -1,15 +1,17 @@
-"""The schema of one tf.train.Example, written and read in one place.
+"""Reads and writes one tf.train.Example of a TFRecord shard.
 
-| feature | type  | what                                                             |
+| feature | type  | content                                                          |
 |---------|-------|------------------------------------------------------------------|
 | key     | bytes | name of the frame, unique in its split                           |
 | image   | bytes | JPEG or PNG file, RGB, (height, width, 3) uint8                  |
-| mask    | bytes | PNG file, (height, width, 1) uint8 class ids, 255 ignored        |
-| height  | int64 | of both, pixels                                                  |
-| width   | int64 | of both, pixels                                                  |
+| mask    | bytes | PNG file, (height, width, 1) uint8 class ids, 255 is ignored     |
+| height  | int64 | height of both, pixels                                           |
+| width   | int64 | width of both, pixels                                            |
 """
 
 import tensorflow as tf
+
+from kseg.preprocess import Size
 
 _SCHEMA = {
     "key": tf.io.FixedLenFeature([], tf.string),
@@ -20,10 +22,10 @@ _SCHEMA = {
 }
 
 
-def encode(key, image_file, mask_png, size):
-    """Returns the serialized Example (bytes) of a frame.
+def encode(key: str, image_file: bytes, mask_png: bytes, size: Size) -> bytes:
+    """Returns the serialized Example of a frame.
 
-    key str; image_file bytes of a JPEG or PNG file; mask_png bytes; size (height, width).
+    image_file: content of a JPEG or PNG file; mask_png: content of a PNG file; size: of both.
     """
     features = {
         "key": _bytes(key.encode()),
@@ -33,22 +35,23 @@ def encode(key, image_file, mask_png, size):
         "width": _int64(size[1]),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    # Deterministic: map order is otherwise free to change, and builds must repeat to the byte.
+    # Without this, the order of the features may change, and builds must be byte-identical.
     return example.SerializeToString(deterministic=True)
 
 
-def parse(serialized, ratio=1):
-    """Serialized Example, scalar string -> {"key": string, "image": (H, W, 3) uint8 RGB,
-    "mask": (H, W) uint8 ids}. Raises tf.errors.InvalidArgumentError on a damaged record.
+def parse(serialized: tf.Tensor, ratio: int = 1) -> dict[str, tf.Tensor]:
+    """Decodes a serialized Example (scalar string).
 
-    ratio 2, 4 or 8: a JPEG image is decoded to that fraction of its size, each pixel the mean of a
-    square, by leaving coefficients out: much faster than decoding and resizing. PNG images stay.
+    Returns {"key": string, "image": (H, W, 3) uint8 RGB, "mask": (H, W) uint8 ids}. ratio 2, 4 or
+    8: decode a JPEG image at that fraction of its size. Each pixel is then the mean of a square,
+    which leaves out coefficients and is much faster than decoding and resizing. PNG images keep
+    their size. Raises tf.errors.InvalidArgumentError for a corrupt record.
     """
     example = tf.io.parse_single_example(serialized, _SCHEMA)
     file = example["image"]
 
     def decode():
-        # expand_animations=False keeps the rank static; the op reads JPEG and PNG alike.
+        # The op reads both JPEG and PNG; expand_animations=False keeps the rank static.
         return tf.io.decode_image(file, channels=3, expand_animations=False)
 
     if ratio == 1:

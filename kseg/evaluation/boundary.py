@@ -1,7 +1,6 @@
 """Boundary IoU (Cheng et al., 2021, arXiv:2103.16562): IoU of the strips along the borders.
 
-IoU over whole regions hardly notices where a border lies; this does. NumPy and OpenCV only; while
-training there is kseg.training.metrics.BoundaryIoU.
+IoU over whole regions hardly notices where a border lies; this does. NumPy and OpenCV only.
 """
 
 import cv2

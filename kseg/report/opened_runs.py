@@ -8,7 +8,7 @@ from kseg import config, labels, run_folder
 from kseg.data import pipeline
 from kseg.errors import InputError
 from kseg.manifest import Manifest
-from kseg.training import history, summary
+from kseg.training import history
 
 
 class Run(NamedTuple):
@@ -46,7 +46,7 @@ def open_runs(paths, split, data_folder=None):
                 f"{path}: its data set {used.data} has other frames in '{split}' than "
                 f"{opened[0].config.data} of {paths[0]}; name one for all by --data"
             )
-        rows = summary.numbers(history.read(path))
+        rows = history.to_numbers(history.read(path))
         opened.append(Run(name, Path(path), used, classes, manifest, rows))
     return opened
 

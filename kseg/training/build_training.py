@@ -1,29 +1,35 @@
-"""The model of a Config made ready for fit: optimizer, schedule, loss and metrics."""
+"""The compiled model of a Config: model, optimizer, learning-rate schedule, loss and metrics."""
 
 import contextlib
+from collections.abc import Iterator
 
 import keras
 
 from kseg import trained_model
-from kseg.config import class_weight_numbers
+from kseg.config import Config, class_weight_numbers
 from kseg.errors import InputError
+from kseg.manifest import Manifest
 from kseg.models.auxiliary import add_auxiliary
 from kseg.models.cost import multiply_adds
-from kseg.training import losses, metrics, optimizers, schedules
+from kseg.training import distributed, losses, metrics, optimizers, schedules
 
 
-def build_compiled_model(config, manifest, steps):
-    """Returns the compiled model of a Config for the data of a Manifest, `steps` an epoch.
+def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: int) -> keras.Model:
+    """Returns the compiled model of a Config for the data of a Manifest.
 
-    Raises InputError when the Config asks for what this model or data cannot give.
+    For several devices, call it within kseg.training.distributed.scope. Raises InputError for
+    settings that this model or data set does not support.
     """
-    with _computing_in(config.mixed_precision):
+    with _dtype_policy(config.mixed_precision):
         model, encoder = _build_model(config, manifest)
         if config.auxiliary_weight:
             model = add_auxiliary(model, config.auxiliary_weight)
-    schedule = schedules.build(config, steps * config.epochs)
+    replicas = distributed.replicas()
+    if replicas > 1:
+        distributed.synchronize_batch_norm(model)
+    schedule = schedules.build(config, steps_per_epoch * config.epochs)
     model.compile(
-        optimizer=optimizers.build(config, schedule, encoder),
+        optimizer=optimizers.build(config, schedule, encoder, replicas=replicas),
         loss=losses.build(
             config.loss,
             class_weights(config, manifest),
@@ -38,27 +44,21 @@ def build_compiled_model(config, manifest, steps):
     return model
 
 
-def _build_metrics(model):
-    """Keras makes the metrics' variables in the first step; to be resumed they must be there."""
-    logits = [keras.ops.zeros((1, *output.shape[1:])) for output in model.outputs]
-    image = keras.ops.zeros((1, *model.inputs[0].shape[1:]))
-    mask = keras.ops.zeros(image.shape[:3], "int32")
-    model.compute_metrics(image, mask, logits if len(logits) > 1 else logits[0])
-    model.reset_metrics()
+def cost(model: keras.Model) -> tuple[int, int]:
+    """Returns parameters, and multiply-adds per frame, of a model used for inference."""
+    inference = trained_model.inference_model(model)
+    return inference.count_params(), multiply_adds(inference)
 
 
-def cost(model):
-    """Returns parameters and multiply-adds a frame of what is kept of a trained model."""
-    kept = trained_model.inference_model(model)
-    return kept.count_params(), multiply_adds(kept)
-
-
-def class_weights(config, manifest):
+def class_weights(config: Config, manifest: Manifest) -> list[float] | None:
     """Returns the weight of each class in the loss, or None. Raises InputError."""
     weights = class_weight_numbers(config.class_weights)
     if weights == "auto":
         if not any(manifest.splits["train"].shares):
-            raise InputError(f"{config.data}: split 'train' has no labelled pixel to weigh")
+            raise InputError(
+                f"{config.data}: split 'train' has no labelled pixel, so --class-weights auto "
+                "cannot balance the classes; use --class-weights none"
+            )
         return losses.median_frequency_weights(manifest.splits["train"].shares)
     names = manifest.labels.names
     if weights and len(weights) != len(names):
@@ -70,7 +70,7 @@ def class_weights(config, manifest):
 
 
 def _build_model(config, manifest):
-    """Returns the model, and the encoder variables that learn at a rate of their own."""
+    """Returns the model, and the encoder variables that have a learning rate of their own."""
     model, encoder = trained_model.build_model_and_encoder(
         config, manifest.labels, config.encoder_weights
     )
@@ -85,9 +85,21 @@ def _build_model(config, manifest):
     return model, encoder.trainable_variables
 
 
+def _build_metrics(model):
+    """Creates the metrics' variables, which Keras would only create in the first step.
+
+    A checkpoint can only be restored into variables that exist.
+    """
+    logits = [keras.ops.zeros((1, *output.shape[1:])) for output in model.outputs]
+    image = keras.ops.zeros((1, *model.inputs[0].shape[1:]))
+    mask = keras.ops.zeros(image.shape[:3], "int32")
+    model.compute_metrics(image, mask, logits if len(logits) > 1 else logits[0])
+    model.reset_metrics()
+
+
 @contextlib.contextmanager
-def _computing_in(precision):
-    """Layers built inside compute in 16 bits and keep float32 weights; "off": as always."""
+def _dtype_policy(precision: str) -> Iterator[None]:
+    """Layers built inside compute in `precision` and keep float32 weights; "off": no change."""
     before = keras.config.dtype_policy()
     if precision != "off":
         keras.config.set_dtype_policy(f"mixed_{precision}")

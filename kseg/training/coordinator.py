@@ -1,7 +1,13 @@
-"""Several hosts find each other before JAX is asked to, which ends the first with no clear word.
+"""Makes the hosts of a training wait for each other before JAX connects them.
 
-Host 0 listens at its port, the others connect and say "kseg HOST of COUNT". Once all are there,
-each is told to go on, and the port is left to JAX. Whatever else connects is not counted.
+jax.distributed.initialize(initialization_timeout=...) cannot replace this: in JAX 0.10 a host that
+waits too long is aborted (exit code 134 and a C++ stack trace), with no exception to catch. It also
+does not say which hosts are missing, nor refuse two hosts with the same number or with different
+--hosts.
+
+Protocol: host 0 listens at its port. The others connect and send "kseg HOST of COUNT"; host 0 sends
+"kseg: go" to all once all are connected, or "kseg: REASON". Then the port is free for JAX. Any
+other connection is closed.
 """
 
 import contextlib
@@ -12,91 +18,104 @@ import time
 
 from kseg.errors import InputError
 
-_HELLO = re.compile(rb"kseg (\d{1,6}) of (\d{1,6})\n")
+_REQUEST = re.compile(rb"kseg (\d{1,6}) of (\d{1,6})\n")
 _GO = "go"
-_ANSWER = "kseg: "  # Begins what host 0 says, so that another server is not believed.
-_LINE = 4096  # Bytes; an answer has fewer.
-_PAUSE_S = 0.5
+_REPLY = "kseg: "  # Prefix of host 0's replies; other servers send something else.
+_MAX_LINE_BYTES = 4096
+_RETRY_S = 0.5
 
 
-def wait_for_all(name, port, host, count, *, wait_s):
-    """Returns once all `count` hosts are there; this one is number `host`, host 0 is at name:port.
+def wait_for_all(name: str, port: int, host: int, count: int, *, wait_s: int) -> None:
+    """Returns once all `count` hosts are connected; this is number `host`, host 0 is at name:port.
 
-    Raises InputError when host 0 cannot listen, when somebody does not come within wait_s seconds,
-    and on a host that host 0 turns away: its number is taken, or it expects another `count`.
-    A host that ends while it waits may come again.
+    Raises InputError when host 0 cannot listen, when hosts are missing after wait_s seconds, and on
+    a host that host 0 rejects: its number is in use, or it expects another `count`. A host that
+    ends while it waits may connect again.
     """
     if host:
-        _come(name, port, host, count, wait_s)
+        _connect(name, port, host, count, wait_s)
     elif count > 1:
-        _gather(port, count, wait_s)
+        _Coordinator(count).serve(port, wait_s)
 
 
-def _gather(port, count, wait_s):
-    waiting, refused = {}, {}  # Number -> connection; address -> why.
-    end = time.monotonic() + wait_s
-    with contextlib.ExitStack() as opened:
-        listener = opened.enter_context(_listen(port))
-        selector = opened.enter_context(selectors.DefaultSelector())
-        selector.register(listener, selectors.EVENT_READ)
-        while len(waiting) < count - 1 and (left := end - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                if key.fileobj is listener:
-                    with contextlib.suppress(OSError):  # Gone again before it was let in.
-                        guest = opened.enter_context(listener.accept()[0])
-                        guest.setblocking(False)
-                        selector.register(guest, selectors.EVENT_READ)
-                elif not _let_in(key.fileobj, count, waiting, refused):
-                    selector.unregister(key.fileobj)
-                    key.fileobj.close()
-        missing = [host for host in range(1, count) if host not in waiting]
-        reason = _reason(missing, refused, count, wait_s)
-        for guest in waiting.values():
-            _say(guest, _ANSWER + (reason or _GO))
-    if reason:
-        raise InputError(f"--hosts: {reason}")
+class _Coordinator:
+    """Host 0: accepts the other hosts and sends all of them the outcome."""
 
+    def __init__(self, count):
+        self.count = count
+        self.waiting = {}  # Host number -> connection.
+        self.rejected = {}  # (address, host number) -> reason.
 
-def _let_in(guest, count, waiting, refused):
-    """Hears a guest out. Returns whether it waits on."""
-    try:
-        said = guest.recv(_LINE)
-    except OSError:
-        said = b""
-    for host in [host for host, known in waiting.items() if known is guest]:
-        del waiting[host]  # It has nothing more to say: it ended.
+    def serve(self, port, wait_s):
+        deadline = time.monotonic() + wait_s
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(_listen(port))
+            selector = stack.enter_context(selectors.DefaultSelector())
+            selector.register(listener, selectors.EVENT_READ)
+            while self._missing() and (left := deadline - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    if key.fileobj is listener:
+                        with contextlib.suppress(OSError):  # It has disconnected again.
+                            connection = stack.enter_context(listener.accept()[0])
+                            connection.setblocking(False)
+                            selector.register(connection, selectors.EVENT_READ)
+                    elif not self._admit(key.fileobj):
+                        selector.unregister(key.fileobj)
+                        key.fileobj.close()
+            failure = self._failure(wait_s)
+            for connection in self.waiting.values():
+                _send(connection, _REPLY + (failure or _GO))
+        if failure:
+            raise InputError(f"--hosts: {failure}")
+
+    def _missing(self):
+        return [host for host in range(1, self.count) if host not in self.waiting]
+
+    def _admit(self, connection):
+        """Reads from a connection. Returns whether it is a host that waits from now on."""
+        try:
+            line = connection.recv(_MAX_LINE_BYTES)
+        except OSError:
+            line = b""
+        for host, other in list(self.waiting.items()):
+            if other is connection:  # A host that waits sends nothing more: it has ended.
+                del self.waiting[host]
+                return False
+        request = _REQUEST.fullmatch(line)
+        if not request:
+            return False
+        host, count = map(int, request.groups())
+        reason = self._rejection(host, count)
+        if not reason:
+            self.waiting[host] = connection
+            return True
+        with contextlib.suppress(OSError):
+            self.rejected[connection.getpeername()[0], host] = reason
+        _send(connection, f"{_REPLY}host 0 rejected --host {host}: {reason}")
         return False
-    hello = _HELLO.fullmatch(said)
-    if not hello:
-        return False
-    host, expected = map(int, hello.groups())
-    if expected != count:
-        reason = f"its --hosts names {expected} hosts, that of host 0 {count}"
-    elif not 0 < host < count:
-        reason = f"there are only {count} hosts"
-    elif host in waiting:
-        reason = f"another process came as host {host}; give each a --host of its own"
-    else:
-        waiting[host] = guest
-        return True
-    with contextlib.suppress(OSError):
-        refused[guest.getpeername()[0], host] = reason
-    _say(guest, f"{_ANSWER}host 0 turned --host {host} away: {reason}")
-    return False
 
-
-def _reason(missing, refused, count, wait_s):
-    if not missing:
+    def _rejection(self, host, count):
+        if count != self.count:
+            return f"its --hosts names {count} hosts, that of host 0 names {self.count}"
+        if not 0 < host < count:
+            return f"there are only {count} hosts"
+        if host in self.waiting:
+            return f"another process is host {host} already; give each its own --host"
         return ""
-    names = ", ".join(map(str, missing))
-    away = "".join(
-        f"; --host {host} from {address} was turned away: {reason}"
-        for (address, host), reason in list(refused.items())[:3]
-    )
-    return (
-        f"{count - len(missing)} of {count} hosts came within {wait_s} s, missing: --host {names}"
-        f"{away}; start the same command on each, with its own --host"
-    )
+
+    def _failure(self, wait_s):
+        missing = self._missing()
+        if not missing:
+            return ""
+        rejected = "".join(
+            f"; --host {host} from {address} was rejected: {reason}"
+            for (address, host), reason in list(self.rejected.items())[:3]
+        )
+        return (
+            f"{self.count - len(missing)} of {self.count} hosts connected within {wait_s} s, "
+            f"missing: --host {', '.join(map(str, missing))}{rejected}; start the same command on "
+            "each, with its own --host"
+        )
 
 
 def _listen(port):
@@ -106,45 +125,47 @@ def _listen(port):
         return socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
         raise InputError(
-            f"--hosts: host 0 cannot listen at port {port} ({error.strerror}); is another --host 0 "
-            "running here? end it, or take another port on all hosts"
+            f"--hosts: host 0 cannot listen at port {port} ({error.strerror}); end another --host "
+            "0 that runs here, or use another port on all hosts"
         ) from error
 
 
-def _come(name, port, host, count, wait_s):
-    end = time.monotonic() + wait_s
+def _connect(name, port, host, count, wait_s):
+    """Hosts from 1 on: waits for host 0's reply, retrying while nobody listens."""
+    deadline = time.monotonic() + wait_s
     while True:
         try:
-            answer = _ask(name, port, f"kseg {host} of {count}", wait_s)
-            trouble = f"what listens at {name}:{port} is no host 0 that waits"
+            reply = _request(name, port, f"kseg {host} of {count}", wait_s)
+            problem = f"the server at {name}:{port} is not a host 0 that waits"
         except OSError as error:
-            answer, trouble = "", f"nobody answers at {name}:{port} ({error})"
-        if answer == _GO:
+            reply, problem = "", f"nobody listens at {name}:{port} ({error})"
+        if reply == _GO:
             return
-        if answer:
-            raise InputError(f"--hosts: {answer}")
-        if time.monotonic() + _PAUSE_S > end:
+        if reply:
+            raise InputError(f"--hosts: {reply}")
+        if time.monotonic() + _RETRY_S > deadline:
             raise InputError(
-                f"--hosts: {trouble} after {wait_s} s; start the same command with --host 0 there"
+                f"--hosts: {problem} after {wait_s} s; start the same command with --host 0 there"
             )
-        time.sleep(_PAUSE_S)
+        time.sleep(_RETRY_S)
 
 
-def _ask(name, port, hello, wait_s):
-    """Returns what host 0 answers, once all are there or as soon as it refuses; "" for a stranger.
+def _request(name, port, line, wait_s):
+    """Returns host 0's reply, which comes when all are connected or it rejects this host.
 
-    Host 0 may have started later, so that its own time runs out after ours.
+    "" from any other server. The reply may take longer than our own wait_s, since host 0 may have
+    started later.
     """
     with socket.create_connection((name, port), timeout=min(5, wait_s)) as connection:
-        _say(connection, hello)
+        _send(connection, line)
         connection.settimeout(wait_s + 5)
-        said = connection.makefile("rb").readline(_LINE)
-    if not said.endswith(b"\n"):
+        received = connection.makefile("rb").readline(_MAX_LINE_BYTES)
+    if not received.endswith(b"\n"):
         return ""
-    answer = said[:-1].decode("utf-8", "replace")
-    return answer.removeprefix(_ANSWER) if answer.startswith(_ANSWER) else ""
+    reply = received[:-1].decode("utf-8", "replace")
+    return reply.removeprefix(_REPLY) if reply.startswith(_REPLY) else ""
 
 
-def _say(connection, line):
+def _send(connection, line):
     with contextlib.suppress(OSError):
         connection.sendall(f"{line}\n".encode())

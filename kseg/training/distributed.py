@@ -1,39 +1,43 @@
-"""Several devices, of one machine or of several: each gets its share of every batch.
+"""Training on several devices, of one machine or of several hosts: each takes part of every batch.
 
-All hold the same weights.
+All devices hold the same weights. TensorFlow trains under tf.distribute.MirroredStrategy, JAX under
+keras.distribution.DataParallel (which on TensorFlow silently does nothing: one device does all the
+work).
 
-TensorFlow trains under tf.distribute.MirroredStrategy, JAX under keras.distribution.DataParallel
-(which on TensorFlow does nothing, without a word: one device does the work). Under JAX the
-computation is that of one device. Under TensorFlow too, with batch norm and clipping over all
-devices, but for the loss, which each device takes of its share of the batch: the mean of these is
-not the whole's for Dice and its kin, nor where shares have unequally many ignored pixels. And each
-device draws a dropout of its own.
+Under JAX the computation is the same as on one device. Under TensorFlow it is the same too, with
+batch norm and gradient clipping over all devices, except for two things. The loss: each device
+computes it on its part of the batch. For Dice, Tversky and Lovasz, or where the parts have
+different numbers of ignored pixels, the mean of these is not the loss of the batch. And dropout:
+each device draws its own.
 """
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
 
+from kseg.config import Config
 from kseg.errors import InputError
 from kseg.training import coordinator
 
-WAIT_S = 120  # For the other hosts, at the start.
+WAIT_S = 120  # How long hosts wait for each other at the start.
 
 
-def join(hosts, host, *, wait_s=WAIT_S):
-    """Makes this process number `host` of those at `hosts`, a list of "NAME:PORT"; JAX only.
+def join(hosts: list[str], host: int, *, wait_s: int = WAIT_S) -> tuple[int, int]:
+    """Connects this process, number `host`, with those at `hosts`, a list of "NAME:PORT"; JAX only.
 
-    The first listens at its port, the others need none. Returns (host, their number). Raises
-    InputError when the flags make no sense and when not all come within wait_s seconds. A host
-    that ends after all have met is JAX's to report.
+    The first host listens at its port; the others need none. Returns (rank, world size). Raises
+    InputError for invalid flags, and when hosts are missing after wait_s seconds. JAX itself
+    reports a host that ends later.
     """
     if keras.backend.backend() != "jax":
         raise InputError(
-            f"--hosts: KERAS_BACKEND is {keras.backend.backend()}; several hosts need jax"
+            f"--hosts: KERAS_BACKEND is {keras.backend.backend()}, but several hosts need jax; set "
+            "KERAS_BACKEND=jax"
         )
     if not 0 <= host < len(hosts):
-        raise InputError(f"--host {host}: expected 0 to {len(hosts) - 1}, a place in --hosts")
+        raise InputError(f"--host {host}: expected 0 to {len(hosts) - 1}, an index into --hosts")
     name, _, port = hosts[0].rpartition(":")
     if not name or not port.isdigit() or not 0 < int(port) < 2**16:
         raise InputError(f"--hosts {hosts[0]}: expected NAME:PORT")
@@ -41,65 +45,74 @@ def join(hosts, host, *, wait_s=WAIT_S):
     import jax
 
     try:
-        # Not keras.distribution.initialize, which does the same without a time-out.
+        # Not keras.distribution.initialize, which does the same without a timeout.
         jax.distributed.initialize(hosts[0], len(hosts), host, initialization_timeout=wait_s)
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"--hosts: not all of {len(hosts)} hosts came within {wait_s} s "
+            f"--hosts: not all {len(hosts)} hosts connected within {wait_s} s "
             f"({str(error).splitlines()[0]}); start the same command on each"
         ) from error
     return host, len(hosts)
 
 
-def check_same_start(state, run):
-    """Raises InputError when the hosts do not find the run equally far."""
+def check_same_start(state: dict[str, Any], run: Any) -> None:
+    """Raises InputError when the hosts' copies of the run are at different steps."""
     from jax.experimental import multihost_utils
 
-    mine = np.array([state["epochs_done"], state["step"]])
-    starts = multihost_utils.process_allgather(mine)
-    if (starts != mine).any():
+    ours = np.array([state["epochs_done"], state["step"]])
+    starts = multihost_utils.process_allgather(ours)
+    if (starts != ours).any():
         raise InputError(
-            f"{run}: the hosts have done {starts[:, 0].tolist()} epochs of it; it must lie on "
-            "storage that all of them share"
+            f"{run}: the hosts have done {starts[:, 0].tolist()} epochs of it; put it on storage "
+            "that all of them share"
         )
 
 
-def scope(count, config, hosts=1):
-    """Returns the context in which a model is built, compiled and restored for `count` devices.
+def scope(
+    devices: int, config: Config, hosts: int = 1
+) -> contextlib.AbstractContextManager[Any, Any]:
+    """Returns the context in which a model is built, compiled and restored for `devices` devices.
 
-    Of several hosts, all devices take part. Raises InputError when there are fewer devices, when
-    they cannot share a batch evenly, or for what one device alone can do.
+    With several hosts, all their devices take part. Raises InputError when there are fewer devices,
+    when the batch cannot be split evenly, and for settings that need a single device.
     """
     if hosts > 1:
-        return _over_hosts(count, config, hosts)
-    if count == 1:
+        return _over_hosts(devices, config, hosts)
+    if devices == 1:
         return contextlib.nullcontext()
-    if count < 1 or config.batch_size % count:
-        raise InputError(f"--devices {count}: batch_size {config.batch_size} is no multiple of it")
+    if devices < 1 or config.batch_size % devices:
+        raise InputError(
+            f"--devices {devices}: batch_size {config.batch_size} is not a multiple of it; choose "
+            "another --batch-size"
+        )
     backend = keras.backend.backend()
-    makers = {"tensorflow": _mirrored, "jax": _data_parallel}
-    if backend not in makers:
-        raise InputError(f"--devices {count}: KERAS_BACKEND is {backend}; use tensorflow or jax")
-    return makers[backend](count, config)
+    scopes = {"tensorflow": _mirrored, "jax": _data_parallel}
+    if backend not in scopes:
+        raise InputError(f"--devices {devices}: KERAS_BACKEND is {backend}; use tensorflow or jax")
+    return scopes[backend](devices, config)
 
 
-def synchronize(model):
-    """Lets a compiled model's batch norm and clipping see all devices, as they do under JAX."""
+def replicas() -> int:
+    """Number of devices among which TensorFlow splits batches in the current scope; JAX: 1."""
     if keras.backend.backend() != "tensorflow":
-        return
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def mean_over_replicas(gradients: list[Any]) -> list[Any]:
+    """Returns the mean of each gradient over all TensorFlow replicas; call it within a replica."""
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("MEAN", gradients)
+
+
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Makes the batch norms of a model use the statistics of all TensorFlow replicas."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # Of float16.
-    optimizer.sum_over_devices = _sum_over_devices
-
-
-def _sum_over_devices(gradients):
-    """Returns each device's sum over all, and how many there are: TensorFlow adds them up again."""
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce("SUM", gradients), context.num_replicas_in_sync
 
 
 def _mirrored(count, config):
@@ -120,14 +133,14 @@ def _data_parallel(count, _config):
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False).scope()
 
 
-def _over_hosts(count, config, hosts):
-    if count > 1:
-        raise InputError("--devices: with --hosts every device of each host takes part")
+def _over_hosts(devices, config, hosts):
+    if devices > 1:
+        raise InputError("--devices: with --hosts, every device of each host takes part; remove it")
     total = len(keras.distribution.list_devices())
     if config.batch_size % total:
         raise InputError(
-            f"--hosts: batch_size {config.batch_size} is no multiple of the {total} devices of "
-            f"{hosts} hosts"
+            f"--hosts: batch_size {config.batch_size} is not a multiple of the {total} devices of "
+            f"{hosts} hosts; choose another --batch-size"
         )
     return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
 

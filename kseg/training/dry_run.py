@@ -1,4 +1,4 @@
-"""kseg.train --dry-run: what a training would be, without writing anything."""
+"""kseg.train --dry-run: describes a training and times one step, without writing anything."""
 
 import math
 import resource
@@ -9,64 +9,66 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from kseg.config import Config
 from kseg.data import pipeline
-from kseg.training import build_training, summary
-from kseg.training import distributed as shared
+from kseg.manifest import Manifest
+from kseg.training import build_training, distributed, summary
 
 
-def dry_run(config, manifest, devices=1):
-    """Prints the Config, the data, the model's size, a memory estimate and one timed step."""
+def dry_run(config: Config, manifest: Manifest, devices: int = 1) -> None:
+    """Prints the Config, the data, the model's size, a memory estimate and the time of a step."""
     print(config.to_json(), end="")
     _print_data(config, manifest)
     steps = pipeline.steps_per_epoch(config, manifest)
-    with shared.scope(devices, config):
+    with distributed.scope(devices, config):
         model = build_training.build_compiled_model(config, manifest, steps)
         _print_model(model, config, manifest, steps)
+
+
+def memory(model: keras.Model, config: Config) -> tuple[int, int]:
+    """Estimates the bytes of (state, activations) of a compiled model in training.
+
+    State: weights, a gradient for each trainable weight, and the optimizer's variables, each in its
+    own dtype. Activations: the output of each layer for each frame of a batch, in the dtype in
+    which the layer computes.
+    """
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.weights, *model.trainable_weights, *model.optimizer.variables]
+    state = sum(math.prod(v.shape) * _item_bytes(v.dtype) for v in variables)
+    per_frame = sum(
+        math.prod(layer.output.shape[1:]) * _item_bytes(layer.compute_dtype)
+        for layer in model.layers
+    )
+    return state, per_frame * config.batch_size
 
 
 def _print_model(model, config, manifest, steps):
     print(summary.describe_run(config, manifest, build_training.cost(model), steps))
     state, activations = memory(model, config)
     print(
-        f"memory, estimated: {state / 1e6:.0f} MB for weights, gradients and optimizer; "
-        f"{activations / 1e6:.0f} MB for the outputs of all layers, kept for the way back; buffers "
-        "of the convolutions come on top"
+        f"estimated memory: {state / 1e6:.0f} MB for weights, gradients and optimizer, "
+        f"{activations / 1e6:.0f} MB for activations stored for the backward pass; convolutions "
+        "need buffers in addition"
     )
-    first, step = _timed_steps(model, config)
+    first, second = _timed_steps(model, config)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     total = steps * config.epochs
     print(
-        f"one step of {config.batch_size} frames: {step:.3f} s (the first, which compiles: "
-        f"{first:.1f} s), so {step * total / 3600:.2f} h for {total} steps, reading and validation "
-        f"apart; this process has used {peak / 1e6:.0f} MB of main memory at most"
+        f"one step of {config.batch_size} frames: {second:.3f} s (the first, which compiles: "
+        f"{first:.1f} s), so {second * total / 3600:.2f} h for {total} steps, without reading and "
+        f"validation; peak memory of this process: {peak / 1e6:.0f} MB"
     )
     print("dry run: nothing was written")
 
 
-def memory(model, config):
-    """Estimates bytes of (state, activations).
-
-    State: weights, one gradient for each that is trained, and the optimizer's variables, at their
-    own types. Activations: each layer's output once for each frame of a batch, in the type that
-    the layer computes in.
-    """
-    model.optimizer.build(model.trainable_variables)
-    held = [*model.weights, *model.trainable_weights, *model.optimizer.variables]
-    state = sum(math.prod(v.shape) * _bytes(v.dtype) for v in held)
-    frame = sum(
-        math.prod(layer.output.shape[1:]) * _bytes(layer.compute_dtype) for layer in model.layers
-    )
-    return state, frame * config.batch_size
-
-
-def _bytes(dtype):
+def _item_bytes(dtype):
     return {"bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}.get(str(dtype), 4)
 
 
 def _timed_steps(model, config):
     """Returns the seconds of the first and of the second training step, on real frames."""
     timer = _Timer()
-    # By fit: train_on_batch would give each of several devices the whole batch.
+    # With fit: train_on_batch would give the complete batch to each of several devices.
     frames = pipeline.training_dataset(config).take(2)
     model.fit(frames, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[timer])
     if not math.isfinite(timer.loss):

@@ -1,11 +1,12 @@
-"""Validation on the moving average of the weights (Polyak and Juditsky, 1992).
+"""Validation with the exponential moving average of the weights (Polyak and Juditsky, 1992).
 
-The optimizer keeps the average (ema_momentum). keras.callbacks.SwapEMAWeights does the same by
-adding and subtracting, which on TensorFlow loses the last bits of both sides; here they change
-places exactly, so that validation leaves the training as it was.
+The optimizer keeps the average (ema_momentum). keras.callbacks.SwapEMAWeights swaps by adding and
+subtracting, which on TensorFlow loses the last bits of both sides. Here weights and averages are
+exchanged exactly, so that validation does not change the training.
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import keras
 
@@ -21,8 +22,8 @@ class ValidateAverages(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged(model):
-    """The averages are the model's weights inside; without a moving average nothing changes."""
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Inside, the averages are the model's weights; without a moving average nothing changes."""
     swap(model)
     try:
         yield
@@ -30,10 +31,11 @@ def averaged(model):
         swap(model)
 
 
-def swap(model):
-    """Exchanges trainable weights and their averages. Batch norm's statistics have none.
+def swap(model: keras.Model) -> None:
+    """Exchanges the trainable weights with their averages.
 
-    They are running averages of their own, of the activations under the training weights.
+    The statistics of batch norm stay: they have no such averages, being running averages
+    themselves, of activations under the training weights.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # Of loss scaling.
     if not optimizer.use_ema:

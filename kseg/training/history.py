@@ -1,16 +1,22 @@
-"""RUN/history.csv: one line for each epoch, what it scored and how long it took.
-
-Standard library only.
-"""
+"""RUN/history.csv: scores, learning rate and duration of every epoch. Standard library only."""
 
 import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from kseg import files
+from kseg.config import Config
 
 FILE_NAME = "history.csv"
 
+RunPath = str | os.PathLike[str]
 
-def read(run):
-    """RUN/history.csv as a list of {column: text}, one for each epoch."""
+
+def read(run: RunPath) -> list[dict[str, str]]:
+    """Returns RUN/history.csv as a list of {column: text}, one per epoch; [] without the file."""
     path = Path(run) / FILE_NAME
     if not path.is_file():
         return []
@@ -18,29 +24,48 @@ def read(run):
         return list(csv.DictReader(file))
 
 
-def is_over(rows, patience):
-    """Whether the best validation mean IoU of a history is `patience` epochs old (0: never)."""
+def write(run: RunPath, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes RUN/history.csv; the last row has all columns. Raises InputError when it cannot."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[-1]), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(Path(run) / FILE_NAME, text.getvalue())
+
+
+def to_numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
+    """Converts rows of `read` to numbers. Values that an older version did not write are absent."""
+    return [{name: float(text) for name, text in row.items() if text} for row in rows]
+
+
+def best_row(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the epoch with the best validation mean IoU, the first in case of a tie."""
+    return max(rows, key=lambda row: row["val_mean_iou"])
+
+
+def is_over(rows: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    """Whether the best validation mean IoU is at least `patience` epochs old (0: never)."""
     scores = [float(row["val_mean_iou"]) for row in rows]
     return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
 
 
-def is_complete(run, config):
-    """Whether RUN has every epoch of its Config, or ended by its patience."""
+def is_complete(run: RunPath, config: Config) -> bool:
+    """Whether RUN has trained all epochs of its Config, or has stopped early by its patience."""
     rows = read(run)
     return len(rows) >= config.epochs or is_over(rows, config.patience)
 
 
-def best_epoch(run):
-    """The number of the epoch with the best validation mean IoU, counted from 1; None before it."""
+def best_epoch(run: RunPath) -> int | None:
+    """Returns the number of the epoch with the best validation mean IoU, counted from 1."""
     scores = [float(row["val_mean_iou"]) for row in read(run)]
     return scores.index(max(scores)) + 1 if scores else None
 
 
-def training_seconds(run):
-    """Wall-clock seconds of all epochs with their validation, over all resumptions.
+def training_seconds(run: RunPath) -> float | None:
+    """Returns the wall-clock seconds of all epochs with their validation, over all resumptions.
 
-    Work that was lost in an interruption is not counted, as it was done again. None where an epoch
-    does not tell: runs of older versions.
+    Work lost in an interruption is not counted, since it was repeated. None when a row has no
+    seconds, as in runs of older versions.
     """
     seconds = [row.get("seconds") for row in read(run)]
-    return sum(map(float, seconds)) if seconds and all(seconds) else None
+    return sum(float(s) for s in seconds if s) if seconds and all(seconds) else None

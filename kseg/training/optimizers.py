@@ -1,67 +1,100 @@
 """Optimizers whose learning rate and weight decay depend on the variable."""
 
+from collections.abc import Iterable
+
 import keras
 
+from kseg.config import Config
+from kseg.training import distributed
 
-def build(config, learning_rate, encoder=()):
+
+def build(
+    config: Config,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    encoder: Iterable[keras.Variable] = (),
+    *,
+    replicas: int = 1,
+) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a Config for a learning rate or schedule.
 
-    encoder: the keras.Variables that learn at encoder_learning_rate_factor times the rate. All
-    its state is in `optimizer.variables`, so it is saved and resumed as Keras' own.
+    encoder: the variables that learn at encoder_learning_rate_factor times the rate. replicas: the
+    number of devices among which TensorFlow splits each batch. All state is in
+    `optimizer.variables`, so it is saved and resumed like that of any Keras optimizer.
     """
-    make = {"adam": Adam, "adamw": Adam, "sgd": SGD}[config.optimizer]
-    options = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    optimizer = {"adam": Adam, "adamw": Adam, "sgd": SGD}[config.optimizer]
     accumulated = config.gradient_accumulation_steps
-    optimizer = make(
+    return optimizer(
         learning_rate,
-        global_clipnorm=config.clip_norm or None,
+        encoder_paths=[variable.path for variable in encoder],
+        encoder_factor=config.encoder_learning_rate_factor,
+        decay=config.weight_decay,
+        decoupled=config.optimizer == "adamw",
+        replicas=replicas,
+        global_clipnorm=config.clip_norm / replicas or None,
         gradient_accumulation_steps=accumulated if accumulated > 1 else None,
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum,
         name=config.optimizer,
-        **options,
-    )
-    return optimizer.by_variable(
-        encoder,
-        factor=config.encoder_learning_rate_factor,
-        decay=config.weight_decay,
-        decoupled=config.optimizer == "adamw",
+        **({"momentum": config.momentum} if config.optimizer == "sgd" else {}),
     )
 
 
-class _ByVariable:
-    """Mixin for a Keras optimizer: a factor of the learning rate, and a decay, for each variable.
+class _PerVariable:
+    """Mixin for Keras optimizers: learning rate and weight decay by variable.
 
-    Keras has one decay for all, decoupled also for SGD, and one learning rate. Here the decay is
-    decoupled for AdamW (arXiv:1711.05101: w -= rate * factor * decay * w) and L2 for SGD
-    (gradient += decay * w), as the papers that train with SGD mean it. Vectors, that is
-    the scales and shifts of norms and all biases, have none.
+    Keras has one learning rate and one decay for all variables, and its decay is decoupled for SGD
+    too. Here the decay is decoupled for AdamW (arXiv:1711.05101: w -= rate * factor * decay * w)
+    and L2 for SGD (gradient += decay * w), as in the papers that train with SGD. Vectors do not
+    decay: these are the scales and shifts of norms, and all biases.
     """
 
-    def by_variable(self, encoder, *, factor, decay, decoupled):
-        """Sets the rules; call it before the optimizer is built. Returns the optimizer."""
-        self.factors = {id(variable): factor for variable in encoder}
-        self.decay, self.decoupled = decay, decoupled
-        self.sum_over_devices, self.copies = None, 1
-        return self
+    def __init__(
+        self,
+        learning_rate,
+        *,
+        encoder_paths=(),  # Paths of the variables that learn at encoder_factor times the rate.
+        encoder_factor=1.0,
+        decay=0.0,
+        decoupled=False,
+        replicas=1,
+        **keras_options,
+    ):
+        super().__init__(learning_rate, **keras_options)
+        self.encoder_paths, self.encoder_factor = tuple(encoder_paths), encoder_factor
+        self.decay, self.decoupled, self.replicas = decay, decoupled, replicas
+
+    def get_config(self):
+        config = super().get_config()
+        del config["weight_decay"]  # Always None: Keras' own decay is not used.
+        return config | {
+            "encoder_paths": self.encoder_paths,
+            "encoder_factor": self.encoder_factor,
+            "decay": self.decay,
+            "decoupled": self.decoupled,
+            "replicas": self.replicas,
+        }
 
     def build(self, variables):
         super().build(variables)
-        self.rules = tuple(
-            (self.factors.get(id(v), 1.0), self.decay if len(v.shape) > 1 else 0.0)
-            for v in variables
+        self.factors_and_decays = tuple(
+            (
+                self.encoder_factor if variable.path in self.encoder_paths else 1.0,
+                self.decay if len(variable.shape) > 1 else 0.0,
+            )
+            for variable in variables
         )
 
     def apply(self, grads, trainable_variables=None):
-        if self.global_clipnorm and self.sum_over_devices:
-            # Set by kseg.training.distributed: Keras on TensorFlow would clip each device's own.
-            grads, self.copies = self.sum_over_devices(grads)
+        # On several devices, Keras on TensorFlow clips the gradients of each device and then adds
+        # them up. The sum must be clipped instead: each device clips the mean over the n devices
+        # to clip_norm / n (set by `build` above), and n of these add up to the clipped sum.
+        if self.global_clipnorm and self.replicas > 1:
+            grads = distributed.mean_over_replicas(grads)
         return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        if self.copies > 1:
-            gradient = gradient / self.copies
-        factor, decay = self.rules[self._get_variable_index(variable)]
+        # Not variable.path: on TensorFlow this is a tf.Variable, which has none.
+        factor, decay = self.factors_and_decays[self._get_variable_index(variable)]
         if factor != 1:
             learning_rate = learning_rate * factor
         if decay and self.decoupled:
@@ -71,9 +104,9 @@ class _ByVariable:
         super().update_step(gradient, variable, learning_rate)
 
 
-class Adam(_ByVariable, keras.optimizers.Adam):
-    """Adam (arXiv:1412.6980), and with decoupled decay AdamW."""
+class Adam(_PerVariable, keras.optimizers.Adam):
+    """Adam (arXiv:1412.6980); AdamW with decoupled decay."""
 
 
-class SGD(_ByVariable, keras.optimizers.SGD):
+class SGD(_PerVariable, keras.optimizers.SGD):
     """Stochastic gradient descent with momentum."""

@@ -1,22 +1,26 @@
-"""What training shows of each step: a bar with loss, IoU and the time left."""
+"""The progress bar of training: loss and IoU after every step, and the time left."""
 
 import sys
 
 import keras
 
-_MOST_CLASSES = 4  # Of more, the IoUs do not fit into a line.
+from kseg.labels import LabelSet
+
+_MAX_CLASSES = 4  # The IoUs of more classes do not fit into a line.
 
 
 class ProgressBar(keras.callbacks.ProgbarLogger):
-    """Keras' bar with loss, mean IoU and the IoU of each of a few classes; history.csv has all.
+    """Keras' bar with loss, mean IoU and, with few classes, the IoU of each class.
 
-    Where the output is no terminal, a line an epoch: a bar in a log file is a line for each step.
+    history.csv has all metrics. Where the output is not a terminal, it prints one line per epoch: a
+    bar in a log file would be one line per step.
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels: LabelSet):
         super().__init__()
-        few = labels.names if len(labels.names) <= _MOST_CLASSES else []
-        self.shown = ["loss", "mean_iou", *(f"iou/{name}" for name in few)]
+        names = labels.names if len(labels.names) <= _MAX_CLASSES else []
+        shown = ["loss", "mean_iou", *(f"iou/{name}" for name in names)]
+        self.shown = [*shown, *(f"val_{name}" for name in shown)]
 
     def set_params(self, params):
         super().set_params(params)
@@ -24,12 +28,10 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
             self.verbose = 2
 
     def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, self._few(logs))
+        super().on_train_batch_end(batch, self._select(logs))
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, self._few(logs))
+        super().on_epoch_end(epoch, self._select(logs))
 
-    def _few(self, logs):
-        logs = logs or {}
-        names = [*self.shown, *(f"val_{name}" for name in self.shown)]
-        return {name: logs[name] for name in names if name in logs}
+    def _select(self, logs):
+        return {name: logs[name] for name in self.shown if name in (logs or {})}

@@ -1,19 +1,20 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules: one cycle, poly, cosine and constant, and warm-up."""
 
 import math
 
-import keras
 from keras import ops
-from keras.optimizers.schedules import CosineDecay, PolynomialDecay
+from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PolynomialDecay
+
+from kseg.config import Config
 
 
-def build(config, steps):
-    """Returns the learning rate by step of a Config, over `steps` batches in all.
+def build(config: Config, steps: int) -> LearningRateSchedule:
+    """Returns the learning-rate schedule of a Config for a training of `steps` batches.
 
     poly falls as (1 - step / steps) ** poly_power to 0 (DeepLab, arXiv:1606.00915, sec. 4.1),
-    cosine as half a wave to 0 (arXiv:1608.03983 without restarts), one_cycle is OneCycle.
-    warmup_steps scale the first steps of the others. With gradient accumulation the unit stays
-    the batch, of which only some make an update.
+    cosine as half a wave to 0 (arXiv:1608.03983 without restarts), one_cycle is OneCycle. The
+    others can start with warmup_steps. With gradient accumulation, steps still count batches,
+    although not every batch makes an update.
     """
     peak = config.learning_rate
     if config.schedule == "one_cycle":
@@ -26,14 +27,21 @@ def build(config, steps):
     return Warmup(schedule, config.warmup_steps) if config.warmup_steps else schedule
 
 
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """One-cycle policy (Smith and Topin, 2018, arXiv:1708.07120), cosine both ways.
+class OneCycle(LearningRateSchedule):
+    """One-cycle policy (Smith and Topin, 2018, arXiv:1708.07120) with cosine rise and fall.
 
-    Rises from peak / 25 to peak in the first 30 % of the steps and falls to peak / 250,000 at the
-    last, as PyTorch's OneCycleLR and fastai do by default.
+    Rises from peak / 25 to peak in the first 30 % of the steps, then falls to peak / 250,000 at the
+    last step. These are the defaults of PyTorch's OneCycleLR and of fastai.
     """
 
-    def __init__(self, peak, steps, rise=0.3, start_divisor=25.0, end_divisor=25e4):
+    def __init__(
+        self,
+        peak: float,
+        steps: int,
+        rise: float = 0.3,
+        start_divisor: float = 25.0,
+        end_divisor: float = 25e4,
+    ):
         self.peak, self.steps, self.rise = peak, steps, rise
         self.start_divisor, self.end_divisor = start_divisor, end_divisor
 
@@ -56,10 +64,10 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Another schedule, whose first steps are scaled by 1/n, 2/n, ... 1 (as in mmcv)."""
+class Warmup(LearningRateSchedule):
+    """Scales the first n steps of another schedule by 1/n, 2/n, ... 1 (as mmcv does)."""
 
-    def __init__(self, schedule, steps):
+    def __init__(self, schedule: LearningRateSchedule, steps: int):
         self.schedule, self.steps = schedule, steps
 
     def __call__(self, step):

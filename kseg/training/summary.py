@@ -1,35 +1,35 @@
-"""What people see of a run: its opening, its curves, and the table at its end."""
+"""Text, curves and table that summarise a run for its user."""
+
+import os
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from kseg.config import Config
+from kseg.labels import LabelSet
+from kseg.manifest import Manifest
+from kseg.training.history import best_row
 
-def describe_run(config, manifest, cost, steps):
-    """Returns what a run is about to do. cost: (parameters, multiply-adds a frame)."""
+
+def describe_run(
+    config: Config, manifest: Manifest, cost: tuple[int, int], steps_per_epoch: int
+) -> str:
+    """Returns two lines on the size of a run. cost: (parameters, multiply-adds per frame)."""
     parameters, gflops = cost[0] / 1e6, 2 * cost[1] / 1e9
-    total_steps = steps * config.epochs
-    # Backward costs twice forward: one pass for the activations, one for the weights.
+    total_steps = steps_per_epoch * config.epochs
     frames = manifest.splits["train"].examples
-    budget = 3 * gflops * config.batch_size * total_steps / 1e3
+    # The backward pass costs twice the forward pass: gradients of activations and of weights.
+    tflops = 3 * gflops * config.batch_size * total_steps / 1e3
     return (
-        f"{config.model}: {parameters:.2f} M parameters, {gflops:.3f} GFLOPs a frame of "
+        f"{config.model}: {parameters:.2f} M parameters, {gflops:.3f} GFLOPs per frame of "
         f"{config.size[0]}x{config.size[1]}\n"
-        f"{config.data}: {frames} training frames; {total_steps} steps of "
-        f"{config.batch_size} ({config.epochs} epochs), {budget:.1f} TFLOPs in all"
+        f"{config.data}: {frames} training frames; {total_steps} steps of {config.batch_size} "
+        f"frames ({config.epochs} epochs), {tflops:.1f} TFLOPs in total"
     )
 
 
-def numbers(rows):
-    """History rows of text -> rows of floats; what an older run did not write is left out."""
-    return [{name: float(text) for name, text in row.items() if text} for row in rows]
-
-
-def best_row(rows):
-    """The epoch with the best validation mean IoU, the first of equals."""
-    return max(rows, key=lambda row: row["val_mean_iou"])
-
-
-def print_best(rows, labels, title):
+def print_best(rows: Sequence[dict[str, float]], labels: LabelSet, title: str) -> None:
     """Prints the scores of the best epoch, class by class."""
     best = best_row(rows)
     table = Table(title=title)
@@ -46,11 +46,11 @@ def print_best(rows, labels, title):
     Console().print(table)
 
 
-def plot(rows, path):
-    """Draws loss and validation IoU by epoch to a picture file."""
+def plot(rows: Sequence[dict[str, float]], path: str | os.PathLike[str]) -> None:
+    """Plots loss and validation IoU by epoch to an image file."""
     import matplotlib
 
-    matplotlib.use("Agg")  # No screen needed.
+    matplotlib.use("Agg")  # Needs no screen.
     from matplotlib import pyplot
 
     epochs = [row["epoch"] + 1 for row in rows]
@@ -60,8 +60,8 @@ def plot(rows, path):
     left.set(title="loss", xlabel="epoch")
     for name in rows[0]:
         if name.startswith("val_iou/") or name == "val_mean_iou":
-            thick = 2.5 if name == "val_mean_iou" else 1.2
-            right.plot(epochs, [row[name] for row in rows], label=name[4:], linewidth=thick)
+            width = 2.5 if name == "val_mean_iou" else 1.2
+            right.plot(epochs, [row[name] for row in rows], label=name[4:], linewidth=width)
     right.set(title="validation IoU", xlabel="epoch", ylim=(0, 1))
     for axes in (left, right):
         axes.legend()
@@ -71,4 +71,4 @@ def plot(rows, path):
 
 
 def _percent(score):
-    return "-" if score is None or score != score else f"{100 * score:.1f}"  # NaN: nowhere.
+    return "-" if score is None or score != score else f"{100 * score:.1f}"  # NaN: no such pixel.

@@ -1,65 +1,78 @@
-"""RUN/tensorboard/: scalars of every epoch and pictures of validation frames, for TensorBoard.
+"""RUN/tensorboard/: scalars of every epoch and images of validation frames, for TensorBoard.
 
-Written by tf.summary.write as TensorBoard's own writers do, which need the package `tensorboard`
-(keras.callbacks.TensorBoard too); here it is needed only to look: tensorboard --logdir RUN.
-What cannot be written is said once and left out: no training should end for its plots.
+keras.callbacks.TensorBoard and tf.summary.image cannot replace this: they need the package
+`tensorboard` while training, and they raise when the disk is full, which would end the training.
+Here files are written with tf.summary.write, and a file that cannot be written is reported once and
+skipped. To view them: pip install tensorboard; tensorboard --logdir RUN.
 """
 
 import math
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kseg.config import Config
 from kseg.data import pipeline
+from kseg.labels import LabelSet
 from kseg.training.ema import averaged
 from kseg.visualize.overlay import side_by_side
 
 FRAMES = 4
-ROUNDS = 20  # Of pictures in a whole training: they are what takes room.
-_SCALAR, _PICTURES = ("scalars", 1), ("images", 3)  # Plugin, and SummaryMetadata's data class.
+MAX_IMAGE_EPOCHS = 20  # Images are written this often in a training at most: they take the space.
+
+# Plugin name, and data class in SummaryMetadata.
+_SCALARS, _IMAGES = ("scalars", 1), ("images", 3)
 
 
-def callbacks(config, labels, folder):
+def callbacks(config: Config, labels: LabelSet, folder: Path) -> list[keras.callbacks.Callback]:
     """Returns the Keras callbacks that write into `folder`."""
     frames = next(iter(pipeline.labelled_frames(config, "val").unbatch().batch(FRAMES).take(1)))
-    every = math.ceil(config.epochs / ROUNDS)
-    return [Scalars(folder), Pictures(frames, labels, folder / "pictures", every, config.epochs)]
+    every = math.ceil(config.epochs / MAX_IMAGE_EPOCHS)
+    return [
+        WriteScalars(folder),
+        WriteImages(folder / "pictures", frames, labels, every=every, epochs=config.epochs),
+    ]
 
 
-class Events:
-    """The event file of one folder, made with its first events."""
+class EventFile:
+    """The event file of one folder, created with its first events."""
 
-    def __init__(self, folder):
-        self.folder, self.writer, self.given_up = folder, None, False
+    def __init__(self, folder: Path):
+        self.folder, self.failed = folder, False
+        self.writer: Any = None
 
-    def write(self, step, values, kind):
-        """Writes {tag: tensor} and says so, once, when that fails; from then on it writes nothing.
+    def write(self, step: int, values: dict[str, Any], kind: tuple[str, int]) -> None:
+        """Writes {tag: tensor}. kind: _SCALARS or _IMAGES.
 
-        kind: _SCALAR or _PICTURES. What follows a record cut short no reader would find.
+        The first failure is reported; nothing is written from then on, because no reader finds what
+        follows an incomplete record.
         """
-        if self.given_up:
+        if self.failed:
             return
         try:
             before = self._size()
             self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
             with self.writer.as_default(step=step):
                 for tag, value in values.items():
-                    tf.summary.write(tag, value, metadata=_kind(kind))
+                    tf.summary.write(tag, value, metadata=_metadata(kind))
             self.writer.flush()
-            # TensorFlow does not tell of every failed write, so what arrived is counted.
-            least = sum(len(tf.io.serialize_tensor(v).numpy()) for v in values.values())
-            self.given_up = self._size() - before < least
+            # TensorFlow does not report every failed write, so compare the sizes.
+            expected = sum(len(tf.io.serialize_tensor(v).numpy()) for v in values.values())
+            self.failed = self._size() - before < expected
         except (tf.errors.OpError, OSError):
-            self.given_up = True
-        if self.given_up:
-            free = shutil.disk_usage(_existing(self.folder)).free / 1e6
+            self.failed = True
+        if self.failed:
+            existing = next(p for p in (self.folder, *self.folder.parents) if p.is_dir())
             print(
-                f"warning: {self.folder}: cannot be written ({free:.1f} MB free); the training "
-                "goes on without it",
+                f"warning: {self.folder}: cannot be written "
+                f"({shutil.disk_usage(existing).free / 1e6:.1f} MB free); training continues "
+                "without it",
                 file=sys.stderr,
             )
 
@@ -67,12 +80,12 @@ class Events:
         return sum(path.stat().st_size for path in self.folder.glob("events.*"))
 
 
-class Scalars(keras.callbacks.Callback):
-    """Writes loss, metrics and learning rate, training and validation as two curves of one plot."""
+class WriteScalars(keras.callbacks.Callback):
+    """Writes loss, metrics and learning rate; training and validation share a plot."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         super().__init__()
-        self.events = {name: Events(folder / name) for name in ("train", "validation")}
+        self.files = {name: EventFile(folder / name) for name in ("train", "validation")}
 
     def on_epoch_end(self, epoch, logs=None):
         training = {name: v for name, v in logs.items() if not name.startswith("val_")}
@@ -80,17 +93,19 @@ class Scalars(keras.callbacks.Callback):
         validation = {name[4:]: v for name, v in logs.items() if name.startswith("val_")}
         for name, values in (("train", training), ("validation", validation)):
             tensors = {tag: tf.constant(value, tf.float32) for tag, value in values.items()}
-            self.events[name].write(epoch + 1, tensors, _SCALAR)
+            self.files[name].write(epoch + 1, tensors, _SCALARS)
 
 
-class Pictures(keras.callbacks.Callback):
-    """Writes image, truth and prediction of the first validation frames, every so many epochs."""
+class WriteImages(keras.callbacks.Callback):
+    """Writes image, ground truth and prediction of some frames every `every` epochs."""
 
-    def __init__(self, frames, labels, folder, every, epochs):
+    def __init__(
+        self, folder: Path, frames: dict[str, Any], labels: LabelSet, *, every: int, epochs: int
+    ):
+        """frames: a batch of kseg.data.pipeline.labelled_frames; epochs: of the training."""
         super().__init__()
-        self.frames, self.labels = frames, labels
+        self.file, self.frames, self.labels = EventFile(folder), frames, labels
         self.every, self.epochs = every, epochs
-        self.events = Events(folder)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
@@ -100,27 +115,23 @@ class Pictures(keras.callbacks.Callback):
             logits = self.model.predict_on_batch(images)
         logits = logits[0] if isinstance(logits, list) else logits  # The second is auxiliary.
         predicted = np.argmax(logits, axis=-1).astype(np.uint8)
-        masks, keys = self.frames["mask"].numpy().astype(np.uint8), self.frames["key"].numpy()
-        pictures = {}
-        for i, key in enumerate(keys):
-            image = images[i].astype(np.uint8)
-            picture = side_by_side(image, masks[i], predicted[i], self.labels)
-            pictures[key.decode()] = _encoded(picture)
-        self.events.write(epoch + 1, pictures, _PICTURES)
+        masks = self.frames["mask"].numpy().astype(np.uint8)
+        panels = {}
+        for key, image, mask, class_map in zip(
+            self.frames["key"].numpy(), images.astype(np.uint8), masks, predicted, strict=True
+        ):
+            panels[key.decode()] = _encode(side_by_side(image, mask, class_map, self.labels))
+        self.file.write(epoch + 1, panels, _IMAGES)
 
 
-def _existing(folder):
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
-
-
-def _encoded(picture):
-    """(H, W, 3) uint8 RGB -> width, height and PNG file, as TensorBoard's image plugin reads it."""
-    height, width = picture.shape[:2]
-    png = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+def _encode(image):
+    """(H, W, 3) uint8 RGB -> [width, height, PNG file], as TensorBoard's image plugin reads it."""
+    height, width = image.shape[:2]
+    png = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     return tf.constant([str(width).encode(), str(height).encode(), png])
 
 
-def _kind(plugin):
+def _metadata(kind):
     metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name, metadata.data_class = plugin
+    metadata.plugin_data.plugin_name, metadata.data_class = kind
     return metadata

@@ -32,32 +32,32 @@ def test_batches_have_the_shapes_and_ranges_models_expect(config):
 
 def test_order_and_augmentation_are_a_function_of_seed_and_epoch(config):
     # 24 frames in batches of 4: 6 steps an epoch.
-    whole_run = batches(config, 18)
-    assert same(whole_run, batches(config, 18))
-    assert same(whole_run[12:], batches(config, 6, first_epoch=2))
-    assert same(whole_run[10:], batches(config, 8, first_epoch=1, first_step=4))
-    assert not same(whole_run[:6], whole_run[6:12])
+    three_epochs = batches(config, 18)
+    assert same(three_epochs, batches(config, 18))
+    assert same(three_epochs[12:], batches(config, 6, first_epoch=2))
+    assert same(three_epochs[10:], batches(config, 8, first_epoch=1, first_step=4))
+    assert not same(three_epochs[:6], three_epochs[6:12])
     other_seed = batches(dataclasses.replace(config, seed=1), 6)
-    assert not same(whole_run[:6], other_seed)
+    assert not same(three_epochs[:6], other_seed)
 
 
-def test_kept_frames_make_the_same_batches(config, tmp_path, monkeypatch):
+def test_cached_frames_make_the_same_batches(config, tmp_path, monkeypatch):
     config = dataclasses.replace(config, weather=0.5)
     decoded = batches(config, 9, first_step=2)
-    assert same(decoded, batches(config, 9, first_step=2, keep="memory"))
+    assert same(decoded, batches(config, 9, first_step=2, cache="memory"))
     folder = str(tmp_path / "frames")
-    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
-    # What is there is not decoded again.
-    monkeypatch.setattr(pipeline, "_decoded", None)
-    assert same(decoded, batches(config, 9, first_step=2, keep=folder))
+    assert same(decoded, batches(config, 9, first_step=2, cache=folder))
+    # Frames in the cache are not decoded again.
+    monkeypatch.setattr(pipeline, "_decode", None)
+    assert same(decoded, batches(config, 9, first_step=2, cache=folder))
     assert len(list((tmp_path / "frames").iterdir())) == 2
 
 
-def test_the_shares_of_a_batch_make_the_batch(config):
-    parts = [batches(config, 8, first_step=3, share=(k, 2)) for k in range(2)]
+def test_the_slices_of_all_hosts_make_the_batch(config):
+    slices = [batches(config, 8, first_step=3, rank=rank, world_size=2) for rank in range(2)]
     together = [
         tuple(np.concatenate(arrays) for arrays in zip(*pair, strict=True))
-        for pair in zip(*parts, strict=True)
+        for pair in zip(*slices, strict=True)
     ]
     assert same(batches(config, 8, first_step=3), together)
 
@@ -71,13 +71,13 @@ def test_an_epoch_shows_every_frame_once(config):
     )
 
 
-def test_every_epoch_has_an_order_of_its_own(config):
+def test_every_epoch_has_its_own_order(config):
     plain = dataclasses.replace(config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0)
     first, second = batches(plain, 6), batches(plain, 6, first_epoch=1)
     assert not same(first, second)
 
 
-def test_frames_of_another_size_are_fitted_as_in_the_car(config):
+def test_frames_of_another_size_are_fitted_by_preprocess(config):
     from kseg import preprocess
 
     small = dataclasses.replace(config, size=(48, 48), fit="letterbox")
@@ -94,12 +94,12 @@ def test_frames_of_another_size_are_fitted_as_in_the_car(config):
 
 
 def test_a_fit_other_than_the_stored_one_is_refused(config):
-    with pytest.raises(InputError, match="fit 'letterbox' but the config says 'stretch'"):
+    with pytest.raises(InputError, match=r"'letterbox'.*'stretch'.*--fit"):
         pipeline.training_dataset(dataclasses.replace(config, fit="stretch"))
 
 
-def test_missing_split_and_damaged_shard_get_one_line(config, dataset, tmp_path):
-    with pytest.raises(InputError, match="no split 'test'; it has train, val"):
+def test_missing_splits_and_corrupt_shards_are_refused(config, dataset, tmp_path):
+    with pytest.raises(InputError, match=r"'test'.*train, val"):
         pipeline.evaluation_dataset(config, "test")
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -107,33 +107,33 @@ def test_missing_split_and_damaged_shard_get_one_line(config, dataset, tmp_path)
         (copy / path.name).write_bytes(path.read_bytes())
     shard = read_manifest(copy).splits["val"].shards[0]
     (copy / shard.name).write_bytes(b"short")
-    with pytest.raises(InputError, match=f"{shard.name}: expected {shard.bytes} bytes, found 5"):
+    with pytest.raises(InputError, match=f"{shard.name}: .*{shard.bytes} bytes.* 5 bytes"):
         pipeline.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
     (copy / shard.name).unlink()
-    with pytest.raises(InputError, match="found nothing"):
+    with pytest.raises(InputError, match=f"{shard.name}: .*no file"):
         pipeline.evaluation_dataset(dataclasses.replace(config, data=str(copy)), "val")
 
 
-def test_classes_that_the_run_does_not_have_are_refused(config):
+def test_other_classes_than_the_runs_are_refused(config):
     labels = pipeline.open_split(config, "val")[0].labels
     pipeline.open_split(config, "val", labels)
     first, *others = labels.classes
     renamed = dataclasses.replace(first, name="street")
     undrivable = dataclasses.replace(first, drivable=not first.drivable)
-    for other, message in ((renamed, "its classes are"), (undrivable, "its drivable classes are")):
+    for other, message in ((renamed, "classes are"), (undrivable, "drivable classes")):
         with pytest.raises(InputError, match=message):
             pipeline.open_split(
                 config, "val", dataclasses.replace(labels, classes=(other, *others))
             )
 
 
-def test_folder_without_manifest_is_no_data_set(config, tmp_path):
-    with pytest.raises(InputError, match=r"no manifest.json here.*tfrecords_tools.build"):
+def test_a_folder_without_manifest_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match=r"manifest\.json.*tfrecords_tools.build"):
         pipeline.training_dataset(dataclasses.replace(config, data=str(tmp_path)))
 
 
 def test_batch_larger_than_the_split_is_refused(config):
-    with pytest.raises(InputError, match="24 frames, fewer than batch_size 25"):
+    with pytest.raises(InputError, match=r"24 frames.*batch_size 25"):
         pipeline.training_dataset(dataclasses.replace(config, batch_size=25))
 
 
@@ -147,23 +147,23 @@ def test_batch_larger_than_the_split_is_refused(config):
         ((720, 1280), (180, 320), "letterbox", 4),
         ((720, 1280), (64, 97), "letterbox", 8),
         ((720, 1280), (180, 180), "crop", 4),
-        ((721, 1280), (64, 97), "letterbox", 1),  # Half of 721 rows is no whole number.
+        ((721, 1280), (64, 97), "letterbox", 1),  # 721 rows cannot be halved.
         (None, (64, 97), "letterbox", 1),
     ],
 )
-def test_large_frames_are_decoded_smaller_as_far_as_the_model_sees_no_less(
+def test_large_frames_are_decoded_smaller_where_that_loses_nothing(
     config, stored, size, fit, ratio
 ):
     config = dataclasses.replace(config, size=size, fit=fit)
     assert pipeline.decode_ratio(stored, config) == ratio
 
 
-def test_a_frame_decoded_smaller_is_the_frame(config):
+def test_a_frame_decoded_smaller_is_the_resized_frame(config):
     import cv2
 
     from kseg.data import records
 
-    # A smooth picture: what half the size leaves out are details that it does not have.
+    # A smooth image: it has no details that half the size would lose.
     rows, columns = np.mgrid[:96, :160].astype(np.float32)
     image = np.stack([rows * 2, columns, 255 - rows], axis=-1).astype(np.uint8)
     mask = np.zeros((96, 160), np.uint8)
@@ -173,5 +173,5 @@ def test_a_frame_decoded_smaller_is_the_frame(config):
     assert half["image"].shape == (48, 80, 3) and half["mask"].shape == (96, 160)
     expected = cv2.resize(image, (80, 48), interpolation=cv2.INTER_AREA)
     assert np.abs(half["image"].numpy().astype(int) - expected).max() <= 6
-    whole = records.parse(records.encode("a", png, mask_png, (96, 160)), ratio=2)
-    assert np.array_equal(whole["image"].numpy(), image)
+    full = records.parse(records.encode("a", png, mask_png, (96, 160)), ratio=2)
+    assert np.array_equal(full["image"].numpy(), image)

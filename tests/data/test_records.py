@@ -17,6 +17,6 @@ def test_encode_then_parse_returns_the_frame():
     assert np.array_equal(example["mask"].numpy(), mask)
 
 
-def test_the_same_frame_gives_the_same_bytes():
+def test_encoding_a_frame_twice_gives_the_same_bytes():
     files = {records.encode("k", b"i", b"m", (1, 2)) for _ in range(20)}
     assert len(files) == 1

@@ -27,7 +27,7 @@ def small(config, **fields):
 
 def build(config, manifest):
     keras.utils.set_random_seed(0)
-    return build_training.build_compiled_model(config, manifest, steps=6)
+    return build_training.build_compiled_model(config, manifest, steps_per_epoch=6)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
@@ -43,7 +43,7 @@ def test_mixed_precision_computes_in_16_bits_and_keeps_float32(
     logits = model.predict_on_batch(images)
     assert logits.dtype == np.float32
     assert np.isfinite(model.train_on_batch(images, masks, return_dict=True)["loss"])
-    # What evaluate and export build from the same config computes in float32 throughout.
+    # The model that evaluate and export build from the same config computes in float32.
     trained_model.save_weights(trained_model.inference_model(model), tmp_path / "w.weights.h5")
     again = trained_model.build_model(config, manifest.labels)
     again.load_weights(tmp_path / "w.weights.h5")
@@ -52,8 +52,8 @@ def test_mixed_precision_computes_in_16_bits_and_keeps_float32(
     assert 0 < difference < 0.2
 
 
-def test_the_encoder_alone_learns_slower(config, manifest):
-    # Plain SGD, clipped to a fixed norm, so that steps compare.
+def test_only_the_encoder_learns_slower(config, manifest):
+    # Plain SGD without clipping, so that the steps are proportional.
     config = small(config, optimizer="sgd", momentum=0.0, schedule="constant", clip_norm=0.0)
     moved = {}
     for factor in (1.0, 0.25):
@@ -65,19 +65,19 @@ def test_the_encoder_alone_learns_slower(config, manifest):
         model.train_on_batch(*batch(config))
         moved[factor] = {w.path: w.numpy() - before[w.path] for w in model.trainable_weights}
     for path, full in moved[1.0].items():
-        in_head = path.startswith(("aspp", "decoder", "detail", "logits"))
-        share = 1.0 if in_head else 0.25
+        in_decoder = path.startswith(("aspp", "decoder", "detail", "logits"))
+        share = 1.0 if in_decoder else 0.25
         np.testing.assert_allclose(moved[0.25][path], share * full, rtol=1e-2, atol=3e-6)
     assert any(path.startswith("Conv1") for path in moved[1.0])
 
 
-def test_no_encoder_no_rate_of_its_own(config, manifest):
+def test_a_model_without_encoder_has_no_encoder_learning_rate(config, manifest):
     config = small(config, model="unet", encoder_learning_rate_factor=0.1)
     with pytest.raises(InputError, match=r"factor 0\.1: unet has no encoder"):
         build(config, manifest)
 
 
-def test_the_auxiliary_head_trains_its_stage_and_is_not_kept(config, manifest, tmp_path):
+def test_the_auxiliary_head_trains_and_is_not_saved(config, manifest, tmp_path):
     config = small(config, model="fcn_resnet50", decoder_channels=8, clip_norm=0.0)
     plain = build(config, manifest)
     model = build(dataclasses.replace(config, auxiliary_weight=0.4), manifest)
@@ -89,7 +89,7 @@ def test_the_auxiliary_head_trains_its_stage_and_is_not_kept(config, manifest, t
     assert {"loss", "mean_iou", "iou/direct"} <= logs.keys()
     logits, auxiliary = model.predict_on_batch(images)
     assert logits.shape == auxiliary.shape == (2, 33, 65, 3)
-    # Outside training the loss is that of the logits alone; in training the second is added.
+    # Outside training, the loss is that of the logits; in training, the auxiliary loss is added.
     alone = float(model.loss(masks, logits))
     both = alone + 0.4 * float(model.loss(masks, auxiliary))
     assert logs["loss"] == pytest.approx(alone, rel=1e-5)
@@ -106,11 +106,11 @@ def test_the_auxiliary_head_trains_its_stage_and_is_not_kept(config, manifest, t
 
 
 def test_an_auxiliary_head_needs_a_resnet(config, manifest):
-    with pytest.raises(InputError, match=r"auxiliary_weight 0.4: 'deeplab_v3_plus' has no encoder"):
+    with pytest.raises(InputError, match=r"auxiliary_weight 0\.4.*deeplab_v3_plus"):
         build(small(config, auxiliary_weight=0.4), manifest)
 
 
-def test_class_weights_are_read_counted_and_balanced(config, manifest):
+def test_class_weights_are_parsed_checked_and_balanced(config, manifest):
     def weights(words):
         return build_training.class_weights(
             dataclasses.replace(config, class_weights=words), manifest
@@ -119,16 +119,16 @@ def test_class_weights_are_read_counted_and_balanced(config, manifest):
     assert weights("none") is None and weights("1 2,0.5") == [1.0, 2.0, 0.5]
     shares = manifest.splits["train"].shares
     assert weights("auto") == pytest.approx([sorted(shares)[1] / share for share in shares])
-    with pytest.raises(InputError, match=r"has 2 numbers, .* has 3 classes: direct, alternative"):
+    with pytest.raises(InputError, match=r"2 numbers.* 3 classes: direct, alternative"):
         weights("1,2")
 
 
-def test_metrics_are_there_before_the_first_step(config, manifest):
-    # Else a checkpoint in the middle of an epoch could not put them back.
+def test_metrics_have_their_variables_before_the_first_step(config, manifest):
+    # Otherwise a checkpoint within an epoch could not be restored.
     model = build(small(config), manifest)
     count = len(model.metrics_variables)
     model.train_on_batch(*batch(small(config)))
-    assert count == len(model.metrics_variables) == 4  # Loss sum and count, low and high.
+    assert count == len(model.metrics_variables) == 4  # Loss sum and count; low and high counts.
 
 
 def test_memory_by_hand(config):
@@ -138,6 +138,6 @@ def test_memory_by_hand(config):
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss="mse")
     # 20 weights, their gradients and momenta, the learning rate; the step counter is an int64.
     state = 4 * (20 + 20 + 20 + 1) + 8
-    # Input and output, for each of the batch's frames.
+    # Input and output, for each frame of the batch.
     activations = config.batch_size * 4 * (4 * 6 * 3 + 4 * 6 * 5)
     assert dry_run.memory(model, config) == (state, activations)

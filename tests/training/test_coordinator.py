@@ -1,4 +1,4 @@
-"""Hosts that meet, each a thread on loopback."""
+"""Hosts that wait for each other, each a thread on loopback."""
 
 import socket
 import threading
@@ -20,24 +20,24 @@ def port():
 
 @pytest.fixture
 def start(port):
-    """A function that starts one host and returns what it will end with: None or an InputError."""
+    """A function that starts one host and returns its future result: None or an error message."""
     pool = ThreadPoolExecutor(8)
 
     def host(number, count, wait_s=30):
-        def come():
+        def connect_host():
             try:
                 return coordinator.wait_for_all("127.0.0.1", port, number, count, wait_s=wait_s)
             except InputError as error:
                 return str(error)
 
-        return pool.submit(come)
+        return pool.submit(connect_host)
 
     yield host
     pool.shutdown()
 
 
 def connect(port):
-    """Connects as soon as somebody listens."""
+    """Connects as soon as a server listens."""
     end = time.monotonic() + 30
     while True:
         try:
@@ -47,53 +47,53 @@ def connect(port):
             time.sleep(0.05)
 
 
-def wait_until_heard(port):
-    """Waits until host 0 has dealt with all that was said to it: it hears guests in turn."""
-    with connect(port) as stranger:
-        stranger.sendall(b"?\n")
-        assert stranger.recv(99) == b""
+def wait_until_read(port):
+    """Waits until host 0 has read all that was sent to it so far: it reads in order."""
+    with connect(port) as other:
+        other.sendall(b"?\n")
+        assert other.recv(99) == b""
 
 
-def test_hosts_meet_in_any_order_and_leave_the_port_to_others(start, port):
+def test_hosts_connect_in_any_order_and_then_free_the_port(start, port):
     second, first = start(2, 3), start(1, 3)
-    time.sleep(0.2)  # Both find nobody yet.
+    time.sleep(0.2)  # Nobody listens yet.
     zero = start(0, 3)
     assert [f.result() for f in (zero, first, second)] == [None] * 3
     socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_host_0_says_who_is_missing_and_so_do_those_who_came(start):
+def test_all_hosts_report_which_hosts_are_missing(start):
     zero, first = start(0, 4, wait_s=4), start(1, 4)
-    for told in (zero.result(), first.result()):
-        assert "2 of 4 hosts came within 4 s, missing: --host 2, 3;" in told
+    for message in (zero.result(), first.result()):
+        assert "2 of 4 hosts" in message and "missing: --host 2, 3;" in message
 
 
-def test_a_host_alone_waits_for_nobody(start):
+def test_a_single_host_does_not_wait(start):
     assert start(0, 1).result() is None
 
 
-def test_nobody_at_the_port_is_said(start):
-    assert "nobody answers at 127.0.0.1:" in start(1, 2, wait_s=1).result()
+def test_a_missing_host_0_is_reported(start):
+    assert "nobody listens at 127.0.0.1:" in start(1, 2, wait_s=1).result()
 
 
-def test_a_number_taken_is_turned_away_and_the_others_go_on(start, port):
+def test_a_number_in_use_is_rejected_and_the_others_continue(start, port):
     zero = start(0, 3)
     with connect(port) as first:
         first.sendall(b"kseg 1 of 3\n")
-        wait_until_heard(port)
-        assert "another process came as host 1" in start(1, 3).result()
+        wait_until_read(port)
+        assert "another process is host 1" in start(1, 3).result()
         assert start(2, 3).result() is None
         assert zero.result() is None
         assert first.recv(99) == b"kseg: go\n"
 
 
-def test_another_number_of_hosts_is_turned_away_and_said_on_both_sides(start):
+def test_another_number_of_hosts_is_rejected_and_reported_on_both_sides(start):
     zero = start(0, 2, wait_s=4)
-    assert "its --hosts names 3 hosts, that of host 0 2" in start(1, 3).result()
-    assert "turned away: its --hosts names 3 hosts" in zero.result()
+    assert "its --hosts names 3 hosts" in start(1, 3).result()
+    assert "rejected: its --hosts names 3 hosts" in zero.result()
 
 
-def test_strangers_do_not_count(start, port):
+def test_other_connections_do_not_count(start, port):
     zero = start(0, 2)
     with connect(port), connect(port) as talker, connect(port) as half:
         talker.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -105,36 +105,34 @@ def test_strangers_do_not_count(start, port):
     assert zero.result() is None
 
 
-def test_a_host_that_ended_while_waiting_may_come_again(start, port):
+def test_a_host_that_ended_while_waiting_may_connect_again(start, port):
     zero = start(0, 3)
     with connect(port) as first:
         first.sendall(b"kseg 1 of 3\n")
-        wait_until_heard(port)
-    wait_until_heard(port)
+        wait_until_read(port)
+    wait_until_read(port)
     again, second = start(1, 3), start(2, 3)
     assert [f.result() for f in (zero, again, second)] == [None] * 3
 
 
-def test_another_server_at_the_port_is_not_believed(start, port):
+def test_another_server_at_the_port_is_not_taken_for_host_0(start, port):
     def greet(server):
         while True:
             try:
-                with server.accept()[0] as guest:
-                    guest.sendall(b"220 mail\r\n")
+                with server.accept()[0] as client:
+                    client.sendall(b"220 mail\r\n")
             except OSError:
                 return
 
     with socket.create_server(("127.0.0.1", port)) as server:
         thread = threading.Thread(target=greet, args=[server])
         thread.start()
-        told = start(1, 2, wait_s=1).result()
+        message = start(1, 2, wait_s=1).result()
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
-    assert "is no host 0 that waits" in told
+    assert "is not a host 0" in message
 
 
-def test_a_port_in_use_is_said(start, port):
+def test_a_port_in_use_is_reported(start, port):
     with socket.create_server(("", port)):
-        assert (
-            f"host 0 cannot listen at port {port} (Address already in use" in start(0, 2).result()
-        )
+        assert f"port {port} (Address already in use" in start(0, 2).result()

@@ -1,4 +1,4 @@
-"""Several devices, played by logical CPUs in a process of its own."""
+"""Training on several devices, simulated by logical CPUs in a separate process."""
 
 import csv
 import dataclasses
@@ -31,13 +31,13 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 @pytest.mark.parametrize(
     ("count", "fields", "message"),
     [
-        (3, {}, "batch_size 4 is no multiple"),
-        (0, {}, "batch_size 4 is no multiple"),
-        (4, {}, "there are 1: "),
-        (2, {"gradient_accumulation_steps": 2}, "cannot accumulate gradients"),
+        (3, {}, "--devices 3: batch_size 4"),
+        (0, {}, "--devices 0: batch_size 4"),
+        (4, {}, "--devices 4: there are 1"),
+        (2, {"gradient_accumulation_steps": 2}, "--gradient-accumulation-steps 1"),
     ],
 )
-def test_what_several_devices_cannot_do_is_refused(config, count, fields, message):
+def test_unsupported_settings_are_refused(config, count, fields, message):
     with pytest.raises(InputError, match=message):
         distributed.scope(count, dataclasses.replace(config, **fields))
 
@@ -75,9 +75,9 @@ def history(run):
 
 @pytest.fixture(scope="module")
 def two_steps(config):
-    """One epoch of two steps: what sums over devices round otherwise, batch norm enlarges a
-    hundredfold a step, so that later losses tell nothing. Twice the learning rate changes the loss
-    by 0.13 %, two devices by 0.01 %."""
+    """One epoch of two steps. Sums over devices round differently, and batch norm amplifies this a
+    hundredfold per step, so later losses cannot be compared. Twice the learning rate changes the
+    loss by 0.13 %, two devices by 0.01 %."""
     return dataclasses.replace(
         config,
         epochs=1,
@@ -94,9 +94,8 @@ def two_steps(config):
 def test_two_devices_have_the_losses_of_one(two_steps, tmp_path, backend):
     if backend == "jax":
         pytest.importorskip("jax", reason="the extra `jax` is not installed")
-    if (
-        backend == "tensorflow"
-    ):  # Neither dropout nor ignored pixels: kseg.training.distributed says why.
+    if backend == "tensorflow":
+        # No dropout and no ignored pixels, for the reasons in kseg.training.distributed.
         two_steps = dataclasses.replace(
             two_steps, model="unet", decoder_channels=8, scale_min=1.0, scale_max=1.0
         )
@@ -127,7 +126,7 @@ def train_on_two_hosts(config, folder):
         HOST.format(port=port, config=str(folder / "c.json"), out=str(folder / "run"), host=host)
         for host in range(2)
     ]
-    # Into files: a full pipe that nobody reads would stop a host, and with it the other.
+    # Into files: a full pipe that nobody reads would block a host, and with it the other.
     logs = [(folder / f"host{host}.log").open("w+") for host in range(2)]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     processes = [
@@ -163,14 +162,14 @@ def test_two_hosts_have_the_losses_of_one_and_resume(two_steps, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("host", "message"), [(0, "1 of 2 hosts came within 5 s"), (1, "nobody answers at ")]
+    ("host", "message"), [(0, "1 of 2 hosts connected"), (1, "nobody listens at ")]
 )
-def test_a_host_that_does_not_come_is_waited_for_and_said(host, message):
+def test_a_missing_host_is_reported_after_the_timeout(host, message):
     pytest.importorskip("jax", reason="the extra `jax` is not installed")
     code = (
-        "from kseg import devices; from kseg.errors import run\n"
+        "from kseg.training import distributed; from kseg.errors import run\n"
         f"hosts = ['127.0.0.1:{free_port()}'] * 2\n"
-        f"raise SystemExit(run(lambda: devices.join(hosts, {host}, wait_s=5)))"
+        f"raise SystemExit(run(lambda: distributed.join(hosts, {host}, wait_s=5)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -185,5 +184,5 @@ def test_a_host_that_does_not_come_is_waited_for_and_said(host, message):
 
 
 def test_several_hosts_need_jax():
-    with pytest.raises(InputError, match="--hosts: KERAS_BACKEND is tensorflow"):
+    with pytest.raises(InputError, match=r"--hosts.*tensorflow.*jax"):
         distributed.join(["a:1", "b:1"], 0)

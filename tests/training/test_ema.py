@@ -16,7 +16,7 @@ def trained(**options):
     return model, weights
 
 
-def test_averages_by_hand_and_back_to_the_bit():
+def test_averages_by_hand_and_back_bit_exactly():
     model, (first, second) = trained(use_ema=True, ema_momentum=0.9)
     before = model.get_weights()[0]
     with averaged(model):

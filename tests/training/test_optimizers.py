@@ -20,28 +20,28 @@ def build(encoder=(), **fields):
     return optimizers.build(config, RATE, encoder)
 
 
-def step(optimizer, held, gradient=0.5):
-    optimizer.apply([keras.ops.full(v.shape, gradient) for v in held], held)
-    return [v.numpy().ravel().tolist() for v in held]
+def step(optimizer, weights, gradient=0.5):
+    optimizer.apply([keras.ops.full(v.shape, gradient) for v in weights], weights)
+    return [v.numpy().ravel().tolist() for v in weights]
 
 
-def test_sgd_by_hand_decays_the_kernel_by_l2_and_the_bias_not_at_all():
-    held = variables()
+def test_sgd_by_hand_has_l2_decay_for_kernels_only():
+    weights = variables()
     optimizer = build(optimizer="sgd", momentum=0.5, weight_decay=0.01)
-    kernel, bias = step(optimizer, held)
+    kernel, bias = step(optimizer, weights)
     assert kernel == pytest.approx([1 - 0.1 * (0.5 + 0.01), -2 - 0.1 * (0.5 - 0.02)])
     assert bias == pytest.approx([3 - 0.1 * 0.5])
-    assert step(optimizer, held)[1] == pytest.approx([3 - 0.05 - (0.05 + 0.5 * 0.05)])
+    assert step(optimizer, weights)[1] == pytest.approx([3 - 0.05 - (0.05 + 0.5 * 0.05)])
 
 
-def test_adamw_by_hand_decays_beside_the_gradient():
-    # Adam's first step is the rate against the sign of the gradient, whatever its size.
+def test_adamw_by_hand_has_decoupled_decay():
+    # Adam's first step is the learning rate times the sign of the gradient.
     kernel, bias = step(build(optimizer="adamw", weight_decay=0.2), variables())
     assert kernel == pytest.approx([1 - 0.1 * 0.2 - 0.1, -2 * (1 - 0.1 * 0.2) - 0.1], rel=1e-5)
     assert bias == pytest.approx([3 - 0.1], rel=1e-5)
 
 
-def test_adamw_is_keras_own():
+def test_adamw_equals_that_of_keras():
     ours, theirs = variables(), variables()
     keras_own = keras.optimizers.AdamW(RATE, weight_decay=0.2)
     keras_own.exclude_from_weight_decay(var_list=[theirs[1]])
@@ -54,44 +54,53 @@ def test_adamw_is_keras_own():
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_the_encoder_learns_at_a_share_of_the_rate(name):
-    held = variables()
+def test_the_encoder_has_a_fraction_of_the_learning_rate(name):
+    weights = variables()
     decay = {} if name == "adam" else {"weight_decay": 0.2}
     factor = {"encoder_learning_rate_factor": 0.1}
-    slow = step(build(held[:1], optimizer=name, **decay, **factor), held)
+    slow = step(build(weights[:1], optimizer=name, **decay, **factor), weights)
     full = step(build(optimizer=name, **decay), variables())
-    # A tenth of the way, decay and all; the bias, of the head, goes all of it.
+    # The encoder's kernel moves a tenth of the way, decay included; the decoder's bias moves fully.
     moved = (np.array(full[0]) - [1, -2]) / 10
     assert slow[0] == pytest.approx(([1, -2] + moved).tolist(), rel=1e-5)
     assert slow[1] == full[1]
 
 
 def test_accumulated_gradients_are_averaged_over_the_batches():
-    held = variables()
+    weights = variables()
     optimizer = build(optimizer="sgd", momentum=0.0, gradient_accumulation_steps=2)
-    assert step(optimizer, held, 0.2) == [[1, -2], [3]]
-    assert step(optimizer, held, 0.6)[1] == pytest.approx([3 - 0.1 * (0.2 + 0.6) / 2])
+    assert step(optimizer, weights, 0.2) == [[1, -2], [3]]
+    assert step(optimizer, weights, 0.6)[1] == pytest.approx([3 - 0.1 * (0.2 + 0.6) / 2])
 
 
 def test_gradients_are_clipped_by_their_global_norm():
-    held = variables()
+    weights = variables()
     # Three gradients of 2: norm sqrt(12), scaled down to 1.
-    kernel, _ = step(build(optimizer="sgd", momentum=0.0, clip_norm=1.0), held, 2.0)
+    kernel, _ = step(build(optimizer="sgd", momentum=0.0, clip_norm=1.0), weights, 2.0)
     assert kernel[0] == pytest.approx(1 - 0.1 * 2 / 12**0.5)
 
 
-def test_everything_that_changes_is_in_the_variables():
-    # Another optimizer with these variables goes on as the first would have.
+def test_all_state_is_in_the_variables():
+    # Another optimizer with these variables continues exactly like the first.
     fields = {"optimizer": "adamw", "weight_decay": 0.2, "gradient_accumulation_steps": 2}
     fields |= {"ema_momentum": 0.9}
-    held = variables()
+    weights = variables()
     first = build(**fields)
     for gradient in (0.5, -1.0, 0.1):
-        step(first, held, gradient)
+        step(first, weights, gradient)
     again = variables()
     second = build(**fields)
     second.build(again)
-    for ours, theirs in ((again, held), (second.variables, first.variables)):
+    for ours, theirs in ((again, weights), (second.variables, first.variables)):
         for variable, value in zip(ours, theirs, strict=True):
             variable.assign(value)
-    assert step(second, again, 0.7) == step(first, held, 0.7)
+    assert step(second, again, 0.7) == step(first, weights, 0.7)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_optimizer_keeps_its_rules_when_serialized(name):
+    weights, again = variables(), variables()
+    fields = {"weight_decay": 0.2, "encoder_learning_rate_factor": 0.1}
+    first = build(weights[:1], optimizer=name, **fields)
+    second = type(first).from_config(first.get_config())
+    assert step(first, weights) == step(second, again)

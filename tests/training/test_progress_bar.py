@@ -36,19 +36,19 @@ def shown(labels, monkeypatch, *, terminal):
     return screen.getvalue()
 
 
-def test_a_terminal_sees_loss_and_iou_of_few_classes_at_each_step(monkeypatch):
+def test_a_terminal_shows_loss_and_iou_of_few_classes_at_each_step(monkeypatch):
     text = shown(BDD100K_DRIVABLE, monkeypatch, terminal=True)
     for name in ("loss", "mean_iou", "iou/direct", "iou/background", "val_mean_iou"):
         assert f"{name}: " in text
     assert "1/2" in text and "precision" not in text and "f1" not in text
 
 
-def test_of_many_classes_the_mean_alone(monkeypatch):
+def test_many_classes_are_shown_as_their_mean_only(monkeypatch):
     text = shown(CAMVID_11, monkeypatch, terminal=True)
     assert "mean_iou" in text and "iou/road" not in text
 
 
-def test_a_log_file_gets_a_line_an_epoch(monkeypatch):
+def test_a_log_file_gets_one_line_per_epoch(monkeypatch):
     text = shown(BDD100K_DRIVABLE, monkeypatch, terminal=False)
     assert [line.split(" ")[0] for line in text.splitlines() if line] == ["Epoch", "2/2"]
 

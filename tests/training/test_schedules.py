@@ -12,7 +12,7 @@ def test_one_cycle_start_peak_and_end():
     assert float(schedule(0)) == pytest.approx(1 / 25)
     assert float(schedule(29)) == pytest.approx(1.0)  # 30 % of the steps, counted from 0.
     assert float(schedule(99)) == pytest.approx(1 / 25e4, rel=1e-2)
-    # Half way up and half way down a cosine lies the mean.
+    # Half way up and half way down, a cosine has its mean.
     assert float(schedule(14.5)) == pytest.approx((1 + 1 / 25) / 2, rel=1e-4)
     assert float(schedule(64)) == pytest.approx(0.5, rel=1e-3)
 
