@@ -30,10 +30,15 @@ ROOT = Path(__file__).parent.parent
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model")
+    parser.add_argument("model", help=".tflite to run")
     parser.add_argument("--video", help="use its first frame (default: noise)")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(720, 1280), help="height and width of the noise"
+        "--size",
+        metavar=("H", "W"),
+        type=int,
+        nargs=2,
+        default=(720, 1280),
+        help="height and width of the noise",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--runs", type=int, default=100, help="rounds (default: 100)")
