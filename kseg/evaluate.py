@@ -1,60 +1,80 @@
-"""python -m kseg.evaluate: IoU, boundary IoU, precision and recall of a run, with pictures."""
+"""python -m kseg.evaluate: IoU, boundary IoU, precision and recall of a run, with overlays."""
+
+from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kseg.errors import run
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = """examples:
   python -m kseg.evaluate runs/demo
   python -m kseg.evaluate runs/demo --split test --overlays 20
   python -m kseg.evaluate runs/demo --position-baseline
 
-Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png (image, truth, prediction), to another
-folder by --out.
-The position baseline answers every frame with the class most frequent at each pixel of the
-training split: what can be had without looking at the picture.
-"""
+Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png, which show image, ground truth and
+prediction. --out chooses another folder than RUN.
 
+The position baseline predicts the same class map for every frame: at each pixel, the most frequent
+class of the training split. It shows which score is possible without looking at the image.
+"""
 
 _HEADINGS = {
     "mean_iou": "mean IoU",
     "pixel_accuracy": "pixel accuracy",
-    "drivable_iou": "drivable or not, IoU",
+    "drivable_iou": "drivable IoU (two classes)",
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.evaluate",
-        description="Scores a run on a split of its data set.",
+        description="Evaluates the best weights of a run on a split of its data set.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "run", metavar="RUN", nargs="?", default="runs/demo", help="run folder (default: runs/demo)"
     )
-    parser.add_argument("--split", default="val", help="train, val or test (default: val)")
-    parser.add_argument("--data", metavar="DIR", help="another data set with the same classes")
-    parser.add_argument("--out", metavar="DIR", help="folder of what is written (default: RUN)")
     parser.add_argument(
-        "--overlays", type=int, default=8, metavar="N", help="pictures to write (default: 8)"
+        "--split", default="val", help="split to evaluate: train, val or test (default: val)"
     )
     parser.add_argument(
-        "--position-baseline", action="store_true", help="score it beside the model"
+        "--data",
+        metavar="DIR",
+        help="data set to evaluate on, with the same classes (default: that of the run)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="output folder (default: RUN)")
+    parser.add_argument(
+        "--overlays",
+        type=int,
+        default=8,
+        metavar="N",
+        help="number of frames to draw, spread evenly over the split (default: 8)",
+    )
+    parser.add_argument(
+        "--position-baseline",
+        action="store_true",
+        help="also score the position baseline (explained below)",
     )
     return evaluate(parser.parse_args(argv))
 
 
-def evaluate(args):
+def evaluate(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     from kseg import files, run_folder, trained_model
 
-    run_folder.read_run(args.run)  # Fails on bad input before the model is built.
-    import dataclasses
+    run_folder.read_run(args.run)  # Bad input fails here, before the model is built.
+    import numpy as np
 
     from kseg.data import pipeline
     from kseg.evaluation import boundary
@@ -68,18 +88,20 @@ def evaluate(args):
     frames = pipeline.labelled_frames(config, args.split)
     total = manifest.splits[args.split].examples
     out.mkdir(exist_ok=True)
-    pictures = out / f"overlays-{args.split}"
-    chosen = _spread(total, args.overlays)
+    overlays = out / f"overlays-{args.split}"
+    drawn = _evenly_spaced(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
-    confusion, borders = _score_model(model, frames, batches, labels, pictures, chosen)
+    confusion, borders = _score_model(model, frames, batches, labels, overlays, drawn)
     results = {"model": compute_scores(confusion, labels) | boundary.scores(borders, labels)}
     if args.position_baseline:
-        modes = position_modes(pipeline.labelled_frames(config, "train"), len(labels.classes))
-        confusion_baseline = sum(
-            confusion_matrix(batch["mask"].numpy(), _repeat(modes, batch), len(labels.classes))
-            for batch in frames
-        )
-        results["position only"] = compute_scores(confusion_baseline, labels)
+        train = pipeline.labelled_frames(config, "train")
+        class_map = most_frequent_classes(train, len(labels.classes))
+        baseline = np.zeros_like(confusion)
+        for batch in frames:
+            truth = batch["mask"].numpy()
+            predicted = np.broadcast_to(class_map, truth.shape)
+            baseline += confusion_matrix(truth, predicted, len(labels.classes))
+        results["position only"] = compute_scores(baseline, labels)
     _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
     _print_classes(results["model"], labels)
     report = {
@@ -93,18 +115,18 @@ def evaluate(args):
     }
     path = out / f"evaluation-{args.split}.json"
     files.write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    print(f"numbers in {path}" + (f", pictures in {pictures}" if args.overlays else ""))
+    print(f"scores in {path}" + (f", overlays in {overlays}" if args.overlays else ""))
     return 0
 
 
-def _spread(total, count):
-    """Returns `count` frame numbers spread evenly over 0..total-1, as a set."""
+def _evenly_spaced(total: int, count: int) -> set[int]:
+    """Returns `count` evenly spaced frame numbers of 0..total-1."""
     count = min(count, total)
     return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
 
 
-def _score_model(model, frames, batches, labels, pictures, chosen):
-    """Returns confusion matrix and boundary counts; writes a picture of each frame in `chosen`."""
+def _score_model(model, frames, batches, labels, overlays, drawn):
+    """Returns confusion matrix and boundary counts; writes an overlay of each frame in `drawn`."""
     import numpy as np
     from rich.progress import track
 
@@ -112,8 +134,8 @@ def _score_model(model, frames, batches, labels, pictures, chosen):
     from kseg.evaluation.scores import confusion_matrix
     from kseg.visualize.overlay import side_by_side, write
 
-    if chosen:
-        pictures.mkdir(exist_ok=True)
+    if drawn:
+        overlays.mkdir(exist_ok=True)
     confusion, borders, number = 0, 0, 0
     for batch in track(frames, "evaluating", total=batches):
         predicted = np.argmax(model.predict_on_batch(batch["image"]), axis=-1).astype(np.uint8)
@@ -121,29 +143,23 @@ def _score_model(model, frames, batches, labels, pictures, chosen):
         confusion = confusion + confusion_matrix(truth, predicted, len(labels.classes))
         for i, key in enumerate(batch["key"].numpy()):
             borders = borders + boundary.counts(truth[i], predicted[i], len(labels.classes))
-            if number in chosen:
+            if number in drawn:
                 image = batch["image"][i].numpy().astype(np.uint8)
-                picture = side_by_side(image, truth[i], predicted[i], labels)
-                write(pictures / f"{key.decode()}.png", picture)
+                panels = side_by_side(image, truth[i], predicted[i], labels)
+                write(overlays / f"{key.decode()}.png", panels)
             number += 1
     return confusion, borders
 
 
-def position_modes(frames, num_classes):
-    """Returns (H, W) uint8: the class most frequent at each pixel over the frames' masks."""
+def most_frequent_classes(frames: Iterable[dict], num_classes: int) -> np.ndarray:
+    """Returns (H, W) uint8: the most frequent class at each pixel over the masks of all batches."""
     import numpy as np
 
-    counts = 0
-    for batch in frames:
-        masks = batch["mask"].numpy()
-        counts = counts + np.stack([(masks == c).sum(axis=0) for c in range(num_classes)])
-    return counts.argmax(axis=0).astype(np.uint8)
-
-
-def _repeat(class_map, batch):
-    import numpy as np
-
-    return np.broadcast_to(class_map, batch["mask"].shape)
+    counts = sum(
+        np.stack([(batch["mask"].numpy() == c).sum(axis=0) for c in range(num_classes)])
+        for batch in frames
+    )
+    return np.argmax(counts, axis=0).astype(np.uint8)
 
 
 def _print_table(results, title):
@@ -151,8 +167,8 @@ def _print_table(results, title):
     from rich.table import Table
 
     table = Table("%", title=title)
-    for row in results:
-        table.add_column(row, justify="right")
+    for column in results:
+        table.add_column(column, justify="right")
     for name in (n for n in results["model"] if n in _HEADINGS or n.startswith("iou/")):
         heading = _HEADINGS.get(name, f"IoU {name.removeprefix('iou/')}")
         table.add_row(heading, *(_percent(values[name]) for values in results.values()))
@@ -163,13 +179,13 @@ def _print_classes(scores, labels):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="model, by class")
+    table = Table(title="model, % by class")
     table.add_column("")
-    kinds = ("iou", "boundary_iou", "precision", "recall", "f1")
-    for kind in kinds:
-        table.add_column(kind.replace("_iou", " IoU").replace("iou", "IoU"), justify="right")
+    measures = ("iou", "boundary_iou", "precision", "recall", "f1")
+    for measure in measures:
+        table.add_column(measure.replace("_iou", " IoU").replace("iou", "IoU"), justify="right")
     for name in labels.names:
-        table.add_row(name, *(_percent(scores[f"{kind}/{name}"]) for kind in kinds))
+        table.add_row(name, *(_percent(scores[f"{measure}/{name}"]) for measure in measures))
     table.add_section()
     table.add_row("mean", _percent(scores["mean_iou"]), _percent(scores["mean_boundary_iou"]))
     Console().print(table)

@@ -1,4 +1,4 @@
-"""The whole road by its commands, with enough training to see that it learns. Minutes long."""
+"""All steps of the pipeline by their commands, with enough training to learn. Takes minutes."""
 
 import json
 import subprocess

@@ -10,7 +10,7 @@ import pytest
 from kseg import predict
 from kseg.errors import InputError
 from kseg.evaluation import predictor
-from kseg.evaluation.predictor import SURE, Prediction
+from kseg.evaluation.predictor import MAX_CONFIDENCE, Prediction
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
 from kseg.visualize import panels, video
 from tests.conftest import assert_one_line, command, scene
@@ -117,10 +117,10 @@ def test_an_overlay_never_replaces_its_input(trained_run, frames, capsys):
     for source in (frames / "frames", frames / "drive.mp4"):
         folder = source if source.is_dir() else source.parent
         assert command(predict.main, [trained_run, source, "--out", folder]) == 2
-        assert_one_line(capsys, "would be replaced", "--out")
+        assert_one_line(capsys, "--out")
     (frames / "frames" / "tall.jpg").write_bytes(before[frames / "frames" / "wide.jpg"])
     assert command(predict.main, [trained_run, frames / "frames", "--out", frames / "o"]) == 2
-    assert_one_line(capsys, "tall.png", "tall.jpg", "same name")
+    assert_one_line(capsys, "tall.png", "tall.jpg")
     assert before == {p: p.read_bytes() for p in before}
 
 
@@ -150,14 +150,17 @@ def test_a_batch_answers_as_its_frames_do_one_by_one(trained_run):
     from kseg import trained_model
 
     model, config, labels = trained_model.load(trained_run)
-    answers = predictor.segmenter(model, config, labels, "run", confidence=True)
+    answers = predictor.make_predictor(model, config, labels, "run", confidence=True)
     rng = np.random.default_rng(1)
     frames = [np.ascontiguousarray(scene(rng, size)[0]) for size in ((90, 200), (150, 100))]
     for together, alone in zip(answers(frames), [answers([f])[0] for f in frames], strict=True):
         assert np.mean(together.class_map == alone.class_map) > 0.999
         assert together.class_map.shape == together.confidence.shape == alone.class_map.shape
         # The largest of three shares is a third at least.
-        assert together.confidence.min() >= SURE // 3 and together.confidence.max() <= SURE
+        assert (
+            together.confidence.min() >= MAX_CONFIDENCE // 3
+            and together.confidence.max() <= MAX_CONFIDENCE
+        )
 
 
 def test_confidence_is_the_largest_softmax_share():
@@ -167,7 +170,7 @@ def test_confidence_is_the_largest_softmax_share():
     image = keras.Input((1, 2, 3))
     model = keras.Model(image, image * 0 + logits[None])
     config = SimpleNamespace(size=(1, 2), fit="stretch")
-    answers = predictor.segmenter(model, config, BDD100K_DRIVABLE, "run", confidence=True)
+    answers = predictor.make_predictor(model, config, BDD100K_DRIVABLE, "run", confidence=True)
     (answer,) = answers([np.zeros((1, 2, 3), np.uint8)])
     assert answer.class_map.tolist() == [[0, 2]]
     assert answer.confidence.tolist() == [[127, 203]]  # 254 halves, and 4 fifths of 254.
@@ -179,7 +182,7 @@ def answer(name="one", labels=BDD100K_DRIVABLE, size=(90, 160), confidence=None)
 
 def test_panels_stand_side_by_side_with_confidence_below():
     frame = np.full((90, 160, 3), 120, np.uint8)
-    sure = np.full((90, 160), SURE, np.uint8)
+    sure = np.full((90, 160), MAX_CONFIDENCE, np.uint8)
     assert panels.picture(frame, [answer()]).shape == (90, 160, 3)
     two = [answer(confidence=sure), answer("two", confidence=sure)]
     assert panels.picture(frame, two).shape == (180, 320, 3)
@@ -207,7 +210,7 @@ def test_each_label_set_has_its_legend_and_each_run_its_name():
 def test_the_surer_the_lighter():
     frame = np.full((300, 400, 3), 120, np.uint8)
     confidence = np.full((300, 400), IGNORE_ID, np.uint8)
-    confidence[100:200], confidence[200:] = round(SURE / 3), SURE
+    confidence[100:200], confidence[200:] = round(MAX_CONFIDENCE / 3), MAX_CONFIDENCE
     rows = panels.confidence_map(frame, confidence, 3)[:, 350].mean(-1)
     assert rows[90] == 120 and rows[150] < 60 and rows[250] > 120
 
@@ -218,13 +221,13 @@ def test_runs_are_compared_with_flicker_confidence_and_gif(
     from PIL import Image
 
     def load(run, name, *, confidence):
-        sure = np.full((96, 160), SURE, np.uint8) if confidence else None
+        sure = np.full((96, 160), MAX_CONFIDENCE, np.uint8) if confidence else None
         return lambda batch: [
             Prediction(name, BDD100K_DRIVABLE, (f[..., 0] > 100).astype(np.uint8), sure)
             for f in batch
         ]
 
-    monkeypatch.setattr(predictor, "load", load)  # Whatever is light: that flickers.
+    monkeypatch.setattr(predictor, "load_predictor", load)  # Whatever is light: that flickers.
 
     other = tmp_path / "other"
     other.symlink_to(trained_run)
@@ -325,7 +328,7 @@ def test_a_gif_never_replaces_its_input_and_a_broken_clip_leaves_nothing(
     before = (frames / "drive.gif").read_bytes()
     argv = [trained_run, frames / "drive.gif", "--gif", "--out"]
     assert command(predict.main, [*argv, frames]) == 2
-    assert_one_line(capsys, "drive.gif", "would be replaced")
+    assert_one_line(capsys, "drive.gif", "--out")
     assert (frames / "drive.gif").read_bytes() == before
     monkeypatch.setattr(video, "GIF_PICTURES", 3)
     argv = [trained_run, frames / "drive.mp4", "--gif", "--out", tmp_path / "out"]

@@ -1,1 +1,1 @@
-"""What kseg.compare is made of: the plan, its steps in processes of their own, and the table."""
+"""The command kseg.compare: the plan, its steps as child processes, the table and the chart."""

@@ -1,17 +1,23 @@
-"""The picture of a comparison: mean IoU by row, and against latency."""
+"""The chart of a comparison: mean IoU of each row, and mean IoU over latency."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from kseg.files import atomic_write
 
 
-def draw(rows, path):
-    """Draws rows of kseg.compare.table that have a mean IoU to a picture file; none: no file."""
+def draw(rows: Sequence[dict], path: Path) -> None:
+    """Draws the rows of kseg.compare.table that have a mean IoU to an image file.
+
+    Removes the file when there is no such row.
+    """
     rows = [row for row in rows if row["mean_iou"] is not None]
     if not rows:
         path.unlink(missing_ok=True)
         return
     import matplotlib
 
-    matplotlib.use("Agg")  # No screen needed.
+    matplotlib.use("Agg")  # Needs no display.
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(

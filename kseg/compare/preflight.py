@@ -1,8 +1,8 @@
-"""The child that builds every model once, before days of training are spent on the first.
+"""Child process that builds every model once, before days of training are spent on the first.
 
 python -m kseg.compare.preflight JSON SPLIT
 
-JSON: {name: Config as a dict}.
+JSON: {name: Config as a dict}. Exit code 2 and one line on stderr where a model cannot be built.
 """
 
 import sys
@@ -11,7 +11,7 @@ from kseg import config as configs
 from kseg.errors import InputError, run
 
 
-def main():
+def main() -> None:
     path, split = sys.argv[1:]
     rows = configs.read_values(path)
 

@@ -1,26 +1,29 @@
 """The table of a comparison: flat rows of named numbers, as JSON, CSV, Markdown and on a terminal.
 
-A row is a dict; scores are 0..1, everything else has its unit in its name. What is not known (yet)
-is None. Standard library and rich only.
+A row is a dict. Scores are 0..1; every other number has its unit in its name. Unknown values are
+None. Standard library and rich only.
 """
 
 import csv
 import io
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from kseg.compare.plan import Row
 from kseg.files import write_text
 from kseg.training import history
 
 _MEGA = 1e6
-_MUCH_NOISE = 0.25  # Of kseg.benchmark too.
-_FEW_CLASSES = 4  # As many fit beside the means on a terminal of 80 characters.
+_NOISY = 0.25  # Median over minimum, minus 1; kseg.benchmark has the same limit.
+_FEW_CLASSES = 4  # This many fit beside the means on a terminal of 80 characters.
 
 
-def opened(row, split):
-    """What is known of a plan's Row before anything is measured."""
+def new_row(row: Row, split: str) -> dict:
+    """Returns a row with all columns, before anything is measured."""
     height, width = row.config.size
     return {
         "name": row.name,
@@ -56,8 +59,8 @@ def opened(row, split):
     }
 
 
-def trained(row):
-    """What the run folder tells."""
+def training_columns(row: Row) -> dict:
+    """Returns the columns that the run folder gives."""
     return {
         "weights_bytes": (row.run / "best.weights.h5").stat().st_size,
         "training_seconds": history.training_seconds(row.run),
@@ -67,8 +70,8 @@ def trained(row):
     }
 
 
-def evaluated(report):
-    """What kseg.evaluate tells."""
+def evaluation_columns(report: dict) -> dict:
+    """Returns the columns that the report of kseg.evaluate gives."""
     scores = report["model"]
     by_class = {name: value for name, value in scores.items() if "iou/" in name}
     means = ("mean_iou", "drivable_iou", "mean_boundary_iou", "pixel_accuracy")
@@ -79,17 +82,17 @@ def evaluated(report):
     }
 
 
-def exported(report):
-    """What kseg.export tells."""
+def export_columns(report: dict) -> dict:
+    """Returns the columns that the report of kseg.export gives."""
     return {
         "tflite_bytes": report["bytes"],
         "tflite_pixel_agreement": report["pixel_agreement"],
     }
 
 
-def timed(report, number):
-    """What kseg.benchmark tells of its model of a number, from 0."""
-    model = report["models"][number]["model"]
+def timing_columns(report: dict, index: int) -> dict:
+    """Returns the columns that the report of kseg.benchmark gives for its model `index`."""
+    model = report["models"][index]["model"]
     return {
         "latency_ms": model["median_ms"],
         "latency_min_ms": model["min_ms"],
@@ -100,8 +103,8 @@ def timed(report, number):
     }
 
 
-def classes(rows):
-    """Names of the classes, in the order of the first row that was evaluated."""
+def classes(rows: Sequence[dict]) -> list[str]:
+    """Returns the class names, in the order of the first row with an evaluation."""
     for row in rows:
         names = [key.removeprefix("iou/") for key in row if key.startswith("iou/")]
         if names:
@@ -109,8 +112,8 @@ def classes(rows):
     return []
 
 
-def columns(rows):
-    """[(heading, function of a row -> text)] of the table, the classes after the mean."""
+def columns(rows: Sequence[dict]) -> list[tuple[str, Callable[[dict], str]]]:
+    """Returns the columns of the table as (heading, function of a row -> text)."""
     by_class = [(name, _percent(f"iou/{name}")) for name in classes(rows)]
     return [
         ("mean IoU", _percent("mean_iou")),
@@ -125,22 +128,22 @@ def columns(rows):
     ]
 
 
-def notes(rows):
-    """Lines that the table needs below it."""
+def notes(rows: Sequence[dict]) -> list[str]:
+    """Returns the lines of explanation below the table."""
     lines = []
     if measured := [row for row in rows if row["frames"]]:
         first = measured[0]
         lines.append(
             f"IoU in %, on all {first['frames']} frames of split '{first['split']}' of "
-            f"{first['data']}; drivable: or not, two classes; boundary: mean over the classes"
+            f"{first['data']}; drivable: drivable or not, two classes; boundary: mean over classes"
         )
         if any(row["training_seconds"] is None for row in measured):
-            lines.append("training: runs of versions that did not record it do not tell")
-    lines += _about_latency([row for row in rows if row["latency_ms"]])
+            lines.append("training: -, where an older version did not record the time")
+    lines += _latency_notes([row for row in rows if row["latency_ms"]])
     for row in rows:
         if row["status"] == "done" and not row["finished"]:
             lines.append(
-                f"{row['name']}: not trained to its end, {row['epochs']} of "
+                f"{row['name']}: not fully trained, {row['epochs']} of "
                 f"{row['epochs_planned']} epochs"
             )
         if row["status"] != "done":
@@ -148,26 +151,26 @@ def notes(rows):
     return lines
 
 
-def _about_latency(timed):
+def _latency_notes(timed):
     if not timed:
         return []
     first = timed[0]
     threads = first["latency_threads"]
     lines = [
-        f"latency: median of {first['latency_rounds']} rounds in turns, fp32, uint8 frame to class "
-        f"map, {threads} thread{'s' * (threads > 1)} of {first['latency_cpu']}"
+        f"latency: median of {first['latency_rounds']} interleaved rounds, fp32, from uint8 frame "
+        f"to class map, {threads} thread{'s' * (threads > 1)} of {first['latency_cpu']}"
     ]
     noise = max(row["latency_ms"] / row["latency_min_ms"] - 1 for row in timed)
-    if noise > _MUCH_NOISE:
+    if noise > _NOISY:
         lines.append(
-            f"the machine was busy (load average {first['latency_load_average']:g}), medians lie "
-            f"up to {noise:.0%} above minima; to time anew, remove benchmark.json"
+            f"the machine was busy (load average {first['latency_load_average']:g}): medians are "
+            f"up to {noise:.0%} above minima; remove benchmark.json to time again"
         )
     return lines
 
 
-def save(out, rows):
-    """Writes OUT/comparison.json, .csv and .md, each as a whole."""
+def save(out: Path, rows: Sequence[dict]) -> None:
+    """Writes OUT/comparison.json, .csv and .md, each atomically."""
     names = list(dict.fromkeys(key for row in rows for key in row))
     write_text(out / "comparison.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
     text = io.StringIO()
@@ -178,8 +181,8 @@ def save(out, rows):
     write_text(out / "comparison.md", markdown(rows))
 
 
-def markdown(rows):
-    """The table as GitHub's Markdown, with its notes."""
+def markdown(rows: Sequence[dict]) -> str:
+    """Returns the table with its notes in GitHub's Markdown."""
     shown = columns(rows)
     lines = [
         _line(["", *(heading for heading, _ in shown)]),
@@ -189,8 +192,8 @@ def markdown(rows):
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(rows))]) + "\n"
 
 
-def show(rows):
-    """Prints the table in parts that terminals have room for."""
+def show(rows: Sequence[dict]) -> None:
+    """Prints the table, split so that it fits into a terminal."""
     names, shown = classes(rows), dict(columns(rows))
     by_class = {name: shown.pop(name) for name in names}
     scores = {heading: shown.pop(heading) for heading in list(shown) if "IoU" in heading}

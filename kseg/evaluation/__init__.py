@@ -1,1 +1,1 @@
-"""What predictions are measured by: IoU, boundary IoU, calibration and flicker."""
+"""Measures of predictions (IoU, boundary IoU, calibration, flicker), and a run's predictions."""

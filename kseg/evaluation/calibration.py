@@ -1,6 +1,6 @@
-"""Whether a model's confidence can be believed: reliability diagram and ECE (Guo et al., 2017).
+"""Calibration of a model's confidence: reliability diagram and expected calibration error (ECE).
 
-arXiv:1706.04599, section 2. Pixels take the place of their samples; NumPy only.
+Guo et al., 2017, arXiv:1706.04599, section 2, with pixels as the samples. NumPy only.
 """
 
 from typing import NamedTuple
@@ -10,23 +10,24 @@ import numpy as np
 from kseg.labels import IGNORE_ID
 
 BINS = 15  # As in the paper's tables.
-UNIT = 2**24  # Confidences are summed as whole numbers of 1/UNIT, a float32's own step near 1.
+UNIT = 2**24  # Confidences are summed as integers in units of 1/UNIT, float32's step below 1.
 
 
 class Bin(NamedTuple):
-    """Pixels whose confidence lies in one bin: their share of all, and the two means, 0..1."""
+    """The pixels whose confidence lies in one bin: their share of all pixels, mean confidence and
+    accuracy, each 0..1."""
 
     share: float
     confidence: float
     accuracy: float
 
 
-def counts(truth, logits):
-    """Returns (BINS, 3) int64: pixels, right ones, and the sum of confidence in 1/UNIT.
+def counts(truth: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Returns (BINS, 3) int64: for each bin, all pixels, correct pixels, and summed confidence.
 
-    truth (..., ) integer ids, logits (..., C). A pixel's confidence is its highest softmax
-    probability; bin i has those above i/BINS up to (i + 1)/BINS. Ignored pixels do not count.
-    Integers add up to the same total in any order.
+    truth (...,) integer ids, logits (..., C). A pixel's confidence is its highest softmax
+    probability; bin i covers (i/BINS, (i + 1)/BINS]. Confidence is in units of 1/UNIT: sums of
+    integers do not depend on their order. Ignored pixels do not count.
     """
     counted = truth != IGNORE_ID
     truth, logits = truth[counted], logits[counted].astype(np.float64)
@@ -40,24 +41,24 @@ def counts(truth, logits):
     return result
 
 
-def ece(total):
+def ece(total: np.ndarray) -> float | None:
     """Expected calibration error of summed `counts`, 0..1 (equation 3); None without pixels."""
-    pixels, right, confidence = total.T
+    pixels, correct, confidence = total.T
     if not pixels.sum():
         return None
-    return float(np.abs(right - confidence / UNIT).sum() / pixels.sum())
+    return float(np.abs(correct - confidence / UNIT).sum() / pixels.sum())
 
 
-def mean_confidence(total):
+def mean_confidence(total: np.ndarray) -> float | None:
     """Mean confidence of all pixels of summed `counts`, 0..1; None without pixels."""
     pixels = int(total[:, 0].sum())
     return int(total[:, 2].sum()) / UNIT / pixels if pixels else None
 
 
-def reliability(total):
+def reliability(total: np.ndarray) -> list[Bin | None]:
     """Returns a Bin for each bin of summed `counts`, None for an empty one."""
-    everything = int(total[:, 0].sum())
+    all_pixels = int(total[:, 0].sum())
     return [
-        Bin(pixels / everything, confidence / UNIT / pixels, right / pixels) if pixels else None
-        for pixels, right, confidence in total.tolist()
+        Bin(pixels / all_pixels, confidence / UNIT / pixels, correct / pixels) if pixels else None
+        for pixels, correct, confidence in total.tolist()
     ]

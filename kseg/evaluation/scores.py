@@ -1,14 +1,19 @@
 """IoU, precision, recall and F1 from a confusion matrix of exact pixel counts. NumPy only."""
 
+from typing import Any
+
 import numpy as np
 
-from kseg.labels import IGNORE_ID
+from kseg.labels import IGNORE_ID, LabelSet
 
 
-def confusion_matrix(truth, predicted, num_classes, ignore_class=IGNORE_ID):
+def confusion_matrix(
+    truth: np.ndarray, predicted: np.ndarray, num_classes: int, ignore_class: int = IGNORE_ID
+) -> np.ndarray:
     """Counts pixels: integer arrays of one shape -> (C, C) int64, rows truth, columns prediction.
 
-    Raises ValueError on an id that is neither a class nor ignored: dropping it would flatter.
+    Raises ValueError on an id that is neither a class nor ignored: skipping it would improve the
+    scores.
     """
     counted = truth != ignore_class
     truth, predicted = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
@@ -21,45 +26,48 @@ def confusion_matrix(truth, predicted, num_classes, ignore_class=IGNORE_ID):
     return counts.reshape(num_classes, num_classes)
 
 
-def compute_scores(confusion, labels):
+def compute_scores(confusion: np.ndarray, labels: LabelSet) -> dict[str, float | None]:
     """Returns {"mean_iou", "pixel_accuracy", "drivable_iou", "iou/<class>"..., "precision/<class>",
-    "recall/<class>", "f1/<class>"} as floats, 0..1.
+    "recall/<class>", "f1/<class>"}, 0..1.
 
-    precision is the share of the pixels called c that are c, recall the share of c that was found,
-    f1 their harmonic mean (Dice). A class in neither truth nor prediction has no IoU (None: JSON
-    has no NaN) and is left out of the mean; likewise precision of a class never predicted and
-    recall of one that never occurs.
+    drivable_iou is there only if the label set has drivable classes; f1 equals Dice. A score is
+    None (JSON has no NaN) when it has no pixels to count: IoU and f1 of a class in neither truth
+    nor prediction, precision of a class never predicted, recall of a class not in the truth. The
+    mean IoU leaves out classes without an IoU.
     """
     values = scores_from(confusion.astype(np.float64), labels, np)
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
-def scores_from(confusion, labels, xp):
-    """The formulas, once, for arrays of NumPy and tensors of keras.ops; xp is that module."""
-    hits = xp.diagonal(confusion)
+def scores_from(confusion: Any, labels: LabelSet, xp: Any) -> dict[str, Any]:
+    """Computes the scores from float arrays of NumPy or tensors of Keras, NaN in place of None.
+
+    xp: the module that computes, numpy or keras.ops.
+    """
+    true_positives = xp.diagonal(confusion)
     in_truth, predicted = xp.sum(confusion, axis=1), xp.sum(confusion, axis=0)
-    union = in_truth + predicted - hits
+    union = in_truth + predicted - true_positives
 
-    def share(part, of):
-        return xp.where(of > 0, part / xp.maximum(of, 1.0), float("nan"))
+    def ratio(count, total):
+        return xp.where(total > 0, count / xp.maximum(total, 1.0), float("nan"))
 
-    iou = share(hits, union)
+    iou = ratio(true_positives, union)
     present = xp.sum(xp.where(union > 0, 1.0, 0.0))
     result = {
         "mean_iou": xp.sum(xp.where(union > 0, iou, 0.0)) / xp.maximum(present, 1.0),
-        "pixel_accuracy": xp.sum(hits) / xp.maximum(xp.sum(confusion), 1.0),
+        "pixel_accuracy": xp.sum(true_positives) / xp.maximum(xp.sum(confusion), 1.0),
     }
     if labels.drivable_ids:
-        # Binary drivable-or-not, the number of YOLOP and its kin; not comparable with mean_iou.
+        # Two classes, drivable or not, as YOLOP reports it; not comparable with mean_iou.
         ids = labels.drivable_ids
-        both = sum(confusion[i, j] for i in ids for j in ids)
-        either = sum(in_truth[i] + predicted[i] for i in ids) - both
-        result["drivable_iou"] = both / xp.maximum(either, 1.0)
+        intersection = sum(confusion[i, j] for i in ids for j in ids)
+        union = sum(in_truth[i] + predicted[i] for i in ids) - intersection
+        result["drivable_iou"] = intersection / xp.maximum(union, 1.0)
     by_class = {
         "iou": iou,
-        "precision": share(hits, predicted),
-        "recall": share(hits, in_truth),
-        "f1": share(2 * hits, in_truth + predicted),
+        "precision": ratio(true_positives, predicted),
+        "recall": ratio(true_positives, in_truth),
+        "f1": ratio(2 * true_positives, in_truth + predicted),
     }
     for score, values in by_class.items():
         result |= {f"{score}/{name}": values[i] for i, name in enumerate(labels.names)}

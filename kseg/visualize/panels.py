@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from kseg import preprocess
-from kseg.evaluation.predictor import SURE
+from kseg.evaluation.predictor import MAX_CONFIDENCE
 from kseg.labels import IGNORE_ID
 from kseg.visualize import overlay
 
@@ -42,7 +42,7 @@ def confidence_map(frame, confidence, classes):
     model is sure. What the model did not see stays grey.
     """
     least = 1 / classes
-    level = np.clip((confidence / SURE - least) / (1 - least), 0, 1)
+    level = np.clip((confidence / MAX_CONFIDENCE - least) / (1 - least), 0, 1)
     gray = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     blended = cv2.addWeighted(gray, 1 - HEAT, _heat(level), HEAT, 0)
     panel = np.where((confidence == IGNORE_ID)[..., None], gray, blended)

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kseg.compare import __main__ as compare
-from kseg.compare import child_process, plan, steps, table
+from kseg.compare import commands as command_runner
+from kseg.compare import plan, steps, table
 from kseg.config import Config
 from kseg.errors import InputError
 from kseg.labels import CAMVID_ROAD
@@ -20,7 +22,7 @@ from tests.conftest import ROOT, assert_one_line, command
 
 
 def write_data(folder, labels=CAMVID_ROAD, **frames):
-    """A data set with nothing but its manifest."""
+    """Writes a data set that has only a manifest."""
     folder.mkdir()
     splits = {name: Split(count, (1, 1, 1), 0, ()) for name, count in frames.items()}
     manifest = Manifest("a set", labels, (64, 96), splits, {"inputs": "first"})
@@ -34,7 +36,7 @@ def data(tmp_path):
 
 
 def write_run(run, config, epochs=None, labels=CAMVID_ROAD):
-    """A run folder after `epochs` epochs; None: all."""
+    """Writes a run folder as after `epochs` epochs; None: all."""
     run.mkdir(parents=True)
     (run / "config.json").write_text(config.to_json())
     (run / "labels.json").write_text(json.dumps(labels.to_dict()))
@@ -44,12 +46,12 @@ def write_run(run, config, epochs=None, labels=CAMVID_ROAD):
     lines = [f"{epoch},0.{epoch + 1},90.0" for epoch in range(epochs)]
     (run / "history.csv").write_text("\n".join(["epoch,val_mean_iou,seconds", *lines]) + "\n")
     if epochs == config.epochs:
-        (run / "curves.png").write_bytes(b"a picture")
+        (run / "curves.png").write_bytes(b"an image")
     return run
 
 
 class Commands:
-    """Stands for the processes: writes what the commands write, and notes what was called."""
+    """Replaces the child processes: writes their output files and records the calls."""
 
     def __init__(self):
         self.calls, self.failing = [], {}
@@ -63,7 +65,7 @@ class Commands:
         getattr(self, command)(argv)
 
     def name(self, command, argv):
-        if command == "check":
+        if command == "preflight":
             return " ".join(json.loads(Path(argv[0]).read_text()))
         if command == "benchmark":
             files = (Path(a) for a in argv if a.endswith(".tflite"))
@@ -71,11 +73,11 @@ class Commands:
         return Path(argv[argv.index("--out") + 1]).name
 
     def take(self):
-        """The calls since the last time."""
+        """Returns the calls since the last time."""
         calls, self.calls = self.calls, []
         return calls
 
-    def check(self, argv):
+    def preflight(self, argv):
         pass
 
     def train(self, argv):
@@ -111,13 +113,13 @@ class Commands:
 
 @pytest.fixture
 def commands(monkeypatch):
-    stand_ins = Commands()
-    monkeypatch.setattr(child_process, "run", stand_ins)
-    return stand_ins
+    fake = Commands()
+    monkeypatch.setattr(command_runner, "run", fake)
+    return fake
 
 
 def once(name):
-    """The calls that make one row of a trained model."""
+    """The calls for one row with a model to train."""
     return [(command, name) for command in ("train", "evaluate", "export")]
 
 
@@ -135,7 +137,7 @@ def two(data, tmp_path):
 def test_every_step_is_done_once(two, commands, tmp_path, capsys):
     assert command(compare.main, two) == 0
     timed = ("benchmark", "unet b0")
-    assert commands.take() == [("check", "unet b0"), *once("unet"), *once("b0"), timed]
+    assert commands.take() == [("preflight", "unet b0"), *once("unet"), *once("b0"), timed]
     written = {p: p.read_bytes() for p in (tmp_path / "out").glob("comparison.*")}
     assert {p.suffix for p in written} == {".md", ".csv", ".json", ".png"}
     assert "2 of 2: b0" in capsys.readouterr().out
@@ -144,7 +146,7 @@ def test_every_step_is_done_once(two, commands, tmp_path, capsys):
     assert written == {p: p.read_bytes() for p in written}
 
 
-def test_an_interrupted_comparison_continues_where_it_was(two, commands, capsys):
+def test_an_interrupted_comparison_continues_at_the_interrupted_step(two, commands, capsys):
     commands.failing = {("evaluate", "b0"): KeyboardInterrupt()}
     assert command(compare.main, two) == 130
     commands.take()
@@ -153,16 +155,16 @@ def test_an_interrupted_comparison_continues_where_it_was(two, commands, capsys)
     assert commands.take() == [("evaluate", "b0"), ("export", "b0"), ("benchmark", "unet b0")]
 
 
-def test_an_unfinished_training_goes_on(two, commands, tmp_path):
+def test_an_unfinished_training_is_resumed(two, commands, tmp_path):
     commands.failing = {("train", "b0"): KeyboardInterrupt()}
     assert command(compare.main, two) == 130
     commands.take()
-    # As kseg.train leaves it: one epoch of two, no curves.
+    # The state after an interrupted kseg.train: one epoch of two, no curves.
     config = json.loads((tmp_path / "out/unet/config.json").read_text())
     config |= {"model": "segformer_b0", "learning_rate": 1e-3, "size": tuple(config["size"])}
     write_run(tmp_path / "out/b0", Config(**config), epochs=1)
     assert command(compare.main, two) == 130
-    assert commands.take() == [("train", "b0")]  # Its models were looked at before it began.
+    assert commands.take() == [("train", "b0")]  # No second preflight.
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_an_unfinished_training_goes_on(two, commands, tmp_path):
         ("../benchmark.json", [("benchmark", "unet b0")]),
     ],
 )
-def test_what_was_written_over_is_made_again(two, commands, tmp_path, file, again):
+def test_a_step_is_repeated_when_its_files_were_modified(two, commands, tmp_path, file, again):
     assert command(compare.main, two) == 0
     commands.take()
     (tmp_path / "out/unet" / file).write_text("something else")
@@ -183,7 +185,7 @@ def test_what_was_written_over_is_made_again(two, commands, tmp_path, file, agai
     assert commands.take() == again
 
 
-def test_a_file_that_became_another_is_timed_again(two, commands, tmp_path, monkeypatch):
+def test_a_new_tflite_file_is_timed_again(two, commands, tmp_path, monkeypatch):
     assert command(compare.main, two) == 0
     commands.take()
     (tmp_path / "out/unet/best.weights.h5").write_bytes(b"better weights")
@@ -198,57 +200,60 @@ def test_a_file_that_became_another_is_timed_again(two, commands, tmp_path, monk
     assert commands.take()[-1] == ("benchmark", "unet b0")
 
 
-def test_a_row_that_fails_is_told_and_tried_again_and_the_others_stay(two, commands, tmp_path):
+def test_a_failed_row_is_reported_and_repeated_and_others_are_kept(two, commands, tmp_path):
     reason = "the loss became NaN; lower --learning-rate"
-    commands.failing = {("train", "unet"): child_process.Failed(reason, 1)}
+    commands.failing = {("train", "unet"): command_runner.CommandFailed(reason, 1)}
     assert command(compare.main, two) == 1
     commands.take()
     rows = rows_in(tmp_path / "out")
     assert (rows["unet"]["status"], rows["unet"]["why"]) == ("failed", f"training: {reason}")
     assert rows["b0"]["status"] == "done" and rows["b0"]["latency_ms"] == 11
-    told = (tmp_path / "out/comparison.md").read_text()
-    assert f"unet: failed: training: {reason}" in told
-    assert "| `unet` | - | - |" in told
+    markdown = (tmp_path / "out/comparison.md").read_text()
+    assert f"training: {reason}" in markdown
+    assert "| `unet` | - | - |" in markdown
     commands.failing = {}
     assert command(compare.main, two) == 0
-    again = [("check", "unet"), *once("unet"), ("benchmark", "unet b0")]
+    again = [("preflight", "unet"), *once("unet"), ("benchmark", "unet b0")]
     assert commands.take() == again
     assert rows_in(tmp_path / "out")["unet"]["status"] == "done"
 
 
-def test_a_refused_file_is_told_with_its_problem_and_its_row_keeps_its_iou(two, commands, tmp_path):
-    def refuse(argv):
+def test_a_rejected_file_gives_its_problem_and_its_row_keeps_its_iou(two, commands, tmp_path):
+    def reject(argv):
         out = Path(argv[argv.index("--out") + 1])
         report = {"problems": ["98 % of pixels agree, 99.9 % must"]}
         (out / "model-fp32.rejected.tflite.report.json").write_text(json.dumps(report))
-        raise child_process.Failed("exit code 3", steps.REFUSED)
+        raise command_runner.CommandFailed("exit code 3", steps.REJECTED)
 
-    commands.export = refuse
+    commands.export = reject
     assert command(compare.main, two) == 1
     row = rows_in(tmp_path / "out")["unet"]
-    assert row["why"] == "export: its file was refused: 98 % of pixels agree, 99.9 % must"
+    assert row["why"].startswith("export: ")
+    assert row["why"].endswith("98 % of pixels agree, 99.9 % must")
     assert row["mean_iou"] == 0.5 and row["tflite_bytes"] is None
     assert "benchmark" not in dict(commands.take())
 
 
-def test_models_that_cannot_be_built_end_it_before_the_first_is_trained(two, commands):
-    commands.failing = {("check", "unet b0"): child_process.Failed("no encoder to freeze", 2)}
+def test_a_model_that_cannot_be_built_is_an_error_before_any_training(two, commands):
+    commands.failing = {
+        ("preflight", "unet b0"): command_runner.CommandFailed("no encoder to freeze", 2)
+    }
     assert command(compare.main, two) == 2
-    assert commands.take() == [("check", "unet b0")]
+    assert commands.take() == [("preflight", "unet b0")]
 
 
 @pytest.mark.parametrize(
-    ("change", "parts"),
-    [(["--epochs", 3], ["unet: holds", "epochs 2 then, 3 now"]), ([], ["built anew"])],
+    ("change", "words"),
+    [(["--epochs", 3], ["out/unet", "epochs 2", "3 now"]), ([], ["out/unet", "data", "--out"])],
 )
-def test_a_run_of_another_config_or_data_is_one_line(two, commands, data, capsys, change, parts):
+def test_a_run_with_another_config_or_data_is_one_line(two, commands, data, capsys, change, words):
     assert command(compare.main, two) == 0
     commands.take()
     if not change:
         text = (data / "manifest.json").read_text()
         (data / "manifest.json").write_text(text.replace('"first"', '"second"'))
     assert command(compare.main, [*two, *change]) == 2
-    assert_one_line(capsys, *parts)
+    assert_one_line(capsys, *words)
     assert commands.take() == []
 
 
@@ -262,7 +267,7 @@ def test_a_dry_run_shows_the_rows_and_writes_nothing(two, commands, tmp_path, ca
 # Rows.
 
 
-def test_the_default_is_the_courses_five_under_its_protocol(data, tmp_path, commands, monkeypatch):
+def test_the_default_is_the_five_models_of_the_course(data, tmp_path, commands, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command(compare.main, ["--preset", "course", "--data", data]) == 0
     rows = rows_in(tmp_path / "comparisons/course")
@@ -284,21 +289,18 @@ def test_settings_of_one_row_have_the_types_of_the_config():
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        (["unett"], "unknown model 'unett'; nearest: unet"),
-        (["unet:epoch=3"], "'unet:epoch=3': unknown key 'epoch'; did you mean 'epochs'"),
-        (["unet:epochs=ten"], "'epochs' is 'ten', expected int"),
-        (["unet:flip=1"], "'flip' is '1', expected true or false"),
+        (["unett"], "'unett'.*unet"),
+        (["unet:epoch=3"], "'unet:epoch=3'.*'epoch'.*'epochs'"),
+        (["unet:epochs=ten"], "'epochs' is 'ten'.*int"),
+        (["unet:flip=1"], "'flip' is '1'.*true or false"),
         (["unet:size=97"], "'size' is"),
-        (["unet:epochs"], r"expected \[NAME=\]MODEL\[:KEY=VALUE,...\], got 'epochs'"),
-        (["unet:model=unet"], r"expected \[NAME=\]MODEL"),
-        (
-            ["unet", "unet:epochs=3"],
-            "two rows are named 'unet'; name them apart, as in unet-2=unet",
-        ),
-        (["../a=unet"], "'../a': expected a row's name"),
+        (["unet:epochs"], r"\[NAME=\]MODEL\[:KEY=VALUE,...\].*'epochs'"),
+        (["unet:model=unet"], r"\[NAME=\]MODEL"),
+        (["unet", "unet:epochs=3"], "'unet'.*unet-2=unet"),
+        (["../a=unet"], "'../a'"),
     ],
 )
-def test_rows_that_make_no_sense_get_one_line(models, message):
+def test_an_invalid_row_is_one_line(models, message):
     with pytest.raises(InputError, match=message) as caught:
         plan.from_models(models, Config(), Path("out"))
     assert "\n" not in str(caught.value)
@@ -312,7 +314,7 @@ def test_rows_that_make_no_sense_get_one_line(models, message):
         ("encoder", {"encoder_weights", "freeze_encoder"}, 3),
     ],
 )
-def test_an_ablation_changes_what_it_is_about_and_nothing_else(kind, keys, count):
+def test_an_ablation_changes_only_its_own_settings(kind, keys, count):
     base = Config(optimizer="sgd", schedule="poly", warmup_steps=9, encoder_weights="imagenet")
     rows = plan.from_ablation(kind, base, Path("out"))
     configs = [dataclasses.asdict(row.config) for row in rows]
@@ -322,8 +324,8 @@ def test_an_ablation_changes_what_it_is_about_and_nothing_else(kind, keys, count
         assert {key for key in left if left[key] != right[key]} <= keys
 
 
-def test_freezing_an_encoder_of_random_weights_is_refused():
-    with pytest.raises(InputError, match="give --encoder-weights"):
+def test_an_ablation_of_the_encoder_needs_pretrained_weights():
+    with pytest.raises(InputError, match="--encoder-weights"):
         plan.from_ablation("encoder", Config(), Path("out"))
 
 
@@ -336,7 +338,7 @@ def test_a_model_is_named_by_models_or_with_an_ablation(data, commands, tmp_path
     assert {row["model"] for row in rows_in(tmp_path / "out").values()} == {"unet"}
 
 
-# Runs that exist.
+# Existing runs.
 
 
 @pytest.fixture
@@ -350,7 +352,7 @@ def runs(data, tmp_path):
     ]
 
 
-def test_runs_that_exist_are_compared_and_left_as_they_are(runs, commands, tmp_path):
+def test_existing_runs_are_compared_and_not_changed(runs, commands, tmp_path):
     before = {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
     argv = ["--runs", runs[0], f"old={runs[1]}", "--out", tmp_path / "out"]
     assert command(compare.main, argv) == 0
@@ -361,7 +363,7 @@ def test_runs_that_exist_are_compared_and_left_as_they_are(runs, commands, tmp_p
     assert before == {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
 
 
-def test_results_of_another_run_of_the_same_name_are_not_taken(runs, commands, tmp_path):
+def test_results_of_another_run_with_the_same_name_are_not_reused(runs, commands, tmp_path):
     other = ["--out", tmp_path / "out", "--runs"]
     assert command(compare.main, [*other, f"x={runs[0]}"]) == 0
     commands.take()
@@ -369,43 +371,41 @@ def test_results_of_another_run_of_the_same_name_are_not_taken(runs, commands, t
     assert commands.take()[:2] == [("evaluate", "x"), ("export", "x")]
 
 
-def test_an_unfinished_run_is_compared_and_said_so(runs, data, commands, tmp_path):
+def test_an_unfinished_run_is_compared_with_a_note(runs, data, commands, tmp_path):
     config = Config(data=str(data), size=(64, 96), epochs=5)
     half = write_run(tmp_path / "half", config, epochs=3)
     assert command(compare.main, ["--runs", half, runs[0], "--out", tmp_path / "out"]) == 0
-    assert (
-        "half: not trained to its end, 3 of 5 epochs"
-        in (tmp_path / "out/comparison.md").read_text()
-    )
-    assert "a: not trained" not in (tmp_path / "out/comparison.md").read_text()
+    notes = (tmp_path / "out/comparison.md").read_text()
+    assert re.search(r"^- half: .*3 of 5 epochs", notes, re.MULTILINE)
+    assert not re.search(r"^- a:", notes, re.MULTILINE)
 
 
-def test_runs_that_cannot_be_compared_get_one_line(runs, data, commands, tmp_path, capsys):
-    def refused(*argv):
+def test_runs_that_cannot_be_compared_are_one_line(runs, data, commands, tmp_path, capsys):
+    def error(*argv):
         assert command(compare.main, ["--out", tmp_path / "out", "--runs", *argv]) == 2
         return capsys.readouterr().err
 
-    assert "no trained run" in refused(data)
-    assert "--epochs: --runs takes" in refused(*runs, "--epochs", 3)
-    assert "two rows are named 'a'" in refused(runs[0], f"a={runs[1]}")
+    assert "config.json" in error(data)
+    assert re.search(r"--epochs: .*--runs", error(*runs, "--epochs", 3))
+    assert "'a'" in error(runs[0], f"a={runs[1]}")
     config = Config(data=str(write_data(tmp_path / "less", train=9, val=4)), size=(64, 96))
     less = write_run(tmp_path / "c", config)
-    assert "on other frames" in refused(*runs, less)
+    assert re.search(r"5 frames.*4 frames.*--data", error(*runs, less))
     two_classes = dataclasses.replace(CAMVID_ROAD, classes=CAMVID_ROAD.classes[:2])
     fewer = write_run(
         tmp_path / "d", dataclasses.replace(config, data=str(data)), None, two_classes
     )
-    assert "same classes" in refused(*runs, fewer)
+    assert re.search(rf"{fewer}: .*classes", error(*runs, fewer))
     assert commands.take() == [] and not (tmp_path / "out").exists()
     argv = ["--out", tmp_path / "out", "--data", data, "--runs", *runs, less]
     assert command(compare.main, argv) == 0
 
 
-def test_the_split_is_test_where_there_is_one_and_never_one_that_is_not_there(runs, tmp_path):
+def test_the_default_split_is_test_or_else_val_and_a_missing_one_is_refused(runs, tmp_path):
     rows = plan.from_runs(runs, tmp_path)
     assert plan.choose_split(rows) == ("test", 7)
     assert plan.choose_split(rows, "val") == ("val", 5)
-    with pytest.raises(InputError, match="no split 'tset'; it has train, val, test"):
+    with pytest.raises(InputError, match=r"'tset'.*train, val, test"):
         plan.choose_split(rows, "tset")
     less = str(write_data(tmp_path / "less", train=9, val=4))
     assert plan.choose_split(plan.from_runs(runs, tmp_path, less)) == ("val", 4)
@@ -432,27 +432,27 @@ def test_the_table_has_the_numbers_in_their_units(two, commands, tmp_path):
     assert flat[0]["training_seconds"] == "180.0" and flat[1]["latency_min_ms"] == "11.0"
 
 
-def test_a_busy_machine_and_a_time_nobody_recorded_are_said():
+def test_notes_report_a_busy_machine_and_a_time_that_was_not_recorded():
     config = Config(data="data", epochs=2)
-    row = table.opened(plan.Row("a", Path("a"), config, Path("a"), False), "val")
+    row = table.new_row(plan.Row("a", Path("a"), config, Path("a"), False), "val")
     row |= {"status": "done", "finished": True, "frames": 3, "latency_rounds": 9}
     row |= {"latency_threads": 2, "latency_cpu": "a CPU", "latency_load_average": 4.5}
     quiet = table.notes([row | {"latency_ms": 1.2, "latency_min_ms": 1, "training_seconds": 3}])
     assert len(quiet) == 2 and "2 threads of a CPU" in quiet[1]
     busy = table.notes([row | {"latency_ms": 1.5, "latency_min_ms": 1}])
-    assert "did not record" in busy[1] and "50% above" in busy[3]
+    assert busy[1].startswith("training: ") and "4.5" in busy[3] and "50%" in busy[3]
 
 
-def test_children_hold_the_lock(two, tmp_path, monkeypatch):
-    held = []
-    monkeypatch.setattr(child_process, "run", lambda *argv, locks: held.append(locks))
+def test_child_processes_hold_the_lock(two, tmp_path, monkeypatch):
+    all_locks = []
+    monkeypatch.setattr(command_runner, "run", lambda *argv, locks: all_locks.append(locks))
     rows = plan.from_models(["unet"], Config(data="nowhere"), tmp_path)
     steps.Steps(tmp_path, "val", lock=7).train(rows[0])
-    assert held == [(7,)]
+    assert all_locks == [(7,)]
 
 
 @pytest.mark.slow
-def test_a_real_comparison_interrupted_and_continued(config, tmp_path):
+def test_a_real_comparison_is_interrupted_and_continued(config, tmp_path):
     (tmp_path / "c.json").write_text(dataclasses.replace(config, epochs=2).to_json())
     models = ["unet:decoder_channels=4", "deeplab=deeplab_v3_plus_mobilenet_v2"]
     models += ["diverges=unet:decoder_channels=4,learning_rate=1e30"]
@@ -460,18 +460,18 @@ def test_a_real_comparison_interrupted_and_continued(config, tmp_path):
     argv = ["-m", "kseg.compare", "--config", tmp_path / "c.json", "--out", out, "--models"]
     argv = [sys.executable, *map(str, argv), *models]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
-    # Into a file: a full pipe that nobody reads would stop it.
+    # Into a file: an unread pipe would fill up and block it.
     with (tmp_path / "first.log").open("w") as log:
         first = subprocess.Popen(argv, **pipes | {"stdout": log}, start_new_session=True)
     while not (out / "unet/last/state.json").is_file():
         assert first.poll() is None
         time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGINT)  # As Ctrl-C does.
+    os.killpg(first.pid, signal.SIGINT)  # Like Ctrl-C.
     assert first.wait() == 130
     again = subprocess.run(argv, **pipes, check=False)
     assert again.returncode == 1, again.stdout[-3000:]
-    ways = ("unet: resuming after epoch", "unet: already trained", "unet: trained already")
-    assert any(way in again.stdout for way in ways), again.stdout[-3000:]
+    outcomes = ("unet: resuming after epoch", "unet: already trained", "unet: trained already")
+    assert any(outcome in again.stdout for outcome in outcomes), again.stdout[-3000:]
     rows = rows_in(out)
     assert rows["diverges"]["why"] == "training: the loss became NaN; lower --learning-rate"
     for name in ("unet", "deeplab"):

@@ -21,8 +21,8 @@ def test_strip_by_hand():
 
 
 def test_counts_by_hand():
-    # Moved by one down and right, the regions share 9 x 9 pixels of 119, but their rims of 36 only
-    # the two where they cross.
+    # Shifted by one down and right, the regions share 9 x 9 pixels of 119, but their rims of 36
+    # share only the two where they cross.
     counts = boundary.counts(square(10, 10), square(11, 11), 2)
     assert counts[0].tolist() == [2, 36 + 36 - 2]
     scores = boundary.scores(counts, CITYSCAPES_ROAD)
@@ -30,7 +30,7 @@ def test_counts_by_hand():
     assert boundary.counts(square(10, 10), square(10, 10), 2).tolist() == [[36, 36], [180, 180]]
 
 
-def test_sums_over_images_and_a_class_that_is_nowhere():
+def test_counts_add_up_over_images_and_an_absent_class_has_no_score():
     total = boundary.counts(square(10, 10), square(11, 11), 2)
     total = total + boundary.counts(square(10, 10), square(10, 10), 2)
     assert boundary.scores(total, CITYSCAPES_ROAD)["boundary_iou/road"] == 38 / 106
@@ -39,7 +39,7 @@ def test_sums_over_images_and_a_class_that_is_nowhere():
     assert scores["boundary_iou/road"] is None and scores["mean_boundary_iou"] == 1.0
 
 
-def test_what_is_predicted_on_ignored_pixels_does_not_count():
+def test_predictions_on_ignored_pixels_do_not_count():
     truth = square(10, 10)
     truth[:, 25:] = IGNORE_ID
     one, other = square(10, 10), square(10, 10)

@@ -248,7 +248,7 @@ def test_settings_that_differ_come_first_and_are_marked():
 def test_a_comparison_is_repeated(tmp_path, capsys):
     run = made_run("a")._replace(path=tmp_path / "out" / "a")
     assert other_sections.comparisons([run], []) == ""
-    one = table.opened(plan.Row("<a>", run.path, run.config, run.path, True), "val")
+    one = table.new_row(plan.Row("<a>", run.path, run.config, run.path, True), "val")
     one |= {"status": "done", "finished": True, "frames": 9, "mean_iou": 0.5, "iou/road": 0.25}
     one |= {
         "weights_bytes": 2_000_000,

@@ -6,43 +6,43 @@ import sys
 import pytest
 
 from kseg import files
-from kseg.compare import child_process
+from kseg.compare import commands
 from kseg.errors import InputError
 
 
 @pytest.fixture
 def child(tmp_path, monkeypatch):
-    """A function: code -> runs it as a module of its own."""
+    """A function that runs code as a module in a child process."""
 
     def run(code, **options):
         (tmp_path / "a_child.py").write_text(code)
-        child_process.run("a_child", **options)
+        commands.run("a_child", **options)
 
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return run
 
 
-def test_a_childs_own_words_are_passed_on_and_kept(child, capsys):
+def test_stderr_of_a_child_is_passed_on_and_its_failure_described(child, capsys):
     child("import sys; print('warning', file=sys.stderr)")
     assert capsys.readouterr().err == "warning\n"
-    with pytest.raises(child_process.Failed, match=r"^no such thing$") as caught:
+    with pytest.raises(commands.CommandFailed, match=r"^no such thing$") as caught:
         child("import sys; print('error: no such thing\\nbye', file=sys.stderr); sys.exit(2)")
     assert caught.value.code == 2
-    with pytest.raises(child_process.Failed, match=r"^ValueError: of two lines$"):
+    with pytest.raises(commands.CommandFailed, match=r"ValueError: of two lines$"):
         child("raise ValueError('of two lines\\n\\n and details')")
-    with pytest.raises(child_process.Failed, match=r"signal 9.*memory"):
+    with pytest.raises(commands.CommandFailed, match=r"signal 9.*memory"):
         child("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(child_process.Failed, match=r"signal 6 .SIGABRT"):
+    with pytest.raises(commands.CommandFailed, match=r"signal 6 .SIGABRT"):
         child("import os; os.abort()")
-    with pytest.raises(child_process.Failed, match=r"^exit code 4$"):
+    with pytest.raises(commands.CommandFailed, match=r"exit code 4"):
         child("import sys; sys.exit(4)")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_of_either_ends_both(child, tmp_path, signum, monkeypatch):
+def test_interrupting_parent_or_child_ends_both(child, tmp_path, signum, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         child("import sys; sys.exit(130)")
-    monkeypatch.setattr(child_process, "_GRACE_S", 0.1)
+    monkeypatch.setattr(commands, "_GRACE_S", 0.1)
     code = (
         f"import os, pathlib, time\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
@@ -55,12 +55,12 @@ def test_an_interrupt_of_either_ends_both(child, tmp_path, signum, monkeypatch):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_a_training_left_behind_keeps_the_folder(tmp_path):
-    left_behind = [sys.executable, "-c", "input()"]
-    with files.lock(tmp_path, "busy") as held:
+def test_a_child_that_outlives_its_parent_keeps_the_lock(tmp_path):
+    waiting = [sys.executable, "-c", "input()"]
+    with files.lock(tmp_path, "busy") as lock:
         with pytest.raises(InputError, match="busy"), files.lock(tmp_path, "busy"):
             pass
-        process = subprocess.Popen(left_behind, stdin=subprocess.PIPE, pass_fds=[held])
+        process = subprocess.Popen(waiting, stdin=subprocess.PIPE, pass_fds=[lock])
     with pytest.raises(InputError, match="busy"), files.lock(tmp_path, "busy"):
         pass
     process.communicate(b"\n")
