@@ -35,7 +35,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file atomically. Raises InputError when writing fails."""
     with atomic_write(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, "utf-8")
 
 
 def sha256(path: Path) -> str:

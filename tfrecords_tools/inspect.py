@@ -1,48 +1,55 @@
-"""python -m tfrecords_tools.inspect: how a folder of TFRecord shards looks, as table and page."""
+"""python -m tfrecords_tools.inspect: statistics of a data set, as a table and an HTML page."""
 
 import argparse
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kseg import files
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
-from kseg.manifest import FILE_NAME, read_manifest
+from kseg.manifest import FILE_NAME, Manifest, read_manifest
 from kseg.paths import is_remote, to_path
 
 EXAMPLES = """examples:
   python -m tfrecords_tools.inspect data/demo-144x256
   python -m tfrecords_tools.inspect data/bdd100k --frames 40 --seed 1 --out bdd100k.html
 
-Prints class shares and brightness per split, and writes one HTML file that needs nothing else:
-class shares, heat maps of where each class lies, brightness with a proposal for a day/night split,
-and frames with their labels, drawn at random from dark to bright. The file lies beside DIR, as
-DIR.inspect.html, since DIR itself is what build made and its manifest tells, no more and no less;
-`verify` does not mind if you put it inside.
+Prints class shares and brightness per split and writes a self-contained HTML page: class shares,
+heat maps of where each class lies, brightness with a suggested threshold between day and night, and
+randomly drawn frames with their labels, from dark to bright.
+
+The page is written next to DIR, as DIR.inspect.html, because the manifest lists the exact content
+of DIR. `verify` accepts the page inside DIR too.
 """
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tfrecords_tools.inspect",
-        description="Shows what a data set made by tfrecords_tools.build holds.",
+        description="Shows the content of a data set made by tfrecords_tools.build.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DIR", help="folder of shards and manifest.json")
-    parser.add_argument("--out", metavar="FILE", help="the page (default: DIR.inspect.html)")
     parser.add_argument(
-        "--frames", type=int, default=12, metavar="N", help="frames to show (default: 12)"
+        "--out", metavar="FILE", help="HTML file to write (default: DIR.inspect.html)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of their choice (default: 0)")
+    parser.add_argument(
+        "--frames", type=int, default=12, metavar="N", help="number of frames to show (default: 12)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed for choosing the frames (default: 0)"
+    )
     args = parser.parse_args(argv)
     folder, out = _paths(args)
     manifest = read_manifest(folder)
     measured = _measure(folder, manifest)
-    _print_table(manifest, measured, folder)
-    _write(out, _page(folder, manifest, measured, args))
+    warnings = disagreements(manifest, measured)
+    _print_table(manifest, measured, folder, warnings)
+    files.write_text(out, _page(folder, manifest, measured, warnings, args))
     print(f"page in {out}")
     return 0
 
@@ -55,9 +62,9 @@ def _paths(args):
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     page = f"{_name(folder)}.inspect.html"
-    # A bucket's page lands where the command runs.
-    beside = Path(page) if is_remote(folder) else folder.resolve().with_name(page)
-    out = Path(args.out) if args.out else beside
+    # The page of a folder in a bucket is written to the current directory.
+    default = Path(page) if is_remote(folder) else folder.resolve().with_name(page)
+    out = Path(args.out) if args.out else default
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"{out}: expected a file name in an existing folder; choose another --out")
     return folder, out
@@ -85,73 +92,56 @@ def _measure(folder, manifest):
     return measured
 
 
-def disagreements(manifest, measured):
-    """Returns a line for each split that is not what the manifest says."""
+def disagreements(manifest: Manifest, measured: dict) -> list[str]:
+    """Returns a line for each split whose counts differ from the manifest."""
     lines = []
     for name, split in manifest.splits.items():
         values, classes = measured[name], len(manifest.labels.classes)
         counted = (len(values.keys), *values.counts[:classes], values.counts[IGNORE_ID])
         if tuple(map(int, counted)) != (split.examples, *split.pixels, split.ignored):
             lines.append(
-                f"split '{name}' is not what {FILE_NAME} says; run python -m tfrecords_tools.verify"
+                f"split '{name}' differs from {FILE_NAME}; run python -m tfrecords_tools.verify"
             )
     return lines
 
 
-def _page(folder, manifest, measured, args):
-    """Returns the HTML page."""
+def _page(folder, manifest, measured, warnings, args):
     from tfrecords_tools import inspect_page
     from tfrecords_tools.split_statistics import choose_frames, load_frames
 
     chosen = choose_frames(measured, args.frames, args.seed)
-    loaded = {}
-    for name in {split for split, _ in chosen}:
-        numbers = [number for split, number in chosen if split == name]
-        frames = load_frames(folder, manifest, name, numbers)
-        loaded |= {(name, number): frame for number, frame in frames.items()}
+    loaded = {
+        (split, number): frame
+        for split in {split for split, _ in chosen}
+        for number, frame in load_frames(
+            folder, manifest, split, [number for name, number in chosen if name == split]
+        ).items()
+    }
     frames = [(split, number, *loaded[split, number]) for split, number in chosen]
-    return inspect_page.page(
-        _name(folder), manifest, measured, frames, disagreements(manifest, measured)
-    )
+    return inspect_page.page(_name(folder), manifest, measured, frames, warnings)
 
 
-def _write(out, page):
-    """Writes under a temporary name, then renames: a page that is there is whole."""
-    partial = out.with_name(out.name + ".partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{error.filename or out}: {error.strerror}") from error
-
-
-def _print_table(manifest, measured, folder):
+def _print_table(manifest, measured, folder, warnings):
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    # escape: rich would take [names] in brackets for its own markup.
+    # escape: rich reads names in [brackets] as its own markup.
     table = Table("", title=escape(f"{folder}: {manifest.dataset}"))
     for name in measured:
         table.add_column(escape(name), justify="right")
     rows = [_column(values, len(manifest.labels.classes)) for values in measured.values()]
-    heads = (
-        "frames",
-        *map(escape, manifest.labels.names),
-        "ignored",
-        "luma, median",
-        "luma, 5 % to 95 %",
-    )
-    for row in zip(heads, *rows, strict=True):
+    headings = ("frames", *map(escape, manifest.labels.names), "ignored")
+    headings += ("luma, median", "luma, 5 % to 95 %")
+    for row in zip(headings, *rows, strict=True):
         table.add_row(*row)
     Console().print(table)
-    for line in disagreements(manifest, measured):
+    for line in warnings:
         print(f"warning: {folder}: {line} {folder}")
 
 
 def _column(values, classes):
-    """What the table says of one split, from top to bottom."""
+    """The column of one split, from top to bottom."""
     counts = values.counts[:classes]
     low, middle, high = np.percentile(values.luma if len(values.luma) else [0], (5, 50, 95))
     return [

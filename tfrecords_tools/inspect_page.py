@@ -1,43 +1,69 @@
-"""The page of tfrecords_tools.inspect: one HTML file, no script, nothing from elsewhere."""
+"""The values of the inspect page; templates/inspect.html lays them out."""
 
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
 from kseg.labels import IGNORE_ID
-from kseg.visualize.html import data_uri, document, legend, patterned
-from tfrecords_tools.inspect_figures import heat_picture, heat_scale
-from tfrecords_tools.split_statistics import dark_threshold
+from kseg.manifest import Manifest
+from kseg.visualize import pages
+from kseg.visualize.patterns import pattern_overlay
+from kseg.visualize.percent import percent
+from tfrecords_tools.inspect_figures import heat_map, heat_scale
+from tfrecords_tools.split_statistics import SplitStatistics, dark_threshold
 
 _BINS = 16  # Bars of the brightness histogram, 16 levels each.
 
+Frame = tuple[str, int, np.ndarray, np.ndarray]  # (split, number, image, mask)
 
-def page(title, manifest, measured, frames, warnings):
-    """Returns the HTML of a Manifest and {split: SplitStatistics}.
 
-    frames: (split, number, image, mask) to show. warnings: lines to put on top.
+class _Share(NamedTuple):
+    """A class in one split: its share of the labelled pixels, and of the frames that have it."""
+
+    share: float
+    pixels: int
+    frames: str
+
+
+def page(
+    title: str,
+    manifest: Manifest,
+    measured: dict[str, SplitStatistics],
+    frames: list[Frame],
+    warnings: list[str],
+) -> str:
+    """Returns the HTML page of a data set.
+
+    measured: {split: SplitStatistics}. frames: (split, number, image, mask) to show. warnings: lines on
+    top.
     """
-    heading = f"{title}: {manifest.dataset}"
-    sections = [
-        f"<h1>{escape(heading)}</h1>",
-        f"<p>{_summary(manifest, measured)}</p>",
-        *(f'<p class="warning">Warning: {escape(line)}</p>' for line in warnings),
-        _shares(manifest, measured),
-        _heat_maps(manifest, measured),
-        _brightness(measured),
-        _sheet(manifest, measured, frames),
-    ]
-    return document(heading, sections)
-
-
-def _summary(manifest, measured):
-    frames = sum(len(values.keys) for values in measured.values())
-    shards = [shard for split in manifest.splits.values() for shard in split.shards]
-    size = f"{manifest.size[0]}x{manifest.size[1]}" if manifest.size else "several sizes"
-    megabytes = sum(shard.bytes for shard in shards) / 1e6
-    return (
-        f"{frames:,} frames of {size} (height x width), {len(manifest.labels.classes)} classes, "
-        f"{len(shards)} shards, {megabytes:,.1f} MB."
+    luma = np.concatenate([np.empty(0), *(values.luma for values in measured.values())])
+    threshold = dark_threshold(luma)
+    ids = _ids(manifest, measured)
+    return pages.render(
+        "tfrecords_tools/inspect.html",
+        {
+            "title": f"{title}: {manifest.dataset}",
+            "warnings": warnings,
+            "manifest": manifest,
+            "measured": measured,
+            "megabytes": sum(s.bytes for split in manifest.splits.values() for s in split.shards)
+            / 1e6,
+            "classes": [
+                (name, [_share(values, i, manifest) for values in measured.values()])
+                for i, name in ids
+            ],
+            "heat_scale": heat_scale(),
+            "heat_maps": [_heat_maps(name, i, measured) for i, name in ids],
+            "threshold": threshold,
+            "dark": [
+                (name, int((v.luma < (threshold or 0)).sum())) for name, v in measured.items()
+            ],
+            "histograms": [
+                _histogram(name, values.luma) for name, values in measured.items() if values.keys
+            ],
+            "frames": [_frame(manifest, measured, *frame) for frame in frames],
+        },
     )
 
 
@@ -49,160 +75,58 @@ def _ids(manifest, measured):
     return ids
 
 
-def _shares(manifest, measured):
-    """The table of classes by splits."""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in measured)
-    frames = "".join(f"<td>{len(values.keys):,}</td>" for values in measured.values())
-    shards = "".join(f"<td>{len(manifest.splits[name].shards):,}</td>" for name in measured)
-    rows = [f'<tr><th scope="row">frames</th>{frames}</tr>']
-    rows.append(f'<tr><th scope="row">shards</th>{shards}</tr>')
-    for class_id, name in _ids(manifest, measured):
-        cells = "".join(_share(values, class_id, manifest) for values in measured.values())
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return (
-        "<h2>Classes</h2>\n<p>Shares are of the labelled pixels; of ignored pixels, of all. Below "
-        "them the pixels, and in how many of the frames there is any.</p>\n"
-        f'<div class="wide"><table><thead><tr><th scope="col">split</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
 def _share(values, class_id, manifest):
-    total = values.counts[: len(manifest.labels.classes)].sum()
-    if class_id == IGNORE_ID:
-        total = values.counts.sum()
-    count, present = values.counts[class_id], values.present[class_id]
-    share = count / max(1, total)
-    seen = present / max(1, len(values.keys))
-    return (
-        f"<td>{share:.1%}<div class=bar style=width:{share:.1%}></div>"
-        f"<small>{count:,} px</small><small>in {escape(_rounded(seen))} of frames</small></td>"
-    )
+    ignored = class_id == IGNORE_ID
+    pixels = (values.counts if ignored else values.counts[: len(manifest.labels.classes)]).sum()
+    frames = _rounded(values.present[class_id] / max(1, len(values.keys)))
+    return _Share(values.counts[class_id] / max(1, pixels), values.counts[class_id], frames)
 
 
-def _heat_maps(manifest, measured):
-    """For each class one map per split, all of a class on one scale."""
-    parts = [
-        "<h2>Where labels lie</h2>\n<p>How often each place of the frame has the class, as the mean"
-        " over the frames. Each class has its own scale, the same in all splits, from never (dark)"
-        " to its most frequent place (light). The white line is at half of that.</p>",
-        f'<p><img src="{data_uri(heat_scale())}" alt="Scale from dark blue to light yellow"> '
-        "never to most</p>",
-    ]
-    for class_id, name in _ids(manifest, measured):
-        maps = {split: v.heat[class_id] for split, v in measured.items() if v.heat}
-        top = max((heat.max() for heat in maps.values()), default=0)
-        figures = "".join(_heat_figure(name, split, maps[split], top) for split in maps)
-        parts.append(
-            f'<h3>{escape(name)}: up to {top:.0%} of frames</h3>\n<div class="grid">{figures}</div>'
-        )
-    return "\n".join(parts)
+def _heat_maps(name, class_id, measured):
+    """One map per split, all of a class on one scale."""
+    heats = {split: values.heat[class_id] for split, values in measured.items() if values.heat}
+    top = max((heat.max() for heat in heats.values()), default=0)
+    maps = [(split, heat_map(heat, top), _peak(heat)) for split, heat in heats.items()]
+    return {"name": name, "top": top, "maps": maps}
 
 
-def _heat_figure(name, split, heat, top):
-    # Where many cells are as frequent, the one nearest to their middle.
+def _peak(heat):
+    """Says where a heat map is highest."""
+    if not heat.any():
+        return "nowhere"
+    # Where many cells are equally frequent, the one nearest to their middle.
     cells = np.argwhere(heat >= 0.98 * heat.max())
     row, column = min(cells, key=lambda cell: ((cell - cells.mean(axis=0)) ** 2).sum())
     down, across = (row + 0.5) / heat.shape[0], (column + 0.5) / heat.shape[1]
-    told = (
-        f"most often {down:.0%} down and {across:.0%} across, in {heat.max():.0%} of frames"
-        if heat.any()
-        else "nowhere"
-    )
-    alt = escape(f"Heat map of {name} in {split}: {told}", quote=True)
-    return (
-        f'<figure><img src="{data_uri(heat_picture(heat, top))}" alt="{alt}">'
-        f"<figcaption>{escape(split)}: {told}</figcaption></figure>"
-    )
+    return f"most often {down:.0%} down and {across:.0%} across, in {heat.max():.0%} of frames"
 
 
-def _brightness(measured):
-    """A histogram for each split, and what the humps of all frames propose."""
-    luma = np.concatenate([values.luma for values in measured.values()] or [[]])
-    threshold = dark_threshold(luma)
-    if threshold is None:
-        told = "Nothing here parts night from day: no dark hump of its own, or too few frames."
-    else:
-        dark = ", ".join(
-            f"{(values.luma < threshold).sum():,} of {len(values.luma):,} in {escape(name)}"
-            for name, values in measured.items()
-        )
-        told = (
-            f"A dark hump of its own: below {threshold} (dashed line) may be the night frames: "
-            f"{dark}."
-        )
-    parts = [
-        "<h2>Brightness</h2>\n<p>Mean luma of each frame, 0 black to 255 white. Bars are shares of "
-        f"the split's frames. {told}</p>"
-    ]
-    figures = [
-        f"<figure>{_histogram(name, values.luma, threshold)}<figcaption>{escape(name)}: median "
-        f"{np.median(values.luma):.0f}</figcaption></figure>"
-        for name, values in measured.items()
-        if len(values.luma)
-    ]
-    return "\n".join([*parts, f'<div class="grid">{"".join(figures)}</div>'])
-
-
-def _histogram(name, luma, threshold):
-    """SVG of 256 by 90 units for the bars, with an axis below."""
+def _histogram(name, luma):
     shares = np.histogram(luma, _BINS, (0, 256))[0] / len(luma)
-    step, top = 256 // _BINS, shares.max()
-    parts = []
-    for i, share in enumerate(shares):
-        height = 90 * share / top
-        parts.append(
-            f'<rect x="{i * step + 1}" y="{102 - height:.1f}" width="{step - 2}" '
-            f'height="{height:.1f}"><title>luma {i * step} to {i * step + step - 1}: {share:.1%}'
-            "</title></rect>"
-        )
-    parts.append('<line x1="0" x2="256" y1="102.5" y2="102.5"/>')
-    for tick, anchor in (
-        (0, "start"),
-        (64, "middle"),
-        (128, "middle"),
-        (192, "middle"),
-        (255, "end"),
-    ):
-        parts.append(f'<text x="{tick}" y="114" text-anchor="{anchor}">{tick}</text>')
-    mode = int(shares.argmax()) * step
-    middle = min(max(mode + step / 2, 14), 242)
-    parts.append(f'<text x="{middle}" y="9" text-anchor="middle">{top:.0%}</text>')
-    if threshold is not None:
-        parts.append(
-            f'<line x1="{threshold}" x2="{threshold}" y1="12" y2="102" stroke-dasharray="4 3"/>'
-        )
-    alt = escape(
-        f"Histogram of luma in {name}: most frames at {mode} to {mode + step - 1}", quote=True
-    )
-    return f'<svg viewBox="0 0 256 118" role="img" aria-label="{alt}">{"".join(parts)}</svg>'
-
-
-def _sheet(manifest, measured, frames):
-    """Frames with their labels, and what colours and patterns mean."""
-    figures = "".join(_frame(manifest, measured, *frame) for frame in frames)
-    return (
-        f"<h2>Frames</h2>\n<p>{len(frames)} frames drawn at random, dark to bright. Ignored pixels "
-        f'are darkened.</p>\n{legend(manifest.labels)}\n<div class="grid">{figures}</div>'
-    )
+    return {
+        "split": name,
+        "median": np.median(luma),
+        "shares": shares.tolist(),
+        "width": 256 // _BINS,
+        "mode": int(shares.argmax()) * 256 // _BINS,
+    }
 
 
 def _frame(manifest, measured, split, number, image, mask):
-    key, luma = measured[split].keys[number], measured[split].luma[number]
     shares = np.bincount(mask.ravel(), minlength=256) / mask.size
-    told = ", ".join(
-        f"{name} {_rounded(shares[i])}" for i, name in enumerate(manifest.labels.names) if shares[i]
-    )
-    picture = data_uri(patterned(image, mask, manifest.labels), "jpeg")
-    alt = escape(f"Frame {key} with its labels: {told}", quote=True)
-    return (
-        f'<figure><img src="{picture}" alt="{alt}" loading="lazy"><figcaption>{escape(split)}, '
-        f"{escape(key)}, luma {luma:.0f}: {escape(told)}</figcaption></figure>"
-    )
+    return {
+        "split": split,
+        "key": measured[split].keys[number],
+        "luma": measured[split].luma[number],
+        "overlay": pattern_overlay(image, mask, manifest.labels),
+        "classes": ", ".join(
+            f"{name} {_rounded(shares[i])}"
+            for i, name in enumerate(manifest.labels.names)
+            if shares[i]
+        ),
+    }
 
 
 def _rounded(share):
-    """Percent without decimals; what is there is never 0 %, what lacks something never 100 %."""
-    if 0 < share < 0.005:
-        return "<1%"
-    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+    """Percent without decimals; "0%" means none and "100%" all."""
+    return "<1%" if 0 < share < 0.005 else percent(share, 0)

@@ -1,191 +1,161 @@
-"""export_report.html: what export measured of its files, and the frames on which they do worst.
+"""The values of export_report.html: the measurements of an export and the frames with the lowest
+agreement. templates/export.html lays them out.
 
-One HTML file, no script, nothing from elsewhere. Reports are the dicts that export writes as
-FILE.report.json; what one does not have is left out.
+Reports are the dicts that export writes as FILE.report.json; missing optional values are left out.
 """
 
 import json
-from html import escape
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from kseg import contract, files
-from kseg.export.frame_figures import figures
-from kseg.visualize.html import bar, document, legend, percent, row, table
-
-_STYLE = """
-h1 { overflow-wrap: anywhere; } td { min-width: 5rem; } th small { display: block; }
-.five { display: grid; gap: .5rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
-pre { overflow-x: auto; font-size: .8125rem; } summary { cursor: pointer; }
-"""
+from kseg.export.frame_figures import ComparedFrame, frame_figures
+from kseg.labels import LabelSet
+from kseg.visualize import pages
 
 
-def write(path, reports, frames, labels):
-    """Writes the page of a list of reports and of Shown frames. The files lie beside `path`."""
+class FileRow(NamedTuple):
+    """One row of the table of exported files. Values that a row lacks are None.
+
+    scores: mean and drivable IoU, (share, difference in points from the row that it is compared
+    with).
+    """
+
+    name: str
+    scores: list[tuple[float | None, float | None]]
+    file: str = ""
+    indented: bool = False
+    passed: bool | None = None
+    agreement: float | None = None
+    agreement_limit: float | None = None
+    gpu_agreement: float | None = None
+    gpu_frames: int | None = None
+    latency_ms: float | None = None
+    bytes: int | None = None
+
+
+def write(
+    path: str | os.PathLike[str],
+    reports: Sequence[dict],
+    frames: Sequence[ComparedFrame],
+    labels: LabelSet,
+) -> None:
+    """Writes the page. The exported files lie beside `path`."""
     path = Path(path)
-    html = page(reports, frames, labels, contracts(path.parent, reports))
-    with files.atomic_write(path) as partial:
-        partial.write_text(html, "utf-8")
+    files.write_text(path, page(reports, frames, labels, contracts(path.parent, reports)))
 
 
-def contracts(folder, reports):
+def contracts(folder: Path, reports: Sequence[dict]) -> dict[str, str]:
     """{file name: its contract (JSON text)} of the reports' files that are in the folder."""
-    paths = [Path(folder) / report["file"] for report in reports]
-    found = {
+    paths = [folder / report["file"] for report in reports]
+    texts = {
         path.name: contract.extract(path.read_bytes(), path) for path in paths if path.exists()
     }
-    return {name: text for name, text in found.items() if text}
+    return {name: text for name, text in texts.items() if text}
 
 
-def page(reports, frames, labels, embedded):
-    """Returns the HTML. embedded: {file name: contract's JSON text}."""
-    failed = [report for report in reports if not report["passed"]]
-    verdict = f"{len(failed)} of {len(reports)} files REJECTED" if failed else "all files passed"
-    told = json.loads(next(iter(embedded.values()), "{}"))
-    title = f"Export of {told.get('model', 'a model')}: {verdict}"
-    sections = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(_summary(reports, told))}</p>",
-        *_problems(reports),
-        "<h2>Accuracy and speed</h2>",
-        file_table(reports),
-        "<h2>IoU by class</h2>",
-        _classes(reports),
-        *_worst(reports, frames, labels),
-        "<h2>What the files are made of</h2>",
-        *(_lint(report) for report in reports if report.get("lint")),
-        _operators(reports),
-        *(_contract(name, text) for name, text in embedded.items()),
-    ]
-    return document(title, sections, _STYLE)
-
-
-def _summary(reports, told):
-    frames = max(report["frames"] for report in reports)
-    data = told.get("metrics", {})
-    where = f" of {data['data']} ({data['split']})" if "data" in data else ""
-    return (
-        f"Each .tflite and the Keras model ran on the same {frames} labelled frames{where}. "
-        "Agreement is the share of pixels for which the file names the class that the Keras model "
-        "names."
+def page(
+    reports: Sequence[dict],
+    frames: Sequence[ComparedFrame],
+    labels: LabelSet,
+    contracts: dict[str, str],
+) -> str:
+    """Returns the HTML. contracts: {file name: contract's JSON text}."""
+    parsed = {name: json.loads(text) for name, text in contracts.items()}
+    any_contract = next(iter(parsed.values()), {})
+    rejected = sum(not report["passed"] for report in reports)
+    verdict = f"{rejected} of {len(reports)} files REJECTED" if rejected else "all files passed"
+    names = [_name(report) for report in reports]
+    operators = sorted({name for report in reports for name in report["operators"]})
+    return pages.render(
+        "kseg.export/export.html",
+        {
+            "title": f"Export of {any_contract.get('model', 'a model')}: {verdict}",
+            "frames": max(report["frames"] for report in reports),
+            "data": any_contract.get("metrics", {}),
+            "reports": list(zip(names, reports, strict=True)),
+            "names": names,
+            "files": file_rows(reports),
+            "classes": list(_classes(reports)),
+            "worst_frames": _worst_frames(reports, frames, labels),
+            "labels": labels,
+            "lint": [(_name(r), _lint_facts(r["lint"])) for r in reports if r.get("lint")],
+            "operators": [(o, [r["operators"].get(o, "-") for r in reports]) for o in operators],
+            "contracts": {name: json.dumps(values, indent=1) for name, values in parsed.items()},
+        },
     )
 
 
-def _problems(reports):
-    """A line for each problem and, below them, what else is to be known."""
-    for report in reports:
-        for line in report.get("problems", []):
-            yield f'<p class="warning">{escape(_name(report))}: {escape(line)}</p>'
-    for report in reports:
-        for line in report.get("notes", []):
-            yield f'<p class="soft">{escape(_name(report))}: {escape(line)}</p>'
+def file_rows(reports: Sequence[dict]) -> list[FileRow]:
+    """Returns the rows of the table: the Keras model first, then each file and its run on a GPU.
 
-
-def file_table(reports):
-    """Returns the table of accuracy, agreement, speed and size; the Keras model comes first."""
-    rows = [row("Keras", "", *_scores(reports[0]["keras"]), *[""] * 4)]
+    Raises KeyError, TypeError or AttributeError when a report is not one of kseg.export.
+    """
+    rows = [FileRow("Keras", _scores(reports[0]["keras"]))]
     for report in reports:
-        limit = f"<small>limit {report['agreement_limit']:.1%}</small>"
-        name = escape(_name(report))
-        if name != report["file"]:
-            name += f"<small>{escape(report['file'])}</small>"
+        name, gpu = _name(report), report.get("gpu") or {}
+        verified = gpu.get("verified")
         rows.append(
-            row(
+            FileRow(
                 name,
-                "passed" if report["passed"] else "<b>REJECTED</b>",
-                *_scores(report["tflite"], than=report["keras"]),
-                percent(report["pixel_agreement"], 3) + limit,
-                _on_gpu(report),
-                f"{report['latency_ms']:.1f} ms",
-                f"{report['bytes'] / 1e6:.2f} MB",
+                _scores(report["tflite"], reference=report["keras"]),
+                file=report["file"] if name != report["file"] else "",
+                passed=report["passed"],
+                agreement=report["pixel_agreement"],
+                agreement_limit=report["agreement_limit"],
+                gpu_agreement=gpu["pixel_agreement"] if verified else None,
+                gpu_frames=gpu["frames"] if verified else None,
+                latency_ms=report["latency_ms"],
+                bytes=report["bytes"],
             )
         )
-        rows += _gpu_rows(report)
-    heads = ("file", "", "mean IoU", "drivable IoU", "agreement", "GPU", "CPU, one thread", "size")
-    return table(heads, rows)
+        if "gpu" in gpu:
+            on_gpu = f"on the GPU, {gpu['frames']} frames"
+            rows.append(FileRow(on_gpu, _scores(gpu["gpu"], reference=gpu["cpu"]), indented=True))
+            rows.append(FileRow("on the CPU, the same", _scores(gpu["cpu"]), indented=True))
+    return rows
 
 
-def _scores(values, than=None):
-    """Cells of mean and drivable IoU; below them how many points above or below `than`."""
+def _scores(values, reference=None):
+    scores = []
     for name in ("mean_iou", "drivable_iou"):
         value = values.get(name)
-        if value is None:
-            yield "-"
-        elif than is None:
-            yield percent(value)
-        else:
-            points = round(100 * (value - than[name]), 2) + 0.0  # + 0.0: never "-0.00".
-            yield f"{percent(value)}<small>{points:+.2f} points</small>"
-
-
-def _on_gpu(report):
-    gpu = report.get("gpu") or {}
-    if not gpu.get("verified"):
-        return "not run"
-    told = f"as the CPU, {gpu['frames']} frames"
-    return f"{percent(gpu['pixel_agreement'], 3)}<small>{told}</small>"
-
-
-def _gpu_rows(report):
-    """What the GPU scored, and below it what the CPU did on the same frames."""
-    gpu = report.get("gpu") or {}
-    if "gpu" in gpu:
-        name = f"&nbsp; on the GPU, {gpu['frames']} frames"
-        yield row(name, "", *_scores(gpu["gpu"], than=gpu["cpu"]), *[""] * 4)
-        yield row("&nbsp; on the CPU, the same", "", *_scores(gpu["cpu"]), *[""] * 4)
+        points = None
+        if value is not None and reference is not None:
+            points = round(100 * (value - reference[name]), 2) + 0.0  # + 0.0: never "-0.00".
+        scores.append((value, points))
+    return scores
 
 
 def _classes(reports):
-    names = [name for name in reports[0]["keras"] if name.startswith("iou/")]
-    columns = [("Keras", reports[0]["keras"]), *((_name(r), r["tflite"]) for r in reports)]
-    rows = [
-        row(escape(name.removeprefix("iou/")), *(bar(scores.get(name)) for _, scores in columns))
-        for name in names
+    """Yields (class, IoU of the Keras model and of each file)."""
+    columns = [reports[0]["keras"], *(report["tflite"] for report in reports)]
+    for key in reports[0]["keras"]:
+        if key.startswith("iou/"):
+            yield key.removeprefix("iou/"), [scores.get(key) for scores in columns]
+
+
+def _worst_frames(reports, frames, labels):
+    """[(name of a file, its frames)], without files that have none."""
+    by_file = [(r, [frame for frame in frames if frame.file == r["file"]]) for r in reports]
+    return [
+        (_name(report), [frame_figures(frame, labels) for frame in compared])
+        for report, compared in by_file
+        if compared
     ]
-    return table(["class", *(escape(name) for name, _ in columns)], rows)
 
 
-def _worst(reports, frames, labels):
-    """Frames side by side, by file, those that agree least first."""
-    if not frames:
-        return
-    yield "<h2>Frames on which file and Keras differ most</h2>"
-    yield (
-        "<p>The frame, its truth, what Keras and what the file answers, and in light yellow the "
-        "pixels on which these two differ, drawn larger than they are. Ignored pixels are "
-        "darkened.</p>" + legend(labels)
-    )
-    for report in reports:
-        mine = [shown for shown in frames if shown.file == report["file"]]
-        if mine:
-            yield f"<h3>{escape(_name(report))}</h3>"
-        yield from (figures(shown, labels) for shown in mine)
-
-
-def _lint(report):
-    lint = report["lint"]
-    parts = [f"{lint['operators']} operators"] if "operators" in lint else []
+def _lint_facts(lint: dict[str, Any]) -> list[str]:
+    facts = [f"{lint['operators']} operators"] if "operators" in lint else []
     if lint.get("delegated") is not None:
-        parts.append(f"{lint['delegated']} on the GPU, {lint['left_on_cpu']} left on the CPU")
-    found = lint.get("problems") or []
-    parts.append("; ".join(map(str, found)) if found else "nothing unfit for its target found")
-    return f"<p>{escape(_name(report))}: {escape(', '.join(parts))}.</p>"
-
-
-def _operators(reports):
-    names = sorted({name for report in reports for name in report["operators"]})
-    rows = [
-        row(escape(name), *(str(report["operators"].get(name, "-")) for report in reports))
-        for name in names
-    ]
-    return table(["operator", *(escape(_name(report)) for report in reports)], rows)
-
-
-def _contract(name, text):
-    pretty = escape(json.dumps(json.loads(text), indent=1))
-    return f"<details><summary>Contract in {escape(name)}</summary><pre>{pretty}</pre></details>"
+        facts.append(f"{lint['delegated']} on the GPU, {lint['left_on_cpu']} left on the CPU")
+    problems = lint.get("problems") or []
+    return [*facts, "; ".join(map(str, problems)) or "nothing unfit for its target found"]
 
 
 def _name(report):
-    """`gpu fp16`, or the file's name where the report tells neither."""
-    parts = [report[key] for key in ("profile", "precision") if report.get(key)]
-    return " ".join(parts) or report["file"]
+    """`gpu fp16`, or the file's name where the report has neither."""
+    words = [report[key] for key in ("profile", "precision") if report.get(key)]
+    return " ".join(words) or report["file"]

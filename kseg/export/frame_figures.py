@@ -1,18 +1,19 @@
-"""The frames that export_report.html shows: which, and as five pictures side by side."""
+"""The frames shown in export_report.html: their choice, and the five images of each."""
 
-from html import escape
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from kseg.visualize.html import WIDTH, data_uri, patterned
+from kseg.labels import LabelSet
+from kseg.visualize.patterns import darken, pattern_overlay, shrink
 
-_DIFFERENT = (255, 221, 51)  # Light yellow on dark grey: told by brightness alone too.
+_DIFFERENT = (255, 221, 51)  # Light yellow on dark grey: visible by brightness alone.
 
 
-class Shown(NamedTuple):
-    """A frame to show: image (H, W, 3) uint8 RGB; truth, Keras' and the file's (H, W) uint8 ids."""
+class ComparedFrame(NamedTuple):
+    """A frame and its predictions: image (H, W, 3) uint8 RGB; the others (H, W) uint8 ids."""
 
     file: str
     key: str
@@ -22,70 +23,67 @@ class Shown(NamedTuple):
     tflite: np.ndarray
 
 
-def shown(model, files, frames, reports, most=4):
-    """Runs the Keras model and the files again on the frames that their reports call worst.
+def worst_frames(
+    model: Any,
+    files: dict[str, Callable[[np.ndarray], np.ndarray]],
+    frames: Iterable,
+    reports: list[dict],
+    most: int = 4,
+) -> list[ComparedFrame]:
+    """Runs the keras.Model and the files again on the worst frames that their reports list.
 
     files {file name: a function (H, W, 3) uint8 -> (H, W) ids}; frames have key, image and mask.
-    Returns a list of Shown, of each file at most `most`, in the order of its report, without those
-    on which all pixels agree.
+    At most `most` frames per file, in the order of its report, without those on which all pixels
+    agree.
     """
-    wanted = {
+    keys_by_file = {
         report["file"]: [
             worst["key"] for worst in report.get("worst_frames", []) if worst["agreement"] < 1
         ][:most]
         for report in reports
     }
-    if not any(wanted.values()):
+    if not any(keys_by_file.values()):
         return []
-    found = {}
+    compared = {}
     for frame in frames:
-        names = [name for name, keys in wanted.items() if frame.key in keys]
+        names = [name for name, keys in keys_by_file.items() if frame.key in keys]
         if names:
             logits = model.predict_on_batch(frame.image[None].astype(np.float32))[0]
-            keras = logits.argmax(axis=-1).astype(np.uint8)
+            ids = logits.argmax(axis=-1).astype(np.uint8)
             for name in names:
-                ids = files[name](frame.image)
-                found[name, frame.key] = Shown(name, frame.key, frame.image, frame.mask, keras, ids)
+                compared[name, frame.key] = ComparedFrame(
+                    name, frame.key, frame.image, frame.mask, ids, files[name](frame.image)
+                )
     return [
-        found[name, key] for name, keys in wanted.items() for key in keys if (name, key) in found
+        compared[name, key]
+        for name, keys in keys_by_file.items()
+        for key in keys
+        if (name, key) in compared
     ]
 
 
-def figures(shown, labels):
-    """Returns the HTML of a Shown frame: five pictures side by side, at most WIDTH pixels wide."""
-    image, differs = shown.image, shown.keras != shown.tflite
-    told = f"{differs.sum():,} of {differs.size:,} pixels differ"
-    pictures = (
-        ("frame", shrunk(image)),
-        ("truth", patterned(image, shown.truth, labels)),
-        ("Keras", patterned(image, shown.keras, labels)),
-        ("file", patterned(image, shown.tflite, labels)),
-        ("difference", difference(shrunk(image), shrunk(differs.astype(np.float32)) > 0)),
-    )
-    cells = "".join(
-        f'<figure><img src="{data_uri(picture, "png" if name == "difference" else "jpeg")}" '
-        f'alt="{escape(f"{shown.key}: {name}", quote=True)}" loading="lazy">'
-        f"<figcaption>{name}</figcaption></figure>"
-        for name, picture in pictures
-    )
-    return f"<p>{escape(shown.key)}: {told}</p>\n<div class=five>{cells}</div>"
+def frame_figures(frame: ComparedFrame, labels: LabelSet) -> dict[str, Any]:
+    """Returns what the page shows of a frame; images are at most patterns.WIDTH pixels wide."""
+    image, differs = frame.image, frame.keras != frame.tflite
+    return {
+        "key": frame.key,
+        "differing": int(differs.sum()),
+        "pixels": differs.size,
+        "images": {
+            "frame": shrink(image),
+            "truth": pattern_overlay(image, frame.truth, labels),
+            "Keras": pattern_overlay(image, frame.keras, labels),
+            "file": pattern_overlay(image, frame.tflite, labels),
+            "difference": difference(shrink(image), shrink(differs.astype(np.float32)) > 0),
+        },
+    }
 
 
-def shrunk(array):
-    """Area-averages to at most WIDTH columns: of a mask, all above 0 is where anything was."""
-    height, width = array.shape[:2]
-    if width <= WIDTH:
-        return array
-    return cv2.resize(array, (WIDTH, round(height * WIDTH / width)), interpolation=cv2.INTER_AREA)
-
-
-def difference(image, differs):
+def difference(image: np.ndarray, differs: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB and (H, W) bool -> the image in dark grey, light where it differs.
 
-    Marks are a pixel larger on all sides, so that a single one is seen.
+    Marks are a pixel larger on all sides, so that a single differing pixel is visible.
     """
-    # In few steps: noise would make the PNG large.
-    dark = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 24 * 8
-    picture = np.repeat(dark[..., None], 3, axis=-1)
-    picture[cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = _DIFFERENT
-    return picture
+    drawn = darken(image)
+    drawn[cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = _DIFFERENT
+    return drawn

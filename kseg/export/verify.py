@@ -104,7 +104,7 @@ class ExportVerifier:
         pairs = zip(reports, files.values(), strict=True)
         runners = {report["file"]: TFLiteModel(tflite) for report, tflite in pairs}
         frames = labelled_frames.labelled(self.config, self.checks.split, self.checks.frames)
-        worst = frame_figures.shown(self.model, runners, frames, reports)
+        worst = frame_figures.worst_frames(self.model, runners, frames, reports)
         folder = next(iter(files)).path.parent
         reports = [*_earlier(folder / "export_report.json", reports), *reports]
         _write_json(folder / "export_report.json", reports)

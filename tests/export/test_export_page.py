@@ -22,7 +22,7 @@ SCORES = {
 
 
 def report(file="model-fp32.tflite", **changes):
-    """What kseg.export writes at the least."""
+    """The keys that every report of kseg.export has."""
     return {
         "file": file,
         "passed": True,
@@ -39,14 +39,14 @@ def report(file="model-fp32.tflite", **changes):
     }
 
 
-def shown(file="model-fp32.tflite", key="a&b", size=SIZE):
+def compared(file="model-fp32.tflite", key="a&b", size=SIZE):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     truth = np.full(size, 2, np.uint8)
     truth[:2] = IGNORE_ID
     keras = np.zeros(size, np.uint8)
     tflite = keras.copy()
     tflite[3, 4] = 1
-    return frame_figures.Shown(file, key, image, truth, keras, tflite)
+    return frame_figures.ComparedFrame(file, key, image, truth, keras, tflite)
 
 
 def html(reports, frames=(), embedded=None):
@@ -57,7 +57,7 @@ def words(text):
     return " ".join(Page(text).text.split())
 
 
-def test_a_report_of_the_least_keys_is_enough():
+def test_optional_keys_of_a_report_may_be_missing():
     told = words(html([report()]))
     assert "all files passed" in told and "79.00% -1.00 points" in told
     assert "5.2 ms" in told and "1.23 MB" in told and "not run" in told
@@ -69,8 +69,8 @@ def test_agreement_is_100_only_when_every_pixel_agrees():
     assert "100.000%" in words(html([report(pixel_agreement=1.0)]))
 
 
-def test_everything_a_whole_report_tells_is_shown():
-    whole = report(
+def test_everything_in_a_complete_report_is_shown():
+    complete = report(
         "model-gpu-fp16.tflite",
         profile="gpu",
         precision="fp16",
@@ -86,7 +86,7 @@ def test_everything_a_whole_report_tells_is_shown():
             "cpu": {"mean_iou": 0.75},
         },
     )
-    text = html([report(), whole], embedded={"model-gpu-fp16.tflite": '{"model": "unet"}'})
+    text = html([report(), complete], embedded={"model-gpu-fp16.tflite": '{"model": "unet"}'})
     told = words(text)
     assert "Export of unet: 1 of 2 files REJECTED" in told
     assert "gpu fp16: 2 x CAST <left on the CPU>" in told and "<left" not in text
@@ -96,8 +96,8 @@ def test_everything_a_whole_report_tells_is_shown():
     assert "88 on the GPU, 2 left on the CPU" in told and '"model": "unet"' in told
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing():
-    text = html([report()], [shown()])
+def test_the_page_is_self_contained_and_has_no_script():
+    text = html([report()], [compared()])
     tags = Page(text).tags
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}
     assert "http" not in text.replace("http-equiv", "") and "url(" not in text
@@ -106,9 +106,9 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing():
     assert all("alt" in attributes for tag, attributes in tags if tag == "img")
 
 
-def test_differing_pixels_stand_out_also_when_pictures_are_shrunk():
+def test_a_single_differing_pixel_is_visible_in_a_shrunk_image():
     size = (400, 1200)  # Shown at 480 columns: one pixel is less than half of one.
-    text = frame_figures.figures(shown(size=size), BDD100K_DRIVABLE)
+    text = html([report()], [compared(size=size)])
     assert "1 of 480,000 pixels differ" in text and "a&amp;b" in text
     last = [a["src"] for tag, a in Page(text).tags if tag == "img"][-1]
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(last.split(",")[1]), np.uint8), 1)
@@ -126,7 +126,7 @@ class Frame(NamedTuple):
 
 class Model:
     def predict_on_batch(self, batch):
-        """Names class 1 where the first channel is light."""
+        """Predicts class 1 where the first channel is light."""
         return np.stack([128 - batch[..., 0], batch[..., 0] - 128], axis=-1)
 
 
@@ -144,14 +144,14 @@ def test_the_worst_frames_of_each_file_are_run_again():
             "worst_frames": [{"key": "b", "agreement": 0.1}, {"key": "a", "agreement": 1}],
         },
     ]
-    one, two = frame_figures.shown(Model(), files, frames, reports)
+    one, two = frame_figures.worst_frames(Model(), files, frames, reports)
     assert (one.file, one.key, two.file, two.key) == ("one", "a", "two", "b")
     assert (one.keras == 1).all() and (one.tflite == 0).all()
     assert (two.keras == 0).all() and (two.tflite == 1).all()
-    assert frame_figures.shown(Model(), files, None, [{"file": "one"}]) == []
+    assert frame_figures.worst_frames(Model(), files, None, [{"file": "one"}]) == []
 
 
-def test_written_whole_with_the_contract_of_the_file_beside_it(tmp_path, tflite_path):
+def test_the_page_has_the_contract_of_the_file_beside_it(tmp_path, tflite_path):
     (tmp_path / "model-fp32.tflite").write_bytes(tflite_path.read_bytes())
     path = tmp_path / "export_report.html"
     export_page.write(path, [report(), report("gone.tflite")], [], BDD100K_DRIVABLE)
@@ -165,13 +165,13 @@ def test_export_writes_it_and_standard_metadata(tflite_path):
     from kseg.export import tflite_metadata
 
     text = words((tflite_path.parent / "export_report.html").read_text())
-    # Of the latest export into the run that tests share.
+    # Of the latest export of the run that all tests share.
     reports = [json.loads(p.read_text()) for p in tflite_path.parent.glob("*.report.json")]
     assert any(f"{told['bytes'] / 1e6:.2f} MB" in text for told in reports)
     assert tflite_metadata.labels(tflite_path.read_bytes()) == BDD100K_DRIVABLE.names
 
 
 @pytest.mark.parametrize("value", [0.8, None])
-def test_classes_without_a_score_are_told(value):
+def test_classes_without_a_score_have_a_dash(value):
     told = words(html([report(keras=SCORES | {"iou/direct": value})]))
     assert ("direct 80.00%" in told) == (value is not None)
