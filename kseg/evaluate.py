@@ -132,7 +132,8 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
 
     from kseg.evaluation import boundary
     from kseg.evaluation.scores import confusion_matrix
-    from kseg.visualize.overlay import side_by_side, write
+    from kseg.visualize.images import write_image
+    from kseg.visualize.overlay import side_by_side
 
     if drawn:
         overlays.mkdir(exist_ok=True)
@@ -146,7 +147,7 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
             if number in drawn:
                 image = batch["image"][i].numpy().astype(np.uint8)
                 panels = side_by_side(image, truth[i], predicted[i], labels)
-                write(overlays / f"{key.decode()}.png", panels)
+                write_image(overlays / f"{key.decode()}.png", panels)
             number += 1
     return confusion, borders
 

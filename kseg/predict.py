@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kseg.errors import InputError, run
+from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH_SIZE = 8
 EXAMPLES = """examples:
   python -m kseg.predict runs/demo street.jpg
@@ -148,25 +148,16 @@ def _load_predictors(runs, confidence):
 
 def _predict_images(images, predict_all, out, args):
     from kseg.evaluation.predictor import batched
-    from kseg.visualize import overlay, panels
+    from kseg.visualize import panels
 
     with _progress() as progress:
         for batch in batched(progress.track(images, description="predicting"), BATCH_SIZE):
-            frames = [_read_image(path) for path in batch]
+            frames = [read_image(path) for path in batch]
             for path, frame, predictions in zip(batch, frames, predict_all(frames), strict=True):
-                overlay.write(out / f"{path.stem}.png", panels.picture(frame, predictions))
+                write_image(out / f"{path.stem}.png", panels.draw_panels(frame, predictions))
                 if args.save_masks:
                     _write_masks(out, path.stem, predictions)
     print(f"{len(images)} overlays in {out}")
-
-
-def _read_image(path):
-    import cv2
-
-    frame = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if frame is None:
-        raise InputError(f"{path}: cannot be decoded as an image; remove or replace it")
-    return frame
 
 
 def _predict_video(clip, predict_all, out, args):
@@ -177,15 +168,21 @@ def _predict_video(clip, predict_all, out, args):
     name, count, predictions = clip.source.stem, 0, ()
     flicker = Flicker() if args.flicker else None
     with contextlib.ExitStack() as files:
-        movie = files.enter_context(video.Mp4(out / f"{name}.mp4", clip.rate))
-        gif = files.enter_context(video.Gif(out / f"{name}.gif", clip.rate)) if args.gif else None
+        movie = files.enter_context(video.Mp4Writer(out / f"{name}.mp4", clip.rate))
+        gif = (
+            files.enter_context(video.GifWriter(out / f"{name}.gif", clip.rate))
+            if args.gif
+            else None
+        )
         progress = files.enter_context(_progress())
-        frames = progress.track(video.frames(clip), clip.count, description=clip.source.name)
+        frames = progress.track(video.frames(clip), clip.frame_count, description=clip.source.name)
         for batch in batched(frames, BATCH_SIZE):
             for frame, predictions in zip(batch, predict_all(batch), strict=True):
-                movie.add(panels.picture(frame, predictions))
+                movie.add(panels.draw_panels(frame, predictions))
                 if gif:
-                    small = gif.takes() and panels.picture(frame, predictions, args.gif_width)
+                    small = gif.uses_next() and panels.draw_panels(
+                        frame, predictions, args.gif_width
+                    )
                     gif.add(small)
                 if flicker:
                     flicker.add(frame, [prediction.class_map for prediction in predictions])
@@ -198,12 +195,10 @@ def _predict_video(clip, predict_all, out, args):
 
 
 def _write_masks(out, name, predictions):
-    from kseg.visualize import overlay
-
     for prediction in predictions:
         folder = out / "masks" / (prediction.name if len(predictions) > 1 else "")
         folder.mkdir(parents=True, exist_ok=True)
-        overlay.write(folder / f"{name}.png", prediction.class_map)
+        write_image(folder / f"{name}.png", prediction.class_map)
 
 
 def _report_flicker(flicker, clip, names, out):

@@ -152,8 +152,8 @@ def test_a_failing_command_is_reported_unless_the_chapter_shows_its_exit_code(tm
 def test_an_image_is_drawn_by_the_chapter_and_equals_the_stored_one(tmp_path, monkeypatch):
     monkeypatch.setattr(tutorial, "TUTORIAL", tmp_path)
     drawing = (
-        "```python\nimport numpy as np\n\nfrom kseg.visualize import overlay\n\n"
-        "overlay.write('runs/pictures/grey.png', np.full((32, 64, 3), {}, np.uint8))\n```\n\n"
+        "```python\nimport numpy as np\n\nfrom kseg.visualize.images import write_image\n\n"
+        "write_image('runs/pictures/grey.png', np.full((32, 64, 3), {}, np.uint8))\n```\n\n"
         "![grey](pictures/grey.png)\n"
     )
     with tutorial.workplace(tmp_path):

@@ -34,8 +34,7 @@ def page(
 ) -> str:
     """Returns the HTML page of a data set.
 
-    measured: {split: SplitStatistics}. frames: (split, number, image, mask) to show. warnings: lines on
-    top.
+    frames: those to show. warnings: lines at the top of the page.
     """
     luma = np.concatenate([np.empty(0), *(values.luma for values in measured.values())])
     threshold = dark_threshold(luma)

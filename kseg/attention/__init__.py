@@ -1,1 +1,1 @@
-"""What a SegFormer looks at, as pictures, a page to click on, and a video."""
+"""Attention maps of SegFormers: figures, a page and videos."""

@@ -1,12 +1,13 @@
-"""python -m kseg.attention: where a SegFormer looks, on an image, a page to click on, a video."""
+"""python -m kseg.attention: where a SegFormer looks, as images, an interactive page or a video."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from kseg.errors import InputError, run
+from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SECONDS = 4.0
 EXAMPLES = """examples:
   python -m kseg.attention runs/segformer street.jpg
@@ -14,17 +15,17 @@ EXAMPLES = """examples:
   python -m kseg.attention runs/segformer drive.mp4 --frame 50
   python -m kseg.attention runs/segformer drive.mp4 --video --start 2 --seconds 4
 
-Of an image, or one frame of a video, writes
-  OUT/NAME.attention.html       a page: click on the image, or move the point by the arrow keys
+For an image, or one frame of a video, writes
+  OUT/NAME.attention.html       a page: click on the image, or move the point with the arrow keys
   OUT/NAME.attention.png        every stage and head at the query point
   OUT/NAME.attention-mean.png   the same, averaged over all queries of the image
   OUT/NAME.patches.png          the overlapping patches of every stage
-and with --video OUT/NAME.attention.mp4, every frame at the same query point. Existing files of
+With --video, writes OUT/NAME.attention.mp4: every frame, at the same query point. Existing files of
 these names are replaced.
 """
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.attention",
         description="Shows where the attention heads of a SegFormer look.",
@@ -38,30 +39,42 @@ def main(argv=None):
         type=float,
         nargs=2,
         metavar=("X", "Y"),
-        help="the query, in pixels of INPUT (default: the middle, three quarters down)",
+        help="query point in pixels of INPUT (default: centred, three quarters down)",
     )
     parser.add_argument(
-        "--block", type=int, metavar="N", help="of every stage, from 1 (default: each one's last)"
+        "--block",
+        type=int,
+        metavar="N",
+        help="block index in every stage, 1-based (default: the last)",
     )
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="of the model's input, such as one of INPUT's shape (default: the run's)",
+        help="height and width of the model's input (default: those of the run)",
     )
-    parser.add_argument("--out", metavar="DIR", help="default: RUN/attention")
+    parser.add_argument("--out", metavar="DIR", help="output folder (default: RUN/attention)")
     of_videos = parser.add_argument_group("videos")
-    of_videos.add_argument("--video", action="store_true", help="every frame, as a video")
-    of_videos.add_argument("--frame", type=int, metavar="N", help="this one, from 0 (default: 0)")
-    of_videos.add_argument("--start", type=float, metavar="S", help="with --video: from here on")
     of_videos.add_argument(
-        "--seconds", type=float, metavar="S", help=f"with --video: so long (default: {SECONDS:g})"
+        "--video", action="store_true", help="draw every frame and write a video"
+    )
+    of_videos.add_argument(
+        "--frame", type=int, metavar="N", help="frame to draw, 0-based (default: 0)"
+    )
+    of_videos.add_argument(
+        "--start", type=float, metavar="S", help="with --video: start, in seconds (default: 0)"
+    )
+    of_videos.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help=f"with --video: duration, in seconds (default: {SECONDS:g})",
     )
     return attention(parser.parse_args(argv))
 
 
-def attention(args):
+def attention(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     source = Path(args.input)
     if not source.is_file():
@@ -73,7 +86,7 @@ def attention(args):
     config, _ = run_folder.read_run(args.run)
     if not config.model.startswith("segformer"):
         raise InputError(
-            f"{args.run}: is a {config.model}, which has no attention; give a run of SegFormer"
+            f"{args.run}: model {config.model} has no attention; use a run of a SegFormer"
         )
     from kseg.visualize import video
 
@@ -81,10 +94,10 @@ def attention(args):
     if args.video:
         clip = video.open_clip(source, args.start or 0.0, args.seconds or SECONDS)
     frame = None if clip else _read_frame(source, is_image, args.frame or 0)
-    size = frame.shape[:2] if clip is None else _clip_size(clip)
+    size = _clip_size(clip) if frame is None else frame.shape[:2]
     point = _frame_point(args.point, size, source)
     model, config, labels = trained_model.load(args.run, tuple(args.size) if args.size else None)
-    point = _model_point(point, size, config)
+    point = model_point(point, size, config)
     out = Path(args.out) if args.out else Path(args.run) / "attention"
     out.mkdir(parents=True, exist_ok=True)
     if clip:
@@ -95,37 +108,31 @@ def attention(args):
 
 
 def _check_flags(args, source, is_image):
-    flags = [f"--{name}" for name in ("video", "frame", "start", "seconds") if _given(args, name)]
+    flags = [f"--{name}" for name in ("video", "frame", "start", "seconds")]
+    flags = [flag for flag in flags if getattr(args, flag[2:]) not in (None, False)]
     if is_image and flags:
-        raise InputError(f"{source}: is an image and {flags[0]} is for videos; leave it out")
+        raise InputError(
+            f"{source}: is an image, but {flags[0]} applies to videos; remove the flag"
+        )
     if args.video and args.frame is not None:
-        raise InputError("--frame and --video: choose one; --video begins at --start")
+        raise InputError("--frame and --video: use one of them; --start is the start of a video")
     if not args.video and (args.start is not None or args.seconds is not None):
-        raise InputError("--start and --seconds go with --video; one frame is chosen by --frame")
+        raise InputError("--start and --seconds require --video; --frame selects a single frame")
     if args.size and min(args.size) < 32:
         raise InputError(f"--size {args.size[0]} {args.size[1]}: expected 32 x 32 or more")
 
 
-def _given(args, name):
-    return getattr(args, name) not in (None, False)
-
-
 def _read_frame(source, is_image, number):
-    import cv2
-
     from kseg.visualize import video
 
-    if not is_image:
-        if number < 0:
-            raise InputError(f"--frame {number}: the first is 0")
-        for count, frame in enumerate(video.frames(video.open_clip(source))):
-            if count == number:
-                return frame
-        raise InputError(f"{source}: has {count + 1} frames, --frame {number} is past them")
-    frame = cv2.imread(str(source), cv2.IMREAD_COLOR_RGB)
-    if frame is None:
-        raise InputError(f"{source}: cannot be decoded as an image; remove or replace it")
-    return frame
+    if is_image:
+        return read_image(source)
+    if number < 0:
+        raise InputError(f"--frame {number}: the first frame is 0")
+    for count, frame in enumerate(video.frames(video.open_clip(source))):
+        if count == number:
+            return frame
+    raise InputError(f"{source}: has {count + 1} frames, --frame {number} is past the last one")
 
 
 def _clip_size(clip):
@@ -135,17 +142,17 @@ def _clip_size(clip):
     return tuple(int(clip.capture.get(p)) for p in properties)
 
 
-def _frame_point(wanted, size, source):
+def _frame_point(x_y, size, source):
     """Returns the query point (y, x) in the frame."""
     height, width = size
-    x, y = wanted or (width / 2, height * 3 / 4)
+    x, y = x_y or (width / 2, height * 3 / 4)
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(f"--point {x:g} {y:g}: {source.name} is {width} wide and {height} high")
     return y, x
 
 
-def _model_point(point, size, config):
-    """Takes a point (y, x) of the frame into the model's input."""
+def model_point(point, size, config):
+    """Maps a point (y, x) of the frame to the model's input."""
     from kseg import preprocess
 
     place = preprocess.placement(size, config.size, config.fit)
@@ -153,7 +160,7 @@ def _model_point(point, size, config):
     x = point[1] * place.width / size[1] + place.left
     if not (0 <= y < config.size[0] and 0 <= x < config.size[1]):
         raise InputError(
-            f"--point {point[1]:g} {point[0]:g}: was cut away by fit 'crop'; choose another"
+            f"--point {point[1]:g} {point[0]:g}: was cropped away (fit 'crop'); choose another"
         )
     return y, x
 
@@ -161,26 +168,25 @@ def _model_point(point, size, config):
 def _write_frame(frame, source, model, config, labels, point, block, out):
     from kseg import files, preprocess
     from kseg.attention import attention_page, figures, stage_attention
-    from kseg.visualize import overlay
 
     image = preprocess.fit_image(frame, config.size, config.fit)
-    seen = stage_attention.look(model, image, block)
-    for name, picture in (
-        ("attention", figures.heads(image, seen, point, source.name)),
-        ("attention-mean", figures.heads(image, seen, None, source.name)),
-        ("patches", figures.patches(image, seen, point)),
+    stages = stage_attention.extract_stage_attention(model, image, block)
+    for name, figure in (
+        ("attention", figures.draw_heads(image, stages, point, source.name)),
+        ("attention-mean", figures.draw_heads(image, stages, None, source.name)),
+        ("patches", figures.draw_patches(image, stages, point)),
     ):
-        overlay.write(out / f"{source.stem}.{name}.png", picture)
+        write_image(out / f"{source.stem}.{name}.png", figure)
     text = attention_page.page(
         image,
-        seen,
+        stages,
         point,
         labels=labels,
-        class_map=stage_attention.class_map(model, image),
+        class_map=stage_attention.predict_class_map(model, image),
         name=source.name,
     )
     files.write_text(out / f"{source.stem}.attention.html", text)
-    print(f"{out / source.stem}.attention.html, and three pictures beside it")
+    print(f"{out / source.stem}.attention.html, and three images beside it")
 
 
 def _write_video(clip, model, config, point, block, out):
@@ -192,12 +198,12 @@ def _write_video(clip, model, config, point, block, out):
 
     path = out / f"{clip.source.stem}.attention.mp4"
     if path.resolve() == clip.source.resolve():
-        raise InputError(f"{path}: would be replaced; choose another --out")
-    with video.Mp4(path, clip.rate) as movie:
-        for frame in track(video.frames(clip), clip.source.name, clip.count):
+        raise InputError(f"{path}: the output would replace the input; choose another --out")
+    with video.Mp4Writer(path, clip.rate) as movie:
+        for frame in track(video.frames(clip), clip.source.name, clip.frame_count):
             image = preprocess.fit_image(frame, config.size, config.fit)
-            seen = stage_attention.look(model, image, block)
-            movie.add(figures.heads(image, seen, point, clip.source.name))
+            stages = stage_attention.extract_stage_attention(model, image, block)
+            movie.add(figures.draw_heads(image, stages, point, clip.source.name))
     print(path)
 
 

@@ -64,7 +64,7 @@ def page(
 ) -> str:
     """Returns the HTML. contracts: {file name: contract's JSON text}."""
     parsed = {name: json.loads(text) for name, text in contracts.items()}
-    any_contract = next(iter(parsed.values()), {})
+    any_contract: dict = next(iter(parsed.values()), {})
     rejected = sum(not report["passed"] for report in reports)
     verdict = f"{rejected} of {len(reports)} files REJECTED" if rejected else "all files passed"
     names = [_name(report) for report in reports]

@@ -1,4 +1,4 @@
-"""The command kseg.attention: its numbers are the model's, its page works in a real browser."""
+"""kseg.attention: its numbers are those of the model, and its page works in a browser."""
 
 import base64
 import dataclasses
@@ -52,12 +52,12 @@ def image():
 
 @pytest.fixture(scope="module")
 def seen(run, image):
-    return stage_attention.look(trained_model.load(run)[0], image)
+    return stage_attention.extract_stage_attention(trained_model.load(run)[0], image)
 
 
 @pytest.fixture(scope="module")
 def written(run, image, tmp_path_factory):
-    """What the command wrote of the image."""
+    """The folder that the command wrote for the image."""
     folder = tmp_path_factory.mktemp("written")
     cv2.imwrite(str(folder / "street.png"), image[..., ::-1])
     argv = [run, folder / "street.png", "--point", POINT[1], POINT[0], "--out", folder / "out"]
@@ -70,8 +70,10 @@ def document(path):
     return json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S)[1])
 
 
-def test_stages_know_how_they_cut_the_picture(seen):
-    told = [(s.kernel, s.stride, s.padding, s.below, s.pixels, s.reduction) for s in seen]
+def test_stages_have_the_geometry_of_their_patches(seen):
+    told = [
+        (s.kernel, s.stride, s.padding, s.cell_pixels, s.query_pixels, s.reduction) for s in seen
+    ]
     assert told == [
         (7, 4, 3, 1, 4, (8, 8)),
         (3, 2, 1, 4, 8, (4, 4)),
@@ -85,26 +87,29 @@ def test_a_point_picks_the_query_whose_cell_it_lies_in(seen):
     first, *_, last = seen  # 25x41 queries of 4 pixels; 4x6 of 32.
     assert stage_attention.query_cell(first, (0, 0)) == (0, 0)
     assert stage_attention.query_cell(first, (7.9, 8)) == (1, 2)
-    assert stage_attention.query_at(first, (7.9, 8)) == 1 * 41 + 2
+    assert stage_attention.query_index(first, (7.9, 8)) == 1 * 41 + 2
     assert stage_attention.query_cell(last, (96.9, 160.9)) == (3, 5)
     assert stage_attention.query_cell(first, (500, 500)) == (24, 40)
     expected = first.weights[:, 43].reshape(1, 3, 5)
-    assert np.array_equal(stage_attention.at_point(first, (7.9, 8)), expected)
+    assert np.array_equal(stage_attention.point_attention(first, (7.9, 8)), expected)
 
 
 def test_points_and_means_share_out_one(seen):
     for stage in seen:
-        for grids in (stage_attention.at_point(stage, POINT), stage_attention.over_image(stage)):
+        for grids in (
+            stage_attention.point_attention(stage, POINT),
+            stage_attention.mean_attention(stage),
+        ):
             assert np.allclose(grids.sum((1, 2)), 1, atol=1e-5)
             assert grids.shape[1:] == stage.key_grid
-            name, mean = figures.panels(grids)[0]
+            name, mean = figures.head_panels(grids)[0]
             assert np.allclose(mean, grids.mean(0)) and (len(grids) == 1) == (name == "head 1")
 
 
 def test_keys_are_drawn_where_they_stand(seen):
     first = seen[0]  # 3x5 keys of 32 pixels reach to row 95; row 96 and column 160 have none.
     grid = np.arange(15.0).reshape(3, 5)
-    values = stage_attention.over_pixels(grid, first, SIZE, fill=-1)
+    values = stage_attention.upsample_keys(grid, first, SIZE, fill=-1)
     assert values.shape == SIZE and values[0, 0] == 0 and values[31, 32] == 1
     assert values[95, 159] == 14 and values[96, 0] == -1 == values[0, 160]
     assert [np.sum(values == n) for n in range(15)] == [32 * 32] * 15
@@ -113,21 +118,21 @@ def test_keys_are_drawn_where_they_stand(seen):
 def test_heat_is_lightest_at_the_peak(seen):
     grid = np.full((3, 5), 0.1, np.float32)
     grid[1, 2] = 0.5
-    picture = figures.heat(np.full((*SIZE, 3), 100, np.uint8), seen[0], grid).mean(-1)
+    picture = figures.heat_map(np.full((*SIZE, 3), 100, np.uint8), seen[0], grid).mean(-1)
     assert picture[48, 80] == picture.max() > picture[0, 0] > picture[96, 0]
 
 
 def test_packed_weights_come_back(seen):
     points = attention_page.grid_points(SIZE, (3, 4))
     for stage in seen:
-        packed = attention_page.packed(stage, points)
+        packed = attention_page.pack_weights(stage, points)
         heads, keys = len(stage.weights), stage.weights.shape[-1]
         assert packed.shape == (heads * 13, keys) and (packed.max(1) == 255).all()
         rows = packed.reshape(heads, 13, keys) / packed.sum(1).reshape(heads, 13, 1)
         for number, point in enumerate(points):
-            true = stage_attention.at_point(stage, point).reshape(heads, keys)
+            true = stage_attention.point_attention(stage, point).reshape(heads, keys)
             assert np.abs(rows[:, number] - true).max() < true.max() / 100
-        mean = stage_attention.over_image(stage).reshape(heads, keys)
+        mean = stage_attention.mean_attention(stage).reshape(heads, keys)
         assert np.abs(rows[:, -1] - mean).max() < mean.max() / 100
 
 
@@ -139,28 +144,29 @@ def test_query_points_cover_the_image_evenly():
         rows, columns = grid = attention_page.point_grid(size)
         assert rows * columns <= attention_page.POINTS
         for number, point in enumerate(attention_page.grid_points(size, grid)):
-            assert attention_page.nearest(point, size, grid) == [
+            assert attention_page.nearest_point(point, size, grid) == [
                 number // columns,
                 number % columns,
             ]
 
 
-def test_the_command_writes_page_and_pictures(written, seen):
+def test_the_command_writes_a_page_and_images(written, seen):
     names = ["attention-mean.png", "attention.html", "attention.png", "patches.png"]
     assert sorted(p.name for p in written.iterdir()) == [f"street.{name}" for name in names]
     for path in written.glob("*.png"):
         picture = cv2.imread(str(path))
         assert picture.shape[1] > 1200 and picture.std() > 20
     told = document(written / "street.attention.html")
-    assert told["at"] == attention_page.nearest(POINT, SIZE, told["points"])
+    assert told["at"] == attention_page.nearest_point(POINT, SIZE, told["points"])
     packed = base64.b64decode(told["stages"][2]["weights"].split(",")[1])
     packed = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(
-        packed, attention_page.packed(seen[2], attention_page.grid_points(SIZE, told["points"]))
+        packed,
+        attention_page.pack_weights(seen[2], attention_page.grid_points(SIZE, told["points"])),
     )
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_runs_no_name(written):
+def test_the_page_is_self_contained_and_escapes_class_names(written):
     text = (written / "street.attention.html").read_text()
     read = Page(text)
     assert not {"link", "iframe", "object", "b"} & {tag for tag, _ in read.tags}
@@ -168,8 +174,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_no_name(written):
     assert document(written / "street.attention.html")["names"][0] == NAMES.names[0]
 
 
-def test_a_video_is_shown_at_one_point(run, image, tmp_path):
-    with video.Mp4(tmp_path / "drive.mp4", 10) as movie:
+def test_a_video_is_drawn_at_one_query_point(run, image, tmp_path):
+    with video.Mp4Writer(tmp_path / "drive.mp4", 10) as movie:
         for number in range(5):
             movie.add(np.roll(image[:96, :160], number, 1))
     argv = [run, tmp_path / "drive.mp4", "--video", "--start", 0.1, "--seconds", 0.2]
@@ -184,14 +190,14 @@ def test_a_video_is_shown_at_one_point(run, image, tmp_path):
 def test_a_point_of_the_frame_is_taken_into_the_letterbox():
     config = dataclasses.replace(Config(), size=(100, 200), fit="letterbox")
     # A frame of 400x400 becomes 100x100, 50 pixels from the left.
-    assert attention._model_point((200, 100), (400, 400), config) == (50, 75)
+    assert attention.model_point((200, 100), (400, 400), config) == (50, 75)
 
 
-def test_what_cannot_be_gets_one_line(run, trained_run, image, tmp_path, capsys):
+def test_bad_input_gets_one_line(run, trained_run, image, tmp_path, capsys):
     street, drive = tmp_path / "street.png", tmp_path / "drive.mp4"
     cv2.imwrite(str(street), image)
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with video.Mp4(drive, 10) as movie:
+    with video.Mp4Writer(drive, 10) as movie:
         movie.add(image[:96, :160])
     for argv, words in (
         ([trained_run, street], ("deeplab_v3_plus", "no attention", "SegFormer")),
@@ -200,7 +206,13 @@ def test_what_cannot_be_gets_one_line(run, trained_run, image, tmp_path, capsys)
         ([run, street, "--video"], ("--video", "is an image")),
         ([run, street, "--size", 8, 8], ("--size 8 8",)),
         ([run, drive, "--frame", 7], ("1 frames", "--frame 7")),
-        ([run, drive, "--video", "--frame", 0], ("--frame and --video",)),
+        (
+            [run, drive, "--video", "--frame", 0],
+            (
+                "--frame",
+                "--video",
+            ),
+        ),
         ([run, drive, "--seconds", 2], ("--seconds", "--video")),
         ([run, tmp_path / "none.jpg"], ("none.jpg", "no such file")),
         ([run, tmp_path / "broken.jpg"], ("broken.jpg", "cannot be decoded")),
@@ -222,28 +234,28 @@ def browser(tmp_path_factory):
 
 
 PEAKS = "[...document.querySelectorAll('figcaption span')].map((s) => s.textContent)"
-TOLD = "document.getElementById('told').textContent"
+STATUS = "document.getElementById('status').textContent"
 READY = """new Promise((done) => {
   const wait = () => document.body.dataset.ready ? done(true) : setTimeout(wait, 20);
   wait();
 })"""
 
 
-def opened(browser, path, size=(1200, 900), **features):
+def open_page(browser, path, size=(1200, 900), **features):
     browser.open((path / "street.attention.html").as_uri(), size, **features)
     assert browser.value(READY) and browser.problems == []
 
 
 def peaks(seen, point=None):
-    """What captions say, as Python counts it."""
+    """The peaks in the captions, computed in Python."""
     found = []
     for stage in seen:
         grids = (
-            stage_attention.over_image(stage)
+            stage_attention.mean_attention(stage)
             if point is None
-            else stage_attention.at_point(stage, point)
+            else stage_attention.point_attention(stage, point)
         )
-        found += [float(grid.max()) for _, grid in figures.panels(grids)]
+        found += [float(grid.max()) for _, grid in figures.head_panels(grids)]
     return found
 
 
@@ -253,40 +265,40 @@ def shown(browser):
 
 @pytest.mark.parametrize("size", [(1200, 900), (360, 640)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_desk_and_phone(browser, written, size, scheme):
-    opened(browser, written, size, prefers_color_scheme=scheme)
+def test_the_page_fits_desktop_and_phone(browser, written, size, scheme):
+    open_page(browser, written, size, prefers_color_scheme=scheme)
     assert browser.value("document.documentElement.scrollWidth") <= size[0]
     assert browser.value("document.querySelectorAll('canvas[data-stage]').length") == 1 + 3 + 6 + 9
 
 
 def test_a_click_shows_the_heads_of_the_nearest_point(browser, written, seen):
-    opened(browser, written)
+    open_page(browser, written)
     grid = attention_page.point_grid(SIZE)
     points = attention_page.grid_points(SIZE, grid)
-    start = attention_page.nearest(POINT, SIZE, grid)
+    start = attention_page.nearest_point(POINT, SIZE, grid)
     first = points[start[0] * grid[1] + start[1]]
     assert shown(browser) == pytest.approx(peaks(seen, first), abs=0.006, rel=0.02)
     # A click a fifth from the left, near the bottom.
     box = browser.value(
         "(({x, y, width, height}) => [x, y, width, height])"
-        "(document.getElementById('ask').getBoundingClientRect())"
+        "(document.getElementById('query').getBoundingClientRect())"
     )
     x, y = box[0] + 0.2 * box[2], box[1] + 0.9 * box[3]
     for kind in ("mousePressed", "mouseReleased"):
         browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-    row, column = attention_page.nearest((0.9 * SIZE[0], 0.2 * SIZE[1]), SIZE, grid)
+    row, column = attention_page.nearest_point((0.9 * SIZE[0], 0.2 * SIZE[1]), SIZE, grid)
     point = points[row * grid[1] + column]
-    assert f"x {round(point[1])}, y {round(point[0])}" in browser.value(TOLD)
+    assert f"x {round(point[1])}, y {round(point[0])}" in browser.value(STATUS)
     assert shown(browser) == pytest.approx(peaks(seen, point), abs=0.006, rel=0.02)
 
 
-def test_arrow_keys_move_the_point_and_the_box_gives_the_mean(browser, written, seen):
-    opened(browser, written)
+def test_arrow_keys_move_the_point_and_the_checkbox_selects_the_mean(browser, written, seen):
+    open_page(browser, written)
     browser.press("Tab")
-    assert browser.value("document.activeElement.id") == "ask"
+    assert browser.value("document.activeElement.id") == "query"
     rows, columns = attention_page.point_grid(SIZE)
     points = np.array(attention_page.grid_points(SIZE, (rows, columns))).reshape(rows, columns, 2)
-    row, column = attention_page.nearest(POINT, SIZE, (rows, columns))
+    row, column = attention_page.nearest_point(POINT, SIZE, (rows, columns))
     for key, code, move in (
         ("ArrowUp", 38, (-1, 0)),
         ("ArrowRight", 39, (0, 1)),
@@ -296,7 +308,7 @@ def test_arrow_keys_move_the_point_and_the_box_gives_the_mean(browser, written, 
     ):
         browser.press(key, code)
         row, column = row + move[0], column + move[1]
-        told = browser.value(TOLD)
+        told = browser.value(STATUS)
         # JavaScript rounds halves up.
         y, x = np.floor(points[row, column] + 0.5)
         assert f"x {x:.0f}, y {y:.0f}" in told
@@ -304,5 +316,5 @@ def test_arrow_keys_move_the_point_and_the_box_gives_the_mean(browser, written, 
     browser.press("Tab")
     assert browser.value("document.activeElement.id") == "mean"
     browser.value("document.activeElement.click()")
-    assert "mean over all queries" in browser.value(TOLD)
+    assert "mean over all queries" in browser.value(STATUS)
     assert shown(browser) == pytest.approx(peaks(seen), abs=0.006, rel=0.02)
