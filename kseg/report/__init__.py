@@ -1,1 +1,1 @@
-"""report.html: one or several runs on one page, measured, drawn, and held against each other."""
+"""report.html: scores, curves, calibration and frames of one or more runs."""

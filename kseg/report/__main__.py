@@ -1,7 +1,8 @@
-"""python -m kseg.report: runs on one HTML page, measured and held against each other."""
+"""python -m kseg.report: scores and predictions of one or more runs, on one HTML page."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from kseg.errors import InputError, run
@@ -12,74 +13,91 @@ EXAMPLES = """examples:
   python -m kseg.report runs/a runs/b --split test --data /mnt/camvid-240x320 --frames 200
   python -m kseg.report runs/bdd100k --scenes bdd100k/labels/det_20/det_val.json
 
-Writes one file that opens from disk and needs nothing else: RUN/report.html, for several runs
-report.html here. The best weights of each run go once over the split; counts and answers of each
-frame are kept in RUN/report-SPLIT.jsonl, so that an interrupted command goes on where it was and
-the next one needs no model. Shown where there are any: exports (RUN/*.tflite.report.json), timings
-(RUN/benchmark*.json, and what --benchmark names), the table of kseg.compare (of the folder that RUN
-lies in, and what --comparison names), and links to RUN/attention/*.attention.html.
+Writes one self-contained HTML file: RUN/report.html, or report.html in the current folder for
+several runs. The best weights of each run are evaluated once on the split. Counts and predictions
+of each frame are cached in RUN/report-SPLIT.jsonl: an interrupted command continues where it
+stopped, and the next one needs no model.
 
-Scenes are known of CamVid, Cityscapes and KITTI by the frames' names, and by --scenes.
+Where they exist, the page also shows exports (RUN/*.tflite.report.json), timings
+(RUN/benchmark*.json and --benchmark), the table of kseg.compare (of the folder that contains RUN,
+and of --comparison), and links to RUN/attention/*.attention.html.
+
+For CamVid, Cityscapes and KITTI, the scene is known from the names of the frames; for others, use
+--scenes.
 """
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.report",
         description="Shows runs on one page: scores, curves, confusion, calibration, frames.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, of the same classes")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders with the same classes")
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
-    parser.add_argument("--data", metavar="DIR", help="another place of the data set, for all runs")
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="at most so many, evenly spread (default: all)"
+        "--data", metavar="DIR", help="data set for all runs (default: the one of each run)"
     )
     parser.add_argument(
-        "--frames-shown", type=int, default=12, metavar="N", help="with pictures (default: 12)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="evaluate at most N frames, evenly spaced (default: all)",
     )
     parser.add_argument(
-        "--scenes", metavar="FILE", help="JSON of frames' attributes, as BDD100K's det_val.json"
+        "--frames-shown",
+        type=int,
+        default=12,
+        metavar="N",
+        help="number of frames shown as images (default: 12)",
+    )
+    parser.add_argument(
+        "--scenes",
+        metavar="FILE",
+        help="JSON file of frame attributes, like BDD100K's det_val.json",
     )
     parser.add_argument(
         "--benchmark",
         metavar="FILE",
         nargs="+",
         default=[],
-        help="JSON that kseg.benchmark --json wrote",
+        help="JSON files written by kseg.benchmark --json",
     )
     parser.add_argument(
         "--comparison",
         metavar="DIR",
         nargs="+",
         default=[],
-        help="folder that kseg.compare wrote",
+        help="folders written by kseg.compare",
     )
-    parser.add_argument("--out", metavar="FILE", help="the page (default: see below)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="HTML file to write (default: RUN/report.html; for several runs: report.html)",
+    )
     return report(parser.parse_args(argv))
 
 
-def report(args):
+def report(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     out = _out(args)
     from kseg import files
-    from kseg.report import frame_groups, other_sections, report_page
-    from kseg.report.opened_runs import open_runs
+    from kseg.report import frame_groups, recorded_results, report_page
+    from kseg.report.runs import open_runs
 
     runs = open_runs(args.runs, args.split, args.data)
-    attributes = frame_groups.read(args.scenes) if args.scenes else {}
-    tables = {  # Fail before the long work.
-        "Comparison": other_sections.comparisons(runs, args.comparison),
-        "Exports": other_sections.exports(runs),
-        "Timings": other_sections.benchmarks(runs, args.benchmark),
-        "Attention": other_sections.attention(runs, out),
+    attributes = frame_groups.read_attributes(args.scenes) if args.scenes else {}
+    recorded = {  # Read before the long work, because it may fail.
+        "comparisons": recorded_results.comparisons(runs, args.comparison),
+        "exports": recorded_results.exports(runs),
+        "timings": recorded_results.timings(runs, args.benchmark),
+        "attention_pages": recorded_results.attention_pages(runs, out),
     }
-    measured, shown = _measure(runs, args)
-    scenes = frame_groups.scenes(
-        measured[0].keys, runs[0].manifest.request.get("source"), attributes
-    )
-    html = report_page.page(runs, measured, shown, split=args.split, scenes=scenes, tables=tables)
+    counts, shown = _evaluate(runs, args)
+    source = runs[0].manifest.request.get("source")
+    scenes = list(frame_groups.scene_groups(counts[0].keys, source, attributes))
+    html = report_page.page(runs, counts, shown, split=args.split, scenes=scenes, recorded=recorded)
     files.write_text(out, html)
     print(f"page in {out}")
     return 0
@@ -99,24 +117,24 @@ def _out(args):
     return out
 
 
-def _measure(runs, args):
-    """Returns a Measured for each run, and the frames to show: (kind, number, Answers)."""
+def _evaluate(runs, args):
+    """Returns the RunCounts of each run, and the ShownFrames."""
     import numpy as np
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from kseg.report import frame_images, frame_selection, run_scores
+    from kseg.report import frame_images, frame_sections, frame_selection, run_counts
 
     examples = runs[0].manifest.splits[args.split].examples
     every = -(-examples // min(args.frames or examples, examples))
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        measured = []
+        counts = []
         for run in runs:
-            task = progress.add_task(f"measuring {run.name}", total=-(-examples // every))
-            measured.append(
-                run_scores.measure(
-                    run_scores.Predictor(run.path),
+            task = progress.add_task(f"evaluating {run.name}", total=-(-examples // every))
+            counts.append(
+                run_counts.count_frames(
+                    run_counts.Predictor(run.path),
                     run.config,
                     run.labels,
                     args.split,
@@ -124,24 +142,29 @@ def _measure(runs, args):
                     lambda count, task=task: progress.advance(task, count),
                 )
             )
-        _same_frames(runs, measured)
-        scores = np.array([m.by_frame(runs[0].labels) for m in measured])
-        chosen = frame_selection.choose(scores, measured[0].keys, args.frames_shown)
+        _check_same_frames(runs, counts)
+        scores = np.array([c.by_frame(runs[0].labels) for c in counts])
+        chosen = frame_selection.choose_frames(scores, counts[0].keys, args.frames_shown)
         numbers = [number for _, number in chosen]
         task = progress.add_task("drawing frames", total=len(runs))
-        answers = []
-        for run, m in zip(runs, measured, strict=True):
-            answers.append(frame_images.answers(m, run.config, args.split, every, numbers))
+        predictions = []
+        for run, c in zip(runs, counts, strict=True):
+            predictions.append(
+                frame_images.load_predictions(c, run.config, args.split, every, numbers)
+            )
             progress.advance(task)
-    return measured, [(kind, n, [answer[n] for answer in answers]) for kind, n in chosen]
+    return counts, [
+        frame_sections.ShownFrame(kind, number, [each[number] for each in predictions])
+        for kind, number in chosen
+    ]
 
 
-def _same_frames(runs, measured):
-    for one, m in zip(runs, measured, strict=True):
-        if m.keys != measured[0].keys:
+def _check_same_frames(runs, counts):
+    for each, c in zip(runs, counts, strict=True):
+        if c.keys != counts[0].keys:
             raise InputError(
-                f"{one.path}: its data set {one.config.data} has other frames than "
-                f"{runs[0].config.data} of {runs[0].path}; name one for all by --data"
+                f"{each.path}: its data set {each.config.data} has other frames than "
+                f"{runs[0].config.data} of {runs[0].path}; choose one for all runs with --data"
             )
 
 

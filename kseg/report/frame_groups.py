@@ -1,6 +1,7 @@
-"""Frames by brightness, and by scene where that is known."""
+"""Groups of frames by brightness, and by scene where known."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -8,14 +9,18 @@ import numpy as np
 from kseg.errors import InputError
 
 # Data sets whose frames are named SCENE_REST, and what SCENE is.
-NAMED = {"camvid": "drive", "cityscapes": "city", "kitti-road": "kind of road"}
-_MOST = 30  # Scenes in one table.
+_SCENE_IN_NAME = {"camvid": "drive", "cityscapes": "city", "kitti-road": "kind of road"}
+Groups = list[tuple[str, np.ndarray]]  # [(name, frame numbers)]
+Attributes = dict[str, dict[str, str]]  # {attribute: {key of a frame: value}}
+
+_MAX_SCENES = 30  # In one table.
 
 
-def thirds(luma):
+def brightness_thirds(luma: np.ndarray) -> Groups:
     """Returns [(name, frame numbers)]: the darkest third of the frames, the next, the brightest.
 
-    luma (N,) 0..255. Thirds, because a data set need not have night or day. Empty below 3 frames.
+    luma (N,) 0..255. Thirds, because a data set need not contain day and night. Empty below 3
+    frames.
     """
     if len(luma) < 3:
         return []
@@ -26,25 +31,28 @@ def thirds(luma):
     ]
 
 
-def scenes(keys, source, attributes):
-    """Yields (heading, [(name, frame numbers)]) for all that is known of the frames' scenes.
+def scene_groups(
+    keys: Sequence[str], source: str | None, attributes: Attributes
+) -> Iterator[tuple[str, Groups]]:
+    """Yields (heading, [(name, frame numbers)]) for every known attribute of the frames' scenes.
 
-    keys: names of the frames; source: the manifest's (build's --source); attributes: `read`'s.
-    Something that is the same for all frames, or another for each, tells nothing and is left out.
+    keys: names of the frames; source: the manifest's (build's --source); attributes: those of
+    `read_attributes`. An attribute that is the same for all frames, or different for each, is left
+    out.
     """
     known = dict(attributes)
-    if source in NAMED:
-        known.setdefault(NAMED[source], {key: key.split("_")[0] for key in keys})
+    if source in _SCENE_IN_NAME:
+        known.setdefault(_SCENE_IN_NAME[source], {key: key.split("_")[0] for key in keys})
     for heading, values in known.items():
-        groups = {}
+        groups: dict[str, list[int]] = {}
         for number, key in enumerate(keys):
             groups.setdefault(values.get(key, "not known"), []).append(number)
-        if 1 < len(groups) <= min(_MOST, max(2, len(keys) // 2)):
+        if 1 < len(groups) <= min(_MAX_SCENES, max(2, len(keys) // 2)):
             yield heading, [(name, np.array(numbers)) for name, numbers in sorted(groups.items())]
 
 
-def read(path):
-    """Reads what is known of frames: {attribute: {key: value}}. Raises InputError.
+def read_attributes(path: str) -> Attributes:
+    """Reads attributes of frames, {attribute: {key: value}}. Raises InputError.
 
     A JSON list of {"name": "KEY.jpg", "attributes": {"weather": "rainy", ...}}, as in BDD100K's
     det_20/det_val.json, or an object {"KEY": {"weather": "rainy", ...}}.
@@ -55,7 +63,7 @@ def read(path):
             frames = list(document.items())
         else:
             frames = [(PurePosixPath(f["name"]).stem, f.get("attributes") or {}) for f in document]
-        known = {}
+        known: Attributes = {}
         for key, attributes in frames:
             for attribute, value in attributes.items():
                 known.setdefault(str(attribute), {})[str(key)] = str(value)

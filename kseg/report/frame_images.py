@@ -1,52 +1,62 @@
-"""Chosen frames as pictures: as they are, labelled, answered, and where an answer is wrong."""
+"""Frames with their predictions, and their mistakes as images."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from kseg.config import Config
 from kseg.data import pipeline
-from kseg.export.frame_figures import shrunk
-from kseg.labels import IGNORE_ID
-from kseg.visualize.html import PATTERNS
+from kseg.labels import IGNORE_ID, LabelSet
+from kseg.report.run_counts import RunCounts
+from kseg.visualize.patterns import PATTERNS, Pattern, darken, shrink
 
-# Okabe and Ito's colours on dark grey; they differ in brightness too, and larger areas in pattern.
-INVENTED = (213, 94, 0)  # Called drivable and is not: what a car must not do.
-MISSED = (86, 180, 233)  # Drivable and not called so.
-CONFUSED = (240, 228, 66)  # Another wrong class.
+
+class Mistake(NamedTuple):
+    """A kind of mistake: what it is, and how it is drawn."""
+
+    name: str
+    color: tuple[int, int, int]
+    pattern: Pattern | None
+
+
+# Okabe and Ito's colours on dark grey. They differ in brightness too, and larger areas in pattern.
 MISTAKES = (
-    ("called drivable and is not", INVENTED, PATTERNS[0]),
-    ("drivable and missed", MISSED, PATTERNS[2]),
-    ("another wrong class", CONFUSED, None),
+    Mistake("not drivable, predicted drivable", (213, 94, 0), PATTERNS[0]),  # The dangerous kind.
+    Mistake("drivable, predicted not drivable", (86, 180, 233), PATTERNS[2]),
+    Mistake("another wrong class", (240, 228, 66), None),
 )
 
 
-class Answer(NamedTuple):
-    """A frame as one run sees it: image (H, W, 3) uint8 RGB, truth and predicted (H, W) uint8."""
+class FramePrediction(NamedTuple):
+    """A frame and a run's prediction: image (H, W, 3) uint8 RGB; the others (H, W) uint8 ids."""
 
     image: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
 
 
-def answers(measured, config, split, every, numbers):
-    """Returns {frame number: Answer}; numbers count each `every`th frame of the split."""
-    wanted, found = set(numbers), {}
-    frames = pipeline.labelled_frames(config, split, every).unbatch() if wanted else ()
+def load_predictions(
+    counts: RunCounts, config: Config, split: str, every: int, numbers: Sequence[int]
+) -> dict[int, FramePrediction]:
+    """Returns {frame number: FramePrediction}; numbers count each `every`th frame of the split."""
+    loaded: dict[int, FramePrediction] = {}
+    frames = pipeline.labelled_frames(config, split, every).unbatch() if numbers else ()
     for number, frame in enumerate(frames):
-        if number in wanted:
-            found[number] = Answer(
+        if number in numbers:
+            loaded[number] = FramePrediction(
                 frame["image"].numpy().astype(np.uint8),
                 frame["mask"].numpy().astype(np.uint8),
-                measured.answer(number),
+                counts.class_map(number),
             )
-            if len(found) == len(wanted):
+            if len(loaded) == len(numbers):
                 break
-    return found
+    return loaded
 
 
-def kinds_of_mistake(truth, predicted, labels):
-    """(H, W) uint8: 0 right or ignored, else 1 + the mistake's place in MISTAKES."""
+def kinds_of_mistake(truth: np.ndarray, predicted: np.ndarray, labels: LabelSet) -> np.ndarray:
+    """(H, W) uint8: 0 right or ignored, else 1 + the mistake's index in MISTAKES."""
     drivable = np.isin(np.arange(256), labels.drivable_ids)
     wrong = (truth != predicted) & (truth != IGNORE_ID)
     kinds = np.full(truth.shape, 3, np.uint8)
@@ -55,27 +65,29 @@ def kinds_of_mistake(truth, predicted, labels):
     return np.where(wrong, kinds, 0).astype(np.uint8)
 
 
-def mistakes(answer, labels):
-    """Returns (h, w, 3) uint8 RGB, as wide as pages show: a dark grey frame, mistakes in colour."""
-    image = shrunk(answer.image)
-    kinds = kinds_of_mistake(answer.truth, answer.predicted, labels)
+def draw_mistakes(frame: FramePrediction, labels: LabelSet) -> np.ndarray:
+    """Returns (h, w, 3) uint8 RGB, at most patterns.WIDTH wide: coloured mistakes on dark grey."""
+    image = shrink(frame.image)
+    kinds = kinds_of_mistake(frame.truth, frame.predicted, labels)
     kinds = cv2.resize(kinds, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return draw_mistakes(image, kinds)
+    return _draw_kinds(image, kinds)
 
 
-def draw_mistakes(image, kinds):
-    # In few steps: noise would make the PNG large.
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 24 * 8
-    picture = np.repeat(gray[..., None], 3, axis=-1)
+def mistake_legend() -> list[tuple[str, np.ndarray]]:
+    """(name, (30, 50, 3) uint8 RGB sample) of each kind of mistake."""
+    gray = np.full((30, 50, 3), 60, np.uint8)
+    return [
+        (mistake.name, _draw_kinds(gray, np.full((30, 50), index + 1, np.uint8)))
+        for index, mistake in enumerate(MISTAKES)
+    ]
+
+
+def _draw_kinds(image, kinds):
+    drawn = darken(image)
     rows, columns = np.indices(kinds.shape)
-    for place, (_, color, pattern) in enumerate(MISTAKES):
-        where = kinds == place + 1
-        picture[where] = color
+    for index, (_, color, pattern) in enumerate(MISTAKES):
+        where = kinds == index + 1
+        drawn[where] = color
         if pattern:
-            picture[where & pattern[1](rows, columns)] = np.array(color) // 3
-    return picture
-
-
-def swatch(place):
-    """(30, 50, 3) uint8 RGB: a piece of what MISTAKES[place] looks like."""
-    return draw_mistakes(np.full((30, 50, 3), 60, np.uint8), np.full((30, 50), place + 1, np.uint8))
+            drawn[where & pattern.drawn(rows, columns)] = np.array(color) // 3
+    return drawn

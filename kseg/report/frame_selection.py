@@ -1,15 +1,18 @@
-"""Which frames of a split are worth a look."""
+"""Selects the frames of a report: the worst, the best, and others of interest."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def choose(scores, keys, count):
+def choose_frames(scores: np.ndarray, keys: Sequence[str], count: int) -> list[tuple[str, int]]:
     """Returns [(kind, frame number)], `count` different frames or as many as there are.
 
-    scores (runs, frames): mean IoU; keys: names of the frames. Kinds in equal parts, those left
-    over to the first ones: worst, "models differ most" (of several runs), median, best; a frame's
-    rank is by the mean over runs. Frames of a drive are named in its order, and neighbours look
-    alike: of names nearer than half of an even spread, one is chosen, as long as others are left.
+    scores (runs, frames): mean IoU; keys: names of the frames. The kinds are worst, "models differ
+    most" (with several runs), median and best, in equal shares; the first kinds get the remainder.
+    Frames are ranked by the mean over the runs. Frames of a drive are named in its order, and
+    neighbours look alike: names must be at least half of an even spacing apart, as long as such
+    frames are left.
     """
     mean = scores.mean(axis=0)
     ranked = np.argsort(mean, kind="stable")
@@ -23,17 +26,18 @@ def choose(scores, keys, count):
     if len(scores) == 1:
         del orders["models differ most"]
     quotas = [len(part) for part in np.array_split(np.arange(count), len(orders))]
-    found, taken = {kind: [] for kind in orders}, []
-    # Best and worst before the rest: they are named by their place.
-    first = sorted(orders, key=lambda kind: kind not in ("worst", "best"))
+    chosen: dict[str, list[int]] = {kind: [] for kind in orders}
+    taken: list[int] = []
+    # Best and worst first: the others need not be exact.
+    kinds = sorted(orders, key=lambda kind: kind not in ("worst", "best"))
     places = np.argsort(np.argsort(keys, kind="stable")).tolist()
-    for apart in (scores.shape[1] // (2 * max(1, count)), 0):
-        for kind in first:
+    for spacing in (scores.shape[1] // (2 * max(1, count)), 0):
+        for kind in kinds:
             quota = quotas[list(orders).index(kind)]
             for number in orders[kind].tolist():
-                if len(found[kind]) < quota and all(
-                    abs(places[number] - places[n]) > apart for n in taken
+                if len(chosen[kind]) < quota and all(
+                    abs(places[number] - places[n]) > spacing for n in taken
                 ):
-                    found[kind].append(number)
+                    chosen[kind].append(number)
                     taken.append(number)
-    return [(kind, number) for kind, numbers in found.items() for number in numbers]
+    return [(kind, number) for kind, numbers in chosen.items() for number in numbers]

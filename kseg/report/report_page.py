@@ -1,97 +1,81 @@
-"""report.html: its order, its look, and what each part is called."""
+"""The values of report.html; templates/report.html lays them out."""
 
-from html import escape
+from collections.abc import Sequence
+from typing import Any
 
-from kseg.report import charts, frame_groups, frame_viewer, other_sections, score_sections
-from kseg.visualize.html import document
-
-_STYLE = (
-    charts.STYLE
-    + frame_viewer.STYLE
-    + """
-h1, h2, h3, p, li { overflow-wrap: anywhere; } td { min-width: 5.5rem; }
-th small { display: block; } th[scope=row] { text-align: left; font-weight: normal; }
-th:first-child { white-space: normal; overflow-wrap: anywhere; min-width: min(13rem, 30vw); }
-.words td { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 24rem; }
-nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
-nav a, a { color: var(--bar); }
-.even td, .even thead th + th { width: 8rem; min-width: 8rem; max-width: 8rem; }
-.even thead th { white-space: normal; overflow-wrap: anywhere; vertical-align: bottom; }
-thead .key { display: block; margin: 0 0 0 auto; } .even tbody th { min-width: 16rem; }
-.lead { font-size: 1.15rem; } section { scroll-margin-top: 1rem; }
-.grid.charts { grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); }
-.single { max-width: 26rem; }
-.pair { display: grid; gap: 1rem 2.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); }
-.pair > div { min-width: 0; } h3 { margin: 1.2rem 0 .3rem; }
-.confusion td { padding: 1px; } .confusion td div { padding: .3rem .5rem; }
-.cell { background: color-mix(in srgb, var(--bar) calc(60% * var(--share)), transparent); }
-.cell small { color: inherit; } .cell.right { outline: 2px solid var(--bar); outline-offset: -2px; }
-@media (max-width: 30rem) { th .swatch { width: 1.6rem; height: auto; }
-  th, td { padding-right: .5rem; } .even tbody th { min-width: 30vw; }
-  .even td, .even thead th + th { width: 6rem; min-width: 6rem; max-width: 6rem; } }
-details { margin: .6rem 0; } summary { cursor: pointer; }
-"""
-)
+from kseg.evaluation import calibration
+from kseg.report import frame_groups, recorded_results, score_sections
+from kseg.report.frame_groups import Groups
+from kseg.report.frame_sections import ShownFrame, frame_values, mistake_swatches
+from kseg.report.run_counts import RunCounts
+from kseg.report.runs import Run
+from kseg.visualize import pages
 
 
-def page(runs, measured, shown, *, split, scenes, tables):
-    """Returns the HTML of Runs and what was Measured of each.
+def page(
+    runs: Sequence[Run],
+    counts: Sequence[RunCounts],
+    shown: Sequence[ShownFrame],
+    *,
+    split: str,
+    scenes: Sequence[tuple[str, Groups]],
+    recorded: dict[str, list],
+) -> str:
+    """Returns the HTML page.
 
-    shown: (kind, frame number, an Answer for each run); scenes: (heading, groups) of
-    kseg.report.frame_groups; tables: {heading: HTML}, "" for what there is none of.
+    scenes: (heading, groups) of frame_groups. recorded: the values of recorded_results under
+    "comparisons", "exports", "timings" and "attention_pages".
     """
+    labels = runs[0].labels
     names = " and ".join(run.name for run in runs) if len(runs) < 3 else f"{len(runs)} runs"
-    title = f"{names} on {runs[0].manifest.dataset}, {split}"
-    slider, frames = frame_viewer.section(runs, measured, shown)
-    parts = {
-        "Side by side": slider
-        and f'<div class="look">{slider}<div>{frame_viewer.keys(runs[0].labels)}</div></div>',
-        "Curves": score_sections.curves(runs) if any(run.history for run in runs) else "",
-        "Classes": score_sections.classes(runs, measured),
-        "Confusion": score_sections.confusion(runs, measured),
-        "Calibration": score_sections.calibrated(runs, measured),
-        "Brightness": _brightness(runs, measured),
-        "Scenes": _scenes(runs, measured, scenes),
-        "Frames": frames,
-        "Data set": other_sections.data_set(runs[0].manifest),
-        **tables,
-        "Settings": other_sections.configs(runs),
+    thirds = frame_groups.brightness_thirds(counts[0].luma)
+    groups = {
+        "brightness": [("brightness", thirds)] if thirds else [],
+        "scenes": scenes,
     }
-    parts = {name: html for name, html in parts.items() if html}
-    links = "".join(f'<li><a href="#{_id(name)}">{name}</a></li>' for name in parts)
-    head = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(score_sections.verdict(runs, measured, split))}</p>',
-        score_sections.scores(runs, measured),
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
-    ]
-    return document(
-        title,
-        head
-        + [
-            f'<section id="{_id(name)}"><h2>{name}</h2>{html}</section>'
-            for name, html in parts.items()
-        ],
-        _STYLE,
-    )
+    values: dict[str, Any] = {
+        "title": f"{names} on {runs[0].manifest.dataset}, {split}",
+        "verdict": score_sections.verdict(runs, counts, split),
+        "runs": runs,
+        "labels": labels,
+        "scores": score_sections.summary(runs, counts),
+        "mistakes": mistake_swatches(bool(labels.drivable_ids)),
+        "curves": score_sections.curves(runs),
+        "same_loss": len({run.config.loss for run in runs}) == 1,
+        "class_scores": score_sections.class_scores(runs, counts),
+        "confusion": score_sections.confusion(counts),
+        "calibration": list(score_sections.calibrations(runs, counts)),
+        "calibration_bins": calibration.BINS,
+        "frames": frame_values(runs, counts, shown) if shown else None,
+        "data_set": recorded_results.data_set(runs[0].manifest),
+        "settings": recorded_results.settings(runs),
+        **recorded,
+    }
+    for name, found in groups.items():
+        values[name] = [
+            score_sections.group_scores(runs, counts, heading, each) for heading, each in found
+        ]
+    return pages.render("kseg.report/report.html", {**values, "sections": _sections(values)})
 
 
-def _id(name):
-    return name.lower().replace(" ", "-")
+def _sections(values):
+    """The titles of the sections that have content, in the order of the page."""
+    return [title for title, name in _SECTIONS.items() if values[name]]
 
 
-def _brightness(runs, measured):
-    thirds = frame_groups.thirds(measured[0].luma)
-    if not thirds:
-        return ""
-    told = "<p>Mean IoU by the frames' mean luma, 0 black to 255 white, as tfrecords_tools.inspect "
-    return f"{told}measures it, in three parts of equal size.</p>" + score_sections.grouped(
-        runs, measured, "brightness", thirds
-    )
-
-
-def _scenes(runs, measured, scenes):
-    return "".join(
-        score_sections.grouped(runs, measured, heading, found) for heading, found in scenes
-    )
+_SECTIONS = {
+    "Side by side": "frames",
+    "Curves": "curves",
+    "Classes": "class_scores",
+    "Confusion": "confusion",
+    "Calibration": "calibration_bins",
+    "Brightness": "brightness",
+    "Scenes": "scenes",
+    "Frames": "frames",
+    "Data set": "data_set",
+    "Comparison": "comparisons",
+    "Exports": "exports",
+    "Timings": "timings",
+    "Attention": "attention_pages",
+    "Settings": "settings",
+}

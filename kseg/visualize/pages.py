@@ -31,13 +31,15 @@ def data_uri(image: np.ndarray, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def _source(name: str) -> str:
+def _load(name: str) -> tuple[str, str, None]:
+    """Returns (text, path, None: never reloaded) of PACKAGE/FILE."""
     package, file = name.split("/")
-    return importlib.resources.files(package).joinpath("templates", file).read_text("utf-8")
+    path = importlib.resources.files(package).joinpath("templates", file)
+    return path.read_text("utf-8"), str(path), None
 
 
 _environment = jinja2.Environment(
-    loader=jinja2.FunctionLoader(_source),
+    loader=jinja2.FunctionLoader(_load),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -51,7 +53,7 @@ _environment.filters |= {
 }
 _environment.globals |= {
     # Style sheets and scripts are not parsed as templates: braces mean nothing special in them.
-    "file": lambda name: markupsafe.Markup(_source(name)),
+    "file": lambda name: markupsafe.Markup(_load(name)[0]),
     "pattern_name": pattern_name,
     "swatch": swatch,
 }

@@ -1,4 +1,4 @@
-"""report's numbers are those worked out by hand, and its page works in a real browser."""
+"""The numbers of kseg.report match those computed by hand, and its page works in a browser."""
 
 import json
 import re
@@ -21,16 +21,16 @@ from kseg.report import (
     frame_groups,
     frame_images,
     frame_selection,
-    other_sections,
-    run_scores,
+    recorded_results,
+    report_page,
+    run_counts,
     score_sections,
 )
-from kseg.report import report_page as pages
-from kseg.report.opened_runs import Run, short_names
-from kseg.report.run_scores import Measured
+from kseg.report.run_counts import RunCounts
+from kseg.report.runs import Run, short_names
 from kseg.training import resume
 from tests.browser import Browser
-from tests.conftest import SIZE, assert_one_line, command, randomize
+from tests.conftest import ROOT, SIZE, assert_one_line, command, randomize
 from tests.tfrecords_tools.test_inspect import Page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -44,14 +44,14 @@ def words(html):
 
 
 def logits_of(confidence, predicted, count):
-    """Pixels of two classes whose answer has this probability."""
+    """Pixels of two classes whose prediction has this probability."""
     logits = np.zeros((count, 2))
     logits[:, predicted] = np.log(confidence / (1 - confidence))
     return logits
 
 
 def test_ece_by_hand():
-    # 8 pixels 75 % sure, 6 right: nothing amiss. 2 pixels 90 % sure, 1 right: 0.8 pixels too many.
+    # 8 pixels at 75 %, 6 right: calibrated. 2 pixels at 90 %, 1 right: 0.8 pixels too many.
     logits = np.concatenate([logits_of(0.75, 1, 8), logits_of(0.9, 0, 2)])
     truth = np.array([1] * 6 + [0] * 2 + [0, 1])
     total = calibration.counts(truth, logits)
@@ -75,12 +75,12 @@ def test_ignored_pixels_count_in_no_bin_and_counts_add_up_in_any_order():
     assert calibration.ece(nothing) is None and calibration.reliability(nothing) == [None] * 15
 
 
-def test_a_model_that_is_quite_sure_is_in_the_last_bin():
+def test_full_confidence_is_in_the_last_bin():
     total = calibration.counts(np.array([0]), np.array([[1000.0, -1000.0]]))
     assert total[-1].tolist() == [1, 1, calibration.UNIT]
 
 
-def test_a_confidence_between_two_bins_is_in_the_lower():
+def test_a_confidence_on_the_edge_of_two_bins_is_in_the_lower():
     total = calibration.counts(np.array([0]), np.zeros((1, 5)))  # 1/5 is 3/15.
     assert total[2].tolist() == [1, 1, round(calibration.UNIT / 5)]
 
@@ -88,61 +88,65 @@ def test_a_confidence_between_two_bins_is_in_the_lower():
 # Groups and choice
 
 
-def test_thirds_go_from_dark_to_bright():
-    parts = frame_groups.thirds(np.array([200.0, 10, 90, 20, 100, 210]))
+def test_thirds_are_ordered_from_dark_to_bright():
+    parts = frame_groups.brightness_thirds(np.array([200.0, 10, 90, 20, 100, 210]))
     assert [frames.tolist() for _, frames in parts] == [[1, 3], [2, 4], [0, 5]]
     assert parts[0][0] == "darkest third, luma 10 to 20"
-    assert frame_groups.thirds(np.array([1.0, 2.0])) == []
+    assert frame_groups.brightness_thirds(np.array([1.0, 2.0])) == []
 
 
 def test_scenes_are_known_by_name_or_by_file_or_not_at_all():
     keys = ["0001TP_1", "0016E5_2", "0001TP_3", "0016E5_4"]
-    ((heading, found),) = frame_groups.scenes(keys, "camvid", {})
+    ((heading, found),) = frame_groups.scene_groups(keys, "camvid", {})
     assert heading == "drive"
     assert [(n, f.tolist()) for n, f in found] == [("0001TP", [0, 2]), ("0016E5", [1, 3])]
-    assert list(frame_groups.scenes(keys, "folder", {})) == []
-    assert list(frame_groups.scenes(keys[::2], "camvid", {})) == []  # All of one drive.
+    assert list(frame_groups.scene_groups(keys, "folder", {})) == []
+    assert list(frame_groups.scene_groups(keys[::2], "camvid", {})) == []  # All of one drive.
     told = {"weather": {"0001TP_1": "rainy", "0001TP_3": "rainy"}}
-    ((heading, found),) = frame_groups.scenes(keys, "folder", told)
+    ((heading, found),) = frame_groups.scene_groups(keys, "folder", told)
     assert [(n, f.tolist()) for n, f in found] == [("not known", [1, 3]), ("rainy", [0, 2])]
 
 
 def test_scenes_are_read_as_bdd100k_writes_them(tmp_path, capsys):
     path = tmp_path / "det_val.json"
     path.write_text(json.dumps([{"name": "b1.jpg", "attributes": {"timeofday": "night"}}]))
-    assert frame_groups.read(path) == {"timeofday": {"b1": "night"}}
+    assert frame_groups.read_attributes(path) == {"timeofday": {"b1": "night"}}
     path.write_text('{"b1": {"timeofday": "night"}}')
-    assert frame_groups.read(path) == {"timeofday": {"b1": "night"}}
+    assert frame_groups.read_attributes(path) == {"timeofday": {"b1": "night"}}
     path.write_text('[{"attributes": {}}]')
-    assert command(lambda argv: frame_groups.read(argv[0]), [path]) == 2
+    assert command(lambda argv: frame_groups.read_attributes(argv[0]), [path]) == 2
     assert_one_line(capsys, "--scenes", "det_val.json")
 
 
 def test_worst_median_and_best_frames_are_chosen():
     scores = np.array([[0.5, 0.9, 0.1, 0.7, 0.3]])
     keys = list("abcde")
-    assert frame_selection.choose(scores, keys, 3) == [("worst", 2), ("median", 0), ("best", 1)]
-    assert sorted(n for _, n in frame_selection.choose(scores, keys, 99)) == [0, 1, 2, 3, 4]
-    assert frame_selection.choose(scores, keys, 0) == []
+    assert frame_selection.choose_frames(scores, keys, 3) == [
+        ("worst", 2),
+        ("median", 0),
+        ("best", 1),
+    ]
+    assert sorted(n for _, n in frame_selection.choose_frames(scores, keys, 99)) == [0, 1, 2, 3, 4]
+    assert frame_selection.choose_frames(scores, keys, 0) == []
 
 
 def test_frames_on_which_models_differ_are_chosen_among_several():
     scores = np.array([[0.1, 0.5, 0.9, 0.9, 0.6], [0.1, 0.5, 0.3, 0.9, 0.6]])
-    chosen = frame_selection.choose(scores, list("abcde"), 4)
+    chosen = frame_selection.choose_frames(scores, list("abcde"), 4)
     assert chosen == [("worst", 0), ("models differ most", 2), ("median", 1), ("best", 3)]
 
 
 def test_of_neighbours_in_a_drive_one_is_chosen():
     scores = np.linspace(0, 1, 40)[None]
     keys = [f"drive_{n:03}" for n in range(40)]
-    worst = [n for kind, n in frame_selection.choose(scores, keys, 9) if kind == "worst"]
+    worst = [n for kind, n in frame_selection.choose_frames(scores, keys, 9) if kind == "worst"]
     assert worst == [0, 3, 6]  # 40 / (2 * 9) = 2 are passed over.
     order = np.random.default_rng(0).permutation(40)  # As they lie on disk does not matter.
-    shuffled = frame_selection.choose(scores[:, order], [keys[i] for i in order], 9)
+    shuffled = frame_selection.choose_frames(scores[:, order], [keys[i] for i in order], 9)
     assert [order[n] for kind, n in shuffled if kind == "worst"] == worst
 
 
-def test_mistakes_that_matter_to_a_car_are_told_apart():
+def test_mistakes_that_matter_to_a_car_are_distinguished():
     # 0 and 1 are drivable, 2 is not.
     truth = np.array([[0, 0, 2, 2, 0, IGNORE_ID]], np.uint8)
     predicted = np.array([[0, 2, 0, 2, 1, 0]], np.uint8)
@@ -169,20 +173,22 @@ def luminance(color):
     return np.dot(linear, (0.2126, 0.7152, 0.0722))
 
 
-@pytest.mark.parametrize(("colors", "paper"), [(charts.LIGHT, "#ffffff"), (charts.DARK, "#16191c")])
-def test_lines_stand_out_from_the_page(colors, paper):
-    for color in colors:
+def test_lines_stand_out_from_the_page():
+    css = (ROOT / "kseg" / "report" / "templates" / "charts.css").read_text()
+    colors = re.findall(r"--s: (#\w{6});", css)
+    assert len(colors) == 12  # Six on light pages, then six on dark ones.
+    for color, paper in zip(colors, ["#ffffff"] * 6 + ["#16191c"] * 6, strict=True):
         light, dark = sorted((luminance(color), luminance(paper)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 3, color  # WCAG 1.4.11.
 
 
-def test_a_chart_says_what_it_shows_and_survives_one_point():
-    svg = charts.line_chart("c", "loss & co", "<told>", [(0, [3], [0.5])], x_label="epoch")
-    assert words(svg).startswith("loss & co <told>") and 'aria-labelledby="c-t c-d"' in svg
-    assert "nan" not in svg.lower()
+def test_a_chart_of_one_point_is_finite():
+    chart = charts.line_chart("c", "loss", "text", [(0, [3], [0.5])], x_label="epoch")
+    assert [text for _, text in chart.x_ticks] == ["3"] and len(chart.lines[0].marked) == 1
+    assert np.isfinite([*chart.lines[0].points, *chart.lines[0].marked]).all()
 
 
-# Page of hand-made numbers
+# A page of hand-made numbers
 
 
 LABELS = LabelSet(
@@ -197,57 +203,63 @@ def made_run(name, **changes):
     return Run(name, report.Path(name), Config(**changes), LABELS, manifest, history)
 
 
-def made_measure(confusions):
+def made_counts(confusions):
     confusion = np.array(confusions, np.int64)
     counts = np.zeros((len(confusion), calibration.BINS, 3), np.int64)
     counts[:, -1] = (100, 90, 100 * calibration.UNIT)
     borders = np.ones((len(confusion), 2, 2), np.int64)
     keys = [f"f<{i}>" for i in range(len(confusion))]
-    return Measured(keys, np.arange(len(confusion)) * 50.0, confusion, borders, counts, [], 10, 20)
+    return RunCounts(keys, np.arange(len(confusion)) * 50.0, confusion, borders, counts, [], 10, 20)
 
 
-GOOD = made_measure([[[60, 0], [0, 40]]] * 3)
-BAD = made_measure([[[30, 30], [0, 40]]] * 3)
+GOOD = made_counts([[[60, 0], [0, 40]]] * 3)
+BAD = made_counts([[[30, 30], [0, 40]]] * 3)
 
 
-def made_page():
-    runs = [made_run("a<i>"), made_run("b", learning_rate=0.5)]
-    return pages.page(runs, [BAD, GOOD], [], split="val", scenes=[], tables={"Exports": ""})
+def made_page(runs=None, **recorded):
+    runs = runs or [made_run("a<i>"), made_run("b", learning_rate=0.5)]
+    names = ("comparisons", "exports", "timings", "attention_pages")
+    return report_page.page(
+        runs,
+        [BAD, GOOD][: len(runs)],
+        [],
+        split="val",
+        scenes=[],
+        recorded={name: recorded.get(name, []) for name in names},
+    )
 
 
 def test_the_verdict_names_the_better_run_and_by_how_much():
     runs = [made_run("a"), made_run("b")]
-    mixed = made_measure([[[60, 0], [0, 40]], [[30, 30], [0, 40]], [[30, 30], [0, 40]]])
+    mixed = made_counts([[[60, 0], [0, 40]], [[30, 30], [0, 40]], [[30, 30], [0, 40]]])
     # BAD: IoU 30 / 60 and 40 / 70, mean 53.57 %. Mixed: 120 / 180 and 120 / 180, 66.67 %.
-    assert score_sections.verdict(runs, [BAD, mixed], "val") == (
-        "b has a mean IoU of 66.67% on 3 frames of made & up, val, 13.10 points ahead of a, and is "
-        "the better of the two on 1 of the 3 frames."
-    )
+    text = score_sections.verdict(runs, [BAD, mixed], "val")
+    assert text.startswith("b ") and "13.10 points ahead of a" in text
+    assert all(part in text for part in ("66.67%", "3 frames", "made & up, val", "1 of the 3"))
     assert "ahead" not in score_sections.verdict(runs[:1], [BAD], "val")
 
 
 def test_the_page_has_exact_pixels_and_escapes_every_name():
     html = made_page()
-    told = words(html)
-    assert "50.00% 90 px" in told and "100.00% 120 px" in told  # 3 frames of 30, and of 40.
-    assert "a<i>" in told and "<b>road</b>" in told and "made & up" in told
+    text = words(html)
+    assert "50.00% 90 px" in text and "100.00% 120 px" in text  # 3 frames of 30, and of 40.
+    assert "a<i>" in text and "<b>road</b>" in text and "made & up" in text
     assert "i" not in {tag for tag, _ in Page(html).tags}
-    assert "darkest third, luma 0 to 0 1 frames 53.57%" in told
-    assert "90.00% 10.00%" in told  # Right on 90 %, wholly sure: ECE 10 %.
-    assert "Exports" not in told and "Scenes" not in told and "Side by side" not in told
+    assert "darkest third, luma 0 to 0 1 frames 53.57%" in text
+    assert "90.00% 10.00%" in text  # Right on 90 % at a confidence of 100 %: ECE 10 %.
+    assert "Exports" not in text and "Scenes" not in text and "Side by side" not in text
 
 
 def test_settings_that_differ_come_first_and_are_marked():
-    html = other_sections.configs([made_run("a"), made_run("b", learning_rate=0.5)])
-    told = words(html)
-    assert told.index("≠ learning_rate 0.0003 0.5") < told.index("The same in all runs")
-    assert told.count("≠") == 1 and "momentum 0.9 0.9" in told
-    assert "All settings" in words(other_sections.configs([made_run("a")]))
+    text = words(made_page())
+    assert text.index("≠ learning_rate 0.0003 0.5") < text.index("The same in all runs")
+    assert text.count("≠") == 1 and "momentum 0.9 0.9" in text
+    assert "All settings" in words(made_page([made_run("a")]))
 
 
 def test_a_comparison_is_repeated(tmp_path, capsys):
     run = made_run("a")._replace(path=tmp_path / "out" / "a")
-    assert other_sections.comparisons([run], []) == ""
+    assert recorded_results.comparisons([run], []) == []
     one = table.new_row(plan.Row("<a>", run.path, run.config, run.path, True), "val")
     one |= {"status": "done", "finished": True, "frames": 9, "mean_iou": 0.5, "iou/road": 0.25}
     one |= {
@@ -260,52 +272,57 @@ def test_a_comparison_is_repeated(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "comparison.json"
     path.write_text(json.dumps([one]))
-    text = words(
-        other_sections.comparisons([run, run], [path.parent])
-    )  # Named and found: shown once.
+    # Both given and found: shown once.
+    (found,) = recorded_results.comparisons([run, run], [path.parent])
+    text = words(made_page([run], comparisons=[found]))
     assert text.count("<a> 50.00 25.00 - - - 2.00 - 3.0 1.5") == 1 and "7 rounds" in text
     path.write_text("[1]")
-    assert command(lambda _: other_sections.comparisons([run], []), []) == 2
+    assert command(lambda _: recorded_results.comparisons([run], []), []) == 2
     assert_one_line(capsys, "comparison.json", "kseg.compare")
 
 
-def test_pages_of_attention_are_linked_from_where_the_report_lies(tmp_path):
+def test_attention_pages_are_linked_relative_to_the_report(tmp_path):
     run = made_run("a")._replace(path=tmp_path / "runs" / "a")
     out = tmp_path / "report.html"
-    assert other_sections.attention([run], out) == ""
+    assert recorded_results.attention_pages([run], out) == []
     (run.path / "attention").mkdir(parents=True)
     (run.path / "attention" / "a street.attention.html").touch()
-    html = other_sections.attention([run], out)
+    html = made_page([run], attention_pages=recorded_results.attention_pages([run], out))
     assert 'href="runs/a/attention/a%20street.attention.html">a street</a>' in html
 
 
 def test_exports_and_timings_are_repeated_where_there_are_any(tmp_path, capsys):
     run = made_run("a")._replace(path=tmp_path)
-    assert other_sections.exports([run]) == "" and other_sections.benchmarks([run], []) == ""
+    assert recorded_results.exports([run]) == [] == recorded_results.timings([run], [])
     speed = {f"{key}_ms": 1.5 for key in ("min", "median", "p90")} | {"p99_ms": None}
     model = {"name": "x/road.tflite", "runtime": "LiteRT", "model": speed, "peak_mb": 30.2}
     machine = {"cpu": "A <CPU>", "cores": 2, "load_average": 0.5, "system": "Linux"}
-    told = {"machine": machine, "threads": 1, "models": [model, {"name": "g", "failed": "no GPU"}]}
+    report = {
+        "machine": machine,
+        "threads": 1,
+        "models": [model, {"name": "g", "failed": "no GPU"}],
+    }
     path = tmp_path / "benchmark.json"
-    path.write_text(json.dumps(told))
-    text = words(other_sections.benchmarks([run], [path]))  # Named and found: shown once.
+    path.write_text(json.dumps(report))
+    # Both given and found: shown once.
+    text = words(made_page([run], timings=recorded_results.timings([run], [path])))
     assert text.count("road.tflite LiteRT 1.50 ms 1.50 ms 1.50 ms - - 30 MB") == 1
     assert "A <CPU>, 2 cores" in text and "not run: no GPU" in text
     path.write_text('{"models": []}')
-    assert command(lambda _: other_sections.benchmarks([run], []), []) == 2
+    assert command(lambda _: recorded_results.timings([run], []), []) == 2
     assert_one_line(capsys, "benchmark.json", "kseg.benchmark")
     made = {"file": "m.tflite", "passed": False, "bytes": 2_000_000, "latency_ms": 3.25}
     made |= {"keras": {"mean_iou": 0.5}, "tflite": {"mean_iou": 0.25}, "agreement_limit": 0.99}
     path = tmp_path / "m.tflite.report.json"
     path.write_text(json.dumps(made | {"pixel_agreement": 0.8}))
-    text = words(other_sections.exports([run]))
+    text = words(made_page([run], exports=recorded_results.exports([run])))
     assert "m.tflite REJECTED 25.00% -25.00 points - 80.000%" in text and "2.00 MB" in text
     path.write_text(json.dumps(made))
-    assert command(lambda _: other_sections.exports([run]), []) == 2
+    assert command(lambda _: recorded_results.exports([run]), []) == 2
     assert_one_line(capsys, "kseg.export")
 
 
-def test_runs_are_named_by_what_tells_them_apart(capsys):
+def test_runs_get_the_shortest_unique_names(capsys):
     assert short_names(["x/one", "x/two"]) == ["one", "two"]
     assert short_names(["a/run", "b/run"]) == ["a/run", "b/run"]
     assert command(short_names, ["x/one", "x/../x/one"]) == 2
@@ -317,7 +334,7 @@ def test_runs_are_named_by_what_tells_them_apart(capsys):
 
 @pytest.fixture(scope="module")
 def runs(trained_run, config, tmp_path_factory):
-    """Two runs: that of all tests, and one with random weights."""
+    """Two runs: the one that all tests share, and one with random weights."""
     root = tmp_path_factory.mktemp("report")
     found = [root / "one", root / "two & <b>"]
     for path in found:
@@ -352,7 +369,7 @@ def test_a_report_of_two_runs_has_the_numbers_of_training(page_file, trained_run
         assert 0 < boundary.scores(borders, BDD100K_DRIVABLE)["mean_boundary_iou"] < 1
 
 
-def test_the_page_needs_nothing_from_elsewhere(page_file):
+def test_the_page_is_self_contained(page_file):
     text = page_file.read_text()
     tags = Page(text).tags
     rest = re.sub(r'"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+"', "", text)
@@ -366,20 +383,20 @@ def test_the_page_needs_nothing_from_elsewhere(page_file):
     assert len(ids) == len(set(ids))
 
 
-def test_an_interrupted_pass_goes_on_and_ends_with_the_same_numbers(page_file, runs):
+def test_an_interrupted_pass_continues_and_ends_with_the_same_numbers(page_file, runs):
     cache = runs[0] / "report-val.jsonl"
     complete = cache.read_bytes()
     lines = complete.splitlines(keepends=True)
-    cache.write_bytes(b"".join(lines[:6]) + lines[6][:40])  # Five frames and a piece.
+    cache.write_bytes(b"".join(lines[:6]) + lines[6][:40])  # Five frames and part of a sixth.
     assert command(report.main, [runs[0], "--frames-shown", 0]) == 0
     assert cache.read_bytes() == complete
 
 
-def test_what_was_measured_is_read_again_unless_weights_changed(runs, page_file, monkeypatch):
+def test_cached_counts_are_used_unless_weights_changed(runs, page_file, monkeypatch):
     def refuse(self, images):
-        raise AssertionError("measured again")
+        raise AssertionError("evaluated again")
 
-    monkeypatch.setattr(run_scores.Predictor, "__call__", refuse)
+    monkeypatch.setattr(run_counts.Predictor, "__call__", refuse)
     before = page_file.read_bytes()
     again = [*runs, "--out", page_file, "--frames-shown", 5]
     assert command(report.main, again) == 0 and page_file.read_bytes() == before
@@ -387,13 +404,13 @@ def test_what_was_measured_is_read_again_unless_weights_changed(runs, page_file,
     other = runs[0].parent / "other"
     shutil.copytree(runs[1], other)
     shutil.copy(runs[0] / "report-val.jsonl", other)
-    with pytest.raises(AssertionError, match="measured again"):
+    with pytest.raises(AssertionError, match="evaluated again"):
         command(report.main, [other, "--frames-shown", 0])
     shutil.rmtree(other)
 
 
 class Channels:
-    """A model that answers with the brightest channel: another class map for each frame."""
+    """A model that predicts the brightest channel: a different class map for each frame."""
 
     def __init__(self, path):
         image = keras.Input((*SIZE, 3))
@@ -403,18 +420,20 @@ class Channels:
         return np.asarray(images)
 
 
-def test_pictures_show_the_very_answers_that_were_counted(config, tmp_path):
+def test_images_show_the_predictions_that_were_counted(config, tmp_path):
     (tmp_path / run_folder.BEST).write_bytes(b"weights")
-    told = (config, BDD100K_DRIVABLE, "val", 1, lambda count: None)
-    found = run_scores.measure(Channels(tmp_path), *told)
-    assert len(set(found.answers)) == 8
-    for number, answer in frame_images.answers(found, config, "val", 1, [1, 6]).items():
-        assert (answer.predicted == answer.image.argmax(axis=-1)).all()
-        confusion = confusion_matrix(answer.truth, answer.predicted, 3)
-        assert (confusion == found.confusion[number]).all()
+    model = Channels(tmp_path)
+    counts = run_counts.count_frames(model, config, BDD100K_DRIVABLE, "val", 1, lambda count: None)
+    assert len(set(counts.class_maps)) == 8
+    loaded = frame_images.load_predictions(counts, config, "val", 1, [1, 6])
+    assert sorted(loaded) == [1, 6]
+    for number, frame in loaded.items():
+        assert (frame.predicted == frame.image.argmax(axis=-1)).all()
+        confusion = confusion_matrix(frame.truth, frame.predicted, 3)
+        assert (confusion == counts.confusion[number]).all()
 
 
-def test_fewer_frames_are_spread_and_kept_apart(runs, page_file, capsys):
+def test_fewer_frames_are_evenly_spread_and_cached_separately(runs, page_file, capsys):
     out = page_file.with_name("few.html")
     argv = [runs[0], "--frames", 3, "--frames-shown", 0, "--out", out]
     assert command(report.main, argv) == 0
@@ -473,7 +492,7 @@ def test_the_page_opens_without_an_error_and_fits(browser, page_file, size, sche
     assert browser.value(broken) == 0
 
 
-def test_the_slider_moves_by_keyboard_and_tells_where_it_is(browser, page_file):
+def test_the_slider_moves_by_keyboard_and_reports_its_position(browser, page_file):
     browser.open(page_file.as_uri(), DESKTOP)
     seen = []
     for _ in range(40):
@@ -490,19 +509,19 @@ def test_the_slider_moves_by_keyboard_and_tells_where_it_is(browser, page_file):
     browser.press("End")
     assert "100%" in browser.value(clip)
     outline = "getComputedStyle(document.activeElement).outlineStyle"
-    assert browser.value(outline) == "solid"  # One sees where one is.
+    assert browser.value(outline) == "solid"  # The focus is visible.
     assert browser.problems == []
 
 
 def test_a_frames_button_brings_it_into_the_slider(browser, page_file):
     browser.open(page_file.as_uri(), DESKTOP)
-    browser.value("document.querySelectorAll('.shot button')[2].focus()")
+    browser.value("document.querySelectorAll('.frame button')[2].focus()")
     browser.press("Enter")
     assert browser.value("document.activeElement.id") == "viewer-wipe"
     assert browser.value("document.getElementById('viewer-frame').selectedIndex") == 2
     same = "document.getElementById('viewer-over').src === document.querySelector("
-    assert browser.value(same + "'#frame-2 img[data-view=answer-1]').src")
-    told = browser.value("document.getElementById('viewer-told').textContent")
+    assert browser.value(same + "'#frame-2 img[data-view=prediction-1]').src")
+    told = browser.value("document.getElementById('viewer-status').textContent")
     assert told == browser.value("document.querySelector('#frame-2 p').textContent")
 
 

@@ -1,34 +1,37 @@
-"""What one pass of a run's model over a split counts and answers, kept in the run's folder.
+"""Counts and predictions of a run's model on every frame of a split, cached in the run's folder.
 
-RUN/report-SPLIT.jsonl: a line that tells what was measured, then one for each frame. A pass that
-was interrupted goes on with the batch it was in, and a finished one is only read.
+RUN/report-SPLIT.jsonl: a line that identifies the measurement, then one line per frame. An
+interrupted pass continues with the batch it was in, and a finished one is only read.
 """
 
 import base64
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from kseg import files, run_folder, trained_model
+from kseg.config import Config
 from kseg.data import pipeline
 from kseg.evaluation import boundary, calibration
 from kseg.evaluation.scores import compute_scores, confusion_matrix
+from kseg.labels import LabelSet
 from kseg.models import cost
 
-_VERSION = 1  # Raise when what is counted changes.
+_VERSION = 1  # Increase when the counts change.
 
 
-class Measured(NamedTuple):
-    """Counts of N frames, int64, and what the model costs.
+class RunCounts(NamedTuple):
+    """Counts of N frames, int64, and the cost of the model.
 
     keys: N names. luma: (N,) mean Rec. 601 luma of each frame as the model gets it, 0..255.
     confusion: (N, C, C), rows truth. borders: (N, C, 2) of kseg.evaluation.boundary. calibration:
-    (N, BINS, 3) of kseg.evaluation.calibration. answers: the class maps, as text.
+    (N, BINS, 3) of kseg.evaluation.calibration. class_maps: PNG files in Base64.
     """
 
     keys: list[str]
@@ -36,78 +39,87 @@ class Measured(NamedTuple):
     confusion: np.ndarray
     borders: np.ndarray
     calibration: np.ndarray
-    answers: list[str]
+    class_maps: list[str]
     parameters: int
     multiply_adds: int
 
-    def scores(self, labels, frames=slice(None)):
-        """metrics.scores and boundary.scores of all or some of the frames together."""
+    def scores(self, labels: LabelSet, frames: Any = slice(None)) -> dict[str, Any]:
+        """compute_scores and boundary.scores of all or some of the frames together."""
         confusion, borders = self.confusion[frames].sum(axis=0), self.borders[frames].sum(axis=0)
         return compute_scores(confusion, labels) | boundary.scores(borders, labels)
 
-    def by_frame(self, labels):
+    def by_frame(self, labels: LabelSet) -> np.ndarray:
         """(N,) float: mean IoU of each frame over the classes in its truth or its prediction."""
         return np.array([compute_scores(c, labels)["mean_iou"] for c in self.confusion])
 
-    def answer(self, frame):
-        """(H, W) uint8 ids: what the model answered on a frame."""
-        png = np.frombuffer(base64.b64decode(self.answers[frame]), np.uint8)
-        return cv2.imdecode(png, cv2.IMREAD_GRAYSCALE)
+    def class_map(self, frame: int) -> np.ndarray:
+        """(H, W) uint8 ids: the prediction on a frame."""
+        png = np.frombuffer(base64.b64decode(self.class_maps[frame]), np.uint8)
+        class_map = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE)
+        assert class_map is not None  # Encoded by us.
+        return class_map
 
 
 class Predictor:
-    """The model of a run, built when it is first needed."""
+    """The model of a run, loaded when it is first needed."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.path = path
 
     @functools.cached_property
     def model(self):
         return trained_model.load(self.path)[0]
 
-    def __call__(self, images):
+    def __call__(self, images: Any) -> np.ndarray:
         """(B, H, W, 3) float32 -> (B, H, W, C) float32 logits."""
         return self.model.predict_on_batch(images)
 
 
-def measure(predictor, config, labels, split, every, advance):
-    """Returns the Measured of each `every`th frame of a split; advance(n) after each n frames.
+def count_frames(
+    predictor: Predictor,
+    config: Config,
+    labels: LabelSet,
+    split: str,
+    every: int,
+    advance: Callable[[int], None],
+) -> RunCounts:
+    """Returns the counts of each `every`th frame of a split; calls advance(n) after n frames.
 
-    Raises InputError when a record is damaged.
+    Raises InputError when a record is corrupt.
     """
     manifest, _ = pipeline.open_split(config, split, labels)
     name = f"report-{split}.jsonl" if every == 1 else f"report-{split}-every-{every}.jsonl"
     path = Path(predictor.path) / name
-    asked = _identity(predictor.path, config, manifest, split, every)
+    identity = _identity(predictor.path, config, manifest, split, every)
     total = -(-manifest.splits[split].examples // every)
-    head, lines = _kept(path, asked, total)
-    # Whole batches only: then all that follow are those of an uninterrupted pass, to the bit.
+    header, lines = _read_cache(path, identity, total)
+    # Complete batches only: those that follow then equal the ones of an uninterrupted pass exactly.
     if len(lines) < total:
         lines = lines[: len(lines) // config.batch_size * config.batch_size]
-        if not head:
+        if not header:
             model = predictor.model
-            head = asked | {
+            header = identity | {
                 "parameters": model.count_params(),
                 "multiply_adds": cost.multiply_adds(model),
             }
-        files.write_text(path, "".join(json.dumps(line) + "\n" for line in (head, *lines)))
+        files.write_text(path, "".join(json.dumps(line) + "\n" for line in (header, *lines)))
         advance(len(lines))
         frames = pipeline.labelled_frames(config, split, every).skip(
             len(lines) // config.batch_size
         )
         with path.open("a") as file:
-            for counted in _batches(predictor, frames, labels, config.data):
-                file.writelines(json.dumps(line) + "\n" for line in counted)
+            for batch in _count_batches(predictor, frames, labels, config.data):
+                file.writelines(json.dumps(line) + "\n" for line in batch)
                 file.flush()
-                lines += counted
-                advance(len(counted))
+                lines += batch
+                advance(len(batch))
     else:
         advance(total)
-    return _stacked(head, lines)
+    return _stack(header, lines)
 
 
 def _identity(run, config, manifest, split, every):
-    """What must be the same for counts to be used again."""
+    """What must be equal for cached counts to be used."""
     shards = "".join(shard.sha256 for shard in manifest.splits[split].shards)
     return {
         "version": _VERSION,
@@ -119,26 +131,26 @@ def _identity(run, config, manifest, split, every):
     }
 
 
-def _kept(path, asked, total):
-    """Returns (head, frames' lines) of a file that answers what is asked, else (None, [])."""
+def _read_cache(path, identity, total):
+    """Returns (header, lines of frames) of a cache of this identity, else (None, [])."""
     try:
-        texts = path.read_text().split("\n")[:-1]  # What has no newline was cut off.
-        head, *lines = [json.loads(text) for text in texts]
-        usable = asked.items() <= head.items() and len(lines) <= total
+        texts = path.read_text().split("\n")[:-1]  # A line without a newline was truncated.
+        header, *lines = [json.loads(text) for text in texts]
+        usable = identity.items() <= header.items() and len(lines) <= total
     except (OSError, ValueError, AttributeError):
         usable = False
-    return (head, lines) if usable else (None, [])
+    return (header, lines) if usable else (None, [])
 
 
-def _batches(predictor, frames, labels, folder):
-    """Yields for each batch the list of what its frames count."""
+def _count_batches(predictor, frames, labels, folder):
+    """Yields the list of the counts of its frames for each batch."""
     with pipeline.raise_on_corrupt_record(folder):
         for batch in frames:
             logits = predictor(batch["image"])
             truths = batch["mask"].numpy().astype(np.uint8)
             yield [
-                _count(key.decode(), image, truth, answer, len(labels.classes))
-                for key, image, truth, answer in zip(
+                _count(key.decode(), image, truth, frame_logits, len(labels.classes))
+                for key, image, truth, frame_logits in zip(
                     batch["key"].numpy(), batch["image"].numpy(), truths, logits, strict=True
                 )
             ]
@@ -152,22 +164,22 @@ def _count(key, image, truth, logits, classes):
         "confusion": confusion_matrix(truth, predicted, classes).tolist(),
         "borders": boundary.counts(truth, predicted, classes).tolist(),
         "calibration": calibration.counts(truth, logits).tolist(),
-        # A few kilobytes; with them a page can be drawn again without the model.
+        # A few kilobytes, with which a page can be drawn again without the model.
         "answer": base64.b64encode(cv2.imencode(".png", predicted)[1]).decode(),
     }
 
 
-def _stacked(head, lines):
+def _stack(header, lines):
     def stack(name):
         return np.array([line[name] for line in lines], np.int64)
 
-    return Measured(
+    return RunCounts(
         [line["key"] for line in lines],
         np.array([line["luma"] for line in lines]),
         stack("confusion"),
         stack("borders"),
         stack("calibration"),
         [line["answer"] for line in lines],
-        head["parameters"],
-        head["multiply_adds"],
+        header["parameters"],
+        header["multiply_adds"],
     )
