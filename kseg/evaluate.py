@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.errors import run
+from kseg.visualize.percent import percent_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +173,7 @@ def _print_table(results, title):
         table.add_column(column, justify="right")
     for name in (n for n in results["model"] if n in _HEADINGS or n.startswith("iou/")):
         heading = _HEADINGS.get(name, f"IoU {name.removeprefix('iou/')}")
-        table.add_row(heading, *(_percent(values[name]) for values in results.values()))
+        table.add_row(heading, *(percent_cell(values[name]) for values in results.values()))
     Console().print(table)
 
 
@@ -186,14 +187,12 @@ def _print_classes(scores, labels):
     for measure in measures:
         table.add_column(measure.replace("_iou", " IoU").replace("iou", "IoU"), justify="right")
     for name in labels.names:
-        table.add_row(name, *(_percent(scores[f"{measure}/{name}"]) for measure in measures))
+        table.add_row(name, *(percent_cell(scores[f"{measure}/{name}"]) for measure in measures))
     table.add_section()
-    table.add_row("mean", _percent(scores["mean_iou"]), _percent(scores["mean_boundary_iou"]))
+    table.add_row(
+        "mean", percent_cell(scores["mean_iou"]), percent_cell(scores["mean_boundary_iou"])
+    )
     Console().print(table)
-
-
-def _percent(score):
-    return "-" if score is None else f"{100 * score:.2f}"
 
 
 if __name__ == "__main__":

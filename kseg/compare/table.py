@@ -16,6 +16,7 @@ from rich.table import Table
 from kseg.compare.plan import Row
 from kseg.files import write_text
 from kseg.training import history
+from kseg.visualize.percent import percent_cell
 
 _MEGA = 1e6
 _NOISY = 0.25  # Median over minimum, minus 1; kseg.benchmark has the same limit.
@@ -222,7 +223,7 @@ def _line(cells):
 
 
 def _percent(key):
-    return lambda row: "-" if row.get(key) is None else f"{100 * row[key]:.2f}"
+    return lambda row: percent_cell(row.get(key))
 
 
 def _scaled(key, unit, digits):

@@ -10,6 +10,7 @@ from kseg.config import Config
 from kseg.labels import LabelSet
 from kseg.manifest import Manifest
 from kseg.training.history import best_row
+from kseg.visualize.percent import percent_cell
 
 
 def describe_run(
@@ -38,11 +39,13 @@ def print_best(rows: Sequence[dict[str, float]], labels: LabelSet, title: str) -
     for heading in columns:
         table.add_column(heading, justify="right")
     for name in labels.names:
-        table.add_row(name, *(_percent(best.get(prefix + name)) for prefix in columns.values()))
+        table.add_row(
+            name, *(percent_cell(best.get(prefix + name), 1) for prefix in columns.values())
+        )
     table.add_section()
-    table.add_row("mean", _percent(best["val_mean_iou"]), "", "")
+    table.add_row("mean", percent_cell(best["val_mean_iou"], 1), "", "")
     if "val_drivable_iou" in best:
-        table.add_row("drivable or not", _percent(best["val_drivable_iou"]), "", "")
+        table.add_row("drivable or not", percent_cell(best["val_drivable_iou"], 1), "", "")
     Console().print(table)
 
 
@@ -68,7 +71,3 @@ def plot(rows: Sequence[dict[str, float]], path: str | os.PathLike[str]) -> None
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
-
-
-def _percent(score):
-    return "-" if score is None or score != score else f"{100 * score:.1f}"  # NaN: no such pixel.

@@ -102,8 +102,8 @@ def test_scenes_are_known_by_name_or_by_file_or_not_at_all():
     assert [(n, f.tolist()) for n, f in found] == [("0001TP", [0, 2]), ("0016E5", [1, 3])]
     assert list(frame_groups.scene_groups(keys, "folder", {})) == []
     assert list(frame_groups.scene_groups(keys[::2], "camvid", {})) == []  # All of one drive.
-    told = {"weather": {"0001TP_1": "rainy", "0001TP_3": "rainy"}}
-    ((heading, found),) = frame_groups.scene_groups(keys, "folder", told)
+    attributes = {"weather": {"0001TP_1": "rainy", "0001TP_3": "rainy"}}
+    ((heading, found),) = frame_groups.scene_groups(keys, "folder", attributes)
     assert [(n, f.tolist()) for n, f in found] == [("not known", [1, 3]), ("rainy", [0, 2])]
 
 
@@ -355,12 +355,12 @@ def page_file(runs):
 
 
 def test_a_report_of_two_runs_has_the_numbers_of_training(page_file, trained_run):
-    told = words(page_file.read_text())
+    text = words(page_file.read_text())
     best = resume.resume_state(trained_run)["best"]
-    assert f"{best:.2%}" in told and "two & <b>" in told
-    assert "on 8 frames of bdd100k-drivable, val" in told
+    assert f"{best:.2%}" in text and "two & <b>" in text
+    assert "on 8 frames of bdd100k-drivable, val" in text
     for heading in ("Side by side", "Curves", "Confusion", "Calibration", "Brightness", "Settings"):
-        assert heading in told
+        assert heading in text
     for path in page_file.parent.glob("*/report-val.jsonl"):
         _, *frames = map(json.loads, path.read_text().splitlines())
         assert len(frames) == 8 and np.sum([f["confusion"] for f in frames]) == 8 * 64 * 97
@@ -521,8 +521,8 @@ def test_a_frames_button_brings_it_into_the_slider(browser, page_file):
     assert browser.value("document.getElementById('viewer-frame').selectedIndex") == 2
     same = "document.getElementById('viewer-over').src === document.querySelector("
     assert browser.value(same + "'#frame-2 img[data-view=prediction-1]').src")
-    told = browser.value("document.getElementById('viewer-status').textContent")
-    assert told == browser.value("document.querySelector('#frame-2 p').textContent")
+    status = browser.value("document.getElementById('viewer-status').textContent")
+    assert status == browser.value("document.querySelector('#frame-2 p').textContent")
 
 
 def test_wide_tables_are_reached_by_keyboard_on_a_phone(browser, page_file):
