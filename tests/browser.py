@@ -1,20 +1,48 @@
-"""A headless Chromium that a test drives: the DevTools protocol over a pipe, no package needed."""
+"""HTML pages in tests: a strict parser, and a headless Chromium driven over a DevTools pipe.
 
-import base64
+No package is needed for the browser: it speaks the DevTools protocol over a pipe.
+"""
+
 import itertools
 import json
 import os
 import select
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+VOID = {"img", "input", "meta"}  # Tags without an end.
 
 
-def find():
-    """The browser's path; skips the test where there is none."""
+class Page(HTMLParser):
+    """Collects tags, attributes and text; fails on tags that are not properly nested."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+def find_browser():
+    """The browser's path; skips the test if none is installed."""
     for name in NAMES:
         if path := shutil.which(name):
             return path
@@ -22,26 +50,26 @@ def find():
 
 
 class Browser:
-    """One tab. `problems` are errors of script and page, and requests to elsewhere."""
+    """One tab. `problems` are errors of scripts and the page, and network requests."""
 
     def __init__(self, profile):
-        program = find()
+        program = find_browser()
         read_commands, self.commands = os.pipe()
-        self.answers, write_answers = os.pipe()
-        # Chromium reads commands on descriptor 3 and answers on 4.
-        shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
+        self.responses, write_responses = os.pipe()
+        # Chromium reads commands on descriptor 3 and writes responses to 4.
+        shell = f'exec 3<&{read_commands} 4>&{write_responses}; exec "$@"'
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars"]
         flags += ["--disable-dev-shm-usage"]
         self.process = subprocess.Popen(
             ["bash", "-c", shell, "bash", program, *flags],
-            pass_fds=(read_commands, write_answers),
+            pass_fds=(read_commands, write_responses),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         os.close(read_commands)
-        os.close(write_answers)
-        self.numbers, self.rest, self.session = itertools.count(1), b"", None
+        os.close(write_responses)
+        self.numbers, self.unread, self.session = itertools.count(1), b"", None
         self.problems, self.loaded = [], False
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -57,7 +85,7 @@ class Browser:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        os.close(self.answers)
+        os.close(self.responses)
 
     def call(self, method, **params):
         """Sends a command and returns its result."""
@@ -75,7 +103,7 @@ class Browser:
                 return message["result"]
 
     def open(self, url, size, **features):
-        """Loads a page in a window of size (width, height); features: of CSS media."""
+        """Loads a page in a window of size (width, height); features: CSS media features."""
         width, height = size
         self.problems.clear()
         self.call(
@@ -93,15 +121,15 @@ class Browser:
             self._message()
 
     def value(self, expression):
-        """What a JavaScript expression is, by way of JSON."""
-        told = self.call(
+        """The value of a JavaScript expression, passed as JSON."""
+        response = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
     def press(self, key, code=0, modifiers=0):
-        """Presses a key as a hand does, so that the page's own answer to it happens."""
+        """Presses a key; the page handles it as one from a keyboard."""
         code = code or {"Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Enter": 13, "End": 35}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
@@ -115,23 +143,18 @@ class Browser:
                 **text,
             )
 
-    def picture(self, whole=False):
-        """A PNG file of the window, or of the whole page."""
-        told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return base64.b64decode(told["data"])
-
     def _message(self):
-        while b"\0" not in self.rest:
-            assert select.select([self.answers], [], [], 60)[0], "the browser does not answer"
-            data = os.read(self.answers, 1 << 20)
+        while b"\0" not in self.unread:
+            assert select.select([self.responses], [], [], 60)[0], "the browser does not respond"
+            data = os.read(self.responses, 1 << 20)
             assert data, "the browser ended"
-            self.rest += data
-        text, self.rest = self.rest.split(b"\0", 1)
+            self.unread += data
+        text, self.unread = self.unread.split(b"\0", 1)
         message = json.loads(text)
-        self._note(message.get("method"), message.get("params"))
+        self._record(message.get("method"), message.get("params"))
         return message
 
-    def _note(self, method, params):
+    def _record(self, method, params):
         if method == "Page.loadEventFired":
             self.loaded = True
         elif method == "Runtime.exceptionThrown":

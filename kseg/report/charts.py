@@ -1,4 +1,4 @@
-"""The geometry of the report's charts; templates/charts.html draws them as SVG.
+"""The geometry of the report's line charts; templates/charts.html draws all charts as SVG.
 
 Not matplotlib: as part of the page, the charts follow its light or dark colours, are read out by
 screen readers, show values on hover, and add a few kilobytes.
@@ -8,11 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kseg.evaluation.calibration import Bin
-
 _WIDTH, _HEIGHT = 330, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 322, 26, 172
-_SIDE = 220  # Of a reliability diagram.
 
 XY = tuple[float, float]
 
@@ -94,59 +91,3 @@ def nice_ticks(low: float, high: float) -> list[float]:
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= 4.5)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
-
-
-class Box(NamedTuple):
-    """A bar, in SVG units."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-class BinBars(NamedTuple):
-    """The bars of one bin of a reliability diagram."""
-
-    accuracy: float
-    confidence: float
-    share_of_pixels: float
-    accuracy_box: Box
-    gap_box: Box
-    share_box: Box
-
-
-class ReliabilityChart(NamedTuple):
-    """As LineChart; `run` is the index of the run."""
-
-    id: str
-    title: str
-    description: str
-    run: int
-    bins: list[BinBars]
-    width: int = _WIDTH
-    height: int = _TOP + _SIDE + 56
-    left: int = _LEFT
-    bottom: int = _TOP + _SIDE
-    side: int = _SIDE
-
-
-def reliability_chart(
-    id: str, title: str, description: str, bins: Sequence[Bin | None], run: int
-) -> ReliabilityChart:
-    """Lays out a reliability diagram. A bin without pixels is None and has no bars."""
-    width, bottom = _SIDE / len(bins), _TOP + _SIDE
-
-    def bars(number, bin):
-        x, gap = _LEFT + number * width, abs(bin.accuracy - bin.confidence)
-        return BinBars(
-            bin.accuracy,
-            bin.confidence,
-            bin.share,
-            Box(x, bottom - bin.accuracy * _SIDE, width, bin.accuracy * _SIDE),
-            Box(x, bottom - max(bin.accuracy, bin.confidence) * _SIDE, width, gap * _SIDE),
-            Box(x, bottom + 40 - bin.share * 34, width, bin.share * 34),
-        )
-
-    drawn = [bars(number, bin) for number, bin in enumerate(bins) if bin is not None]
-    return ReliabilityChart(id, title, description, run, drawn)

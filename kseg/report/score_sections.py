@@ -1,8 +1,8 @@
 """The values of the report's sections on scores, curves, classes, confusion and calibration."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from kseg.evaluation import calibration
 from kseg.report import charts
@@ -24,23 +24,6 @@ _CLASS_SCORES = {
     "recall": "Recall: the share of the ground truth that is predicted",
     "f1": "F1: the harmonic mean of precision and recall",
 }
-
-
-class ClassScores(NamedTuple):
-    """One kind of score: for each class, the shares of the runs."""
-
-    title: str
-    label: str
-    shares: list[list[float | None]]
-
-
-class Calibration(NamedTuple):
-    """The calibration of one run."""
-
-    chart: charts.ReliabilityChart
-    confidence: float
-    accuracy: float
-    ece: float | None
 
 
 def verdict(runs: Sequence[Run], counts: Sequence[RunCounts], split: str) -> str:
@@ -131,16 +114,16 @@ def _curve(runs, id, column, title, is_share):
     )
 
 
-def class_scores(runs: Sequence[Run], counts: Sequence[RunCounts]) -> list[ClassScores]:
-    """IoU by class, followed by the other scores by class."""
+def class_scores(runs: Sequence[Run], counts: Sequence[RunCounts]) -> list[dict[str, Any]]:
+    """IoU by class, followed by the other scores: for each class, the shares of the runs."""
     labels = runs[0].labels
     values = [c.scores(labels) for c in counts]
     return [
-        ClassScores(
-            title,
-            f"{kind} by class",
-            [[value[f"{kind}/{name}"] for value in values] for name in labels.names],
-        )
+        {
+            "title": title,
+            "label": f"{kind} by class",
+            "shares": [[value[f"{kind}/{name}"] for value in values] for name in labels.names],
+        }
         for kind, title in _CLASS_SCORES.items()
     ]
 
@@ -155,7 +138,7 @@ def confusion(counts: Sequence[RunCounts]) -> list[list[list[tuple[float | None,
     return [[cells(row) for row in c.confusion.sum(axis=0).tolist()] for c in counts]
 
 
-def calibrations(runs: Sequence[Run], counts: Sequence[RunCounts]) -> Iterable[Calibration]:
+def calibrations(runs: Sequence[Run], counts: Sequence[RunCounts]) -> Iterator[dict[str, Any]]:
     """Yields the reliability diagram and the numbers of each run that has labelled pixels."""
     for i, (run, c) in enumerate(zip(runs, counts, strict=True)):
         total = c.calibration.sum(axis=0)
@@ -168,9 +151,16 @@ def calibrations(runs: Sequence[Run], counts: Sequence[RunCounts]) -> Iterable[C
             f"{percent(accuracy)} of the pixels: "
             f"{'overconfident' if confidence > accuracy else 'underconfident'}. ECE {percent(ece)}."
         )
-        bins = calibration.reliability(total)
-        chart = charts.reliability_chart(f"reliability-{i}", run.name, description, bins, i)
-        yield Calibration(chart, confidence, accuracy, ece)
+        yield {
+            "id": f"reliability-{i}",
+            "title": run.name,
+            "description": description,
+            "run": i,
+            "bins": calibration.reliability(total),
+            "confidence": confidence,
+            "accuracy": accuracy,
+            "ece": ece,
+        }
 
 
 def group_scores(

@@ -15,9 +15,8 @@ from kseg.attention import attention_page, figures, stage_attention
 from kseg.config import Config
 from kseg.labels import BDD100K_DRIVABLE, LabelClass, LabelSet
 from kseg.visualize import video
-from tests.browser import Browser
+from tests.browser import Browser, Page
 from tests.conftest import assert_one_line, command, randomize
-from tests.tfrecords_tools.test_inspect import Page
 
 SIZE = (97, 161)
 POINT = (70.0, 40.0)

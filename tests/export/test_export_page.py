@@ -8,7 +8,7 @@ import pytest
 
 from kseg.export import export_page, frame_figures
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID
-from tests.tfrecords_tools.test_inspect import Page
+from tests.browser import Page
 
 SIZE = (20, 30)
 SCORES = {

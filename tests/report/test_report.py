@@ -29,9 +29,8 @@ from kseg.report import (
 from kseg.report.run_counts import RunCounts
 from kseg.report.runs import Run, short_names
 from kseg.training import resume
-from tests.browser import Browser
+from tests.browser import Browser, Page
 from tests.conftest import ROOT, SIZE, assert_one_line, command, randomize
-from tests.tfrecords_tools.test_inspect import Page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

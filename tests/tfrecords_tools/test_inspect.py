@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -12,11 +11,11 @@ from kseg.data import records
 from kseg.labels import BDD100K_DRIVABLE, CAMVID_11, IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Split, read_manifest
 from kseg.visualize import patterns
+from tests.browser import Page
 from tests.conftest import assert_one_line, command, write_shard
 from tfrecords_tools import inspect, inspect_figures, split_statistics
 
 SIZE = (32, 64)
-VOID = {"img", "meta"}  # Tags without an end.
 
 
 def run_inspect(folder, *flags):
@@ -62,30 +61,6 @@ def png(image):
 
 def measured(folder, split):
     return split_statistics.compute_statistics(folder, read_manifest(folder), split, lambda: None)
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text; fails on tags that do not close each other."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data + " "
 
 
 def test_counts_by_hand(grays):
