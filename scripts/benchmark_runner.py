@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
-from kseg_run.drawing import draw
 from kseg_run.fit import fit_frame, unfit_class_map
-from kseg_run.measure import Measure
-from kseg_run.model import Runner
+from kseg_run.lane_measures import LaneMeasures
+from kseg_run.overlay import draw
+from kseg_run.segmenter import Segmenter
 
 from kseg import contract
 from kseg.runtime import timing
@@ -49,7 +49,7 @@ def main():
     image = fit_frame(frame, size, fit, 0)
     class_map = runner(frame)
     ids = runner._segment(image)
-    measure = Measure(runner.contract["labels"]["classes"], (0.6, 0.8))
+    measure = LaneMeasures(runner.contract["labels"]["classes"], (0.6, 0.8))
     times_ms = timing.time_interleaved(
         {
             "inference": lambda: runner._segment(image),
@@ -84,10 +84,10 @@ def main():
 
 
 def open_runner(args):
-    """Returns a Runner; a file without a contract gets the golden model's, with its own size."""
+    """Returns a Segmenter; a file without a contract gets the golden model's, with its own size."""
     tflite = Path(args.model).read_bytes()
     if contract.extract(tflite) is not None:
-        return Runner(args.model, args.threads)
+        return Segmenter(args.model, args.threads)
     import ai_edge_litert.interpreter as litert
 
     details = litert.Interpreter(model_content=tflite).get_input_details()[0]
@@ -96,7 +96,7 @@ def open_runner(args):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(contract.append_checksum(contract.embed(tflite, terms)))
-        return Runner(path, args.threads)
+        return Segmenter(path, args.threads)
 
 
 def read_frame(args):

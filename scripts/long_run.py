@@ -23,12 +23,12 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
 from kseg_run.camera import Camera
-from kseg_run.drawing import draw
-from kseg_run.measure import Measure
-from kseg_run.model import Runner
+from kseg_run.frame_pipeline import FramePipeline
+from kseg_run.lane_measures import LaneMeasures
 from kseg_run.outputs import JsonLines
+from kseg_run.overlay import draw
+from kseg_run.segmenter import Segmenter
 from kseg_run.sources import Video
-from kseg_run.stages import Stages
 
 CORRUPT_EVERY = 500
 TABLE_ROWS = 15
@@ -51,19 +51,19 @@ def main():
     print(f"before  {before}\nafter   {after}")
     dropped = "{} dropped before inference, {} before drawing".format(*stages.dropped)
     print(
-        f"{stages.captured} frames in {time.monotonic() - start:.0f} s, {stages.answered} "
-        f"segmented, {dropped}, {stages.failed} corrupt; camera lost {source.lost} times"
+        f"{stages.captured} frames in {time.monotonic() - start:.0f} s, {stages.segmented} "
+        f"segmented, {dropped}, {stages.failed} corrupt; camera lost {source.times_lost} times"
     )
     # The thread pools of LiteRT and OpenCV remain; Python's threads must not.
     leaked = threading.active_count() > 1 or after.files > before.files
-    return int(leaked or stages.captured != stages.answered + sum(stages.dropped) + stages.failed)
+    return int(leaked or stages.captured != stages.segmented + sum(stages.dropped) + stages.failed)
 
 
 def run_frames(args):
-    runner = Runner(args.model, args.threads)
+    runner = Segmenter(args.model, args.threads)
     source = RepeatedVideo(args.video, args.frames, args.camera)
-    stages = Stages(source, lambda frame: runner(frame.image), say=lambda line: None)
-    measure = Measure(runner.contract["labels"]["classes"], (0.6, 0.8))
+    stages = FramePipeline(source, lambda frame: runner(frame.image), log=lambda line: None)
+    measure = LaneMeasures(runner.contract["labels"]["classes"], (0.6, 0.8))
     print_every = max(1, args.frames // TABLE_ROWS)
     print("frame    MiB  threads  files", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ class RepeatedVideo:
     """A frame source that repeats a video until it has given `count` frames."""
 
     def __init__(self, path, count, live):
-        self._path, self._count, self.live, self.lost = path, count, live, 0
+        self._path, self._count, self.live, self.times_lost = path, count, live, 0
         self._inner = None
 
     def __iter__(self):
@@ -100,7 +100,7 @@ class RepeatedVideo:
                     frame = frame._replace(image=None, problem="corrupt")
                 yield frame._replace(number=number)
                 number += 1
-                self.lost = getattr(self._inner, "lost", 0)
+                self.times_lost = getattr(self._inner, "times_lost", 0)
                 if number == self._count:
                     frames.close()
                     break
@@ -115,8 +115,8 @@ class RepeatedVideo:
         # A Camera takes the end of the file for a lost camera.
         return Camera(
             "0",
-            capture=lambda number: cv2.VideoCapture(self._path),
-            say=lambda line: None,
+            open_capture=lambda number: cv2.VideoCapture(self._path),
+            log=lambda line: None,
         )
 
 

@@ -223,7 +223,7 @@ def answer(path, name, frame, tag=""):
     sys.path.insert(0, str(ROOT / "deploy" / "python"))
     import run
 
-    runner = run.Runner(path, 1)
+    runner = run.Segmenter(path, 1)
     told = runner.contract
     image = cv2.imread(str(GOLDEN / frame), cv2.IMREAD_COLOR_RGB)
     case = {

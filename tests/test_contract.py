@@ -67,13 +67,13 @@ def test_files_that_are_no_kseg_model_are_refused_with_one_line(
                 contract.read(path)
         else:
             with pytest.raises(runner.InputError, match=tokens) as error:
-                runner.Runner(path)
+                runner.Segmenter(path)
         assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("reader", ["kseg", "runner"])
 def test_a_file_that_differs_in_one_bit_or_lacks_its_checksum_is_refused(tmp_path, runner, reader):
-    read = contract.read if reader == "kseg" else runner.Runner
+    read = contract.read if reader == "kseg" else runner.Segmenter
     refusal = InputError if reader == "kseg" else runner.InputError
     good = (ROOT / "tests" / "golden" / "model.tflite").read_bytes()
     read(damaged(tmp_path, "good", good))

@@ -1,17 +1,17 @@
-"""Runs a kseg .tflite on an image, a folder of images, a video or a camera, from a checkout.
+"""Runs a kseg .tflite model on an image, a folder, a video or a camera, from a checkout.
 
-The same as `kseg-run` of `pip install ./deploy/python`; the parts are in kseg_run/.
+The same as `kseg-run` after `pip install ./deploy/python`.
 """
 
 import sys
 
 from kseg_run.command import main
-from kseg_run.drawing import draw
 from kseg_run.errors import InputError
 from kseg_run.fit import fit_frame, placement, unfit_class_map
-from kseg_run.model import Runner
+from kseg_run.overlay import draw
+from kseg_run.segmenter import Segmenter
 
-__all__ = ["InputError", "Runner", "draw", "fit_frame", "main", "placement", "unfit_class_map"]
+__all__ = ["InputError", "Segmenter", "draw", "fit_frame", "main", "placement", "unfit_class_map"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -183,7 +183,7 @@ def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
     height, width = contract.read(path).input_size
     with Pipe(core, "SegmentPipe", path) as pipe:
         class_map, colors = segment(pipe, frame, LiteRt(path), (1, height, width, 3), np.uint8)
-    assert np.array_equal(class_map, runner.Runner(path, 1)(frame))
+    assert np.array_equal(class_map, runner.Segmenter(path, 1)(frame))
     assert_class_map(class_map, case, DOCUMENT["tolerance"])
     assert np.array_equal(colors, expected_colors(class_map))
 
@@ -193,7 +193,7 @@ def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(
     core, runner, form, tmp_path
 ):
     path = write_form(form, tmp_path)
-    graph, model = LiteRt(path), runner.Runner(path, 1)
+    graph, model = LiteRt(path), runner.Segmenter(path, 1)
     with Pipe(core, "SegmentPipe", path) as pipe:
         for case in form["cases"]:
             frame, expected = read(case["frame"]), tensor(form, case)

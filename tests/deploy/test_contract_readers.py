@@ -53,7 +53,7 @@ def test_runner_and_kseg_predict_give_the_same_class_map(
 def test_runner_imports_neither_tensorflow_nor_kseg(tflite_path):
     code = (
         f"import sys; sys.path.insert(0, {str(RUNNER.parent)!r}); import run; "
-        f"run.Runner({str(tflite_path)!r}); "
+        f"run.Segmenter({str(tflite_path)!r}); "
         "print(*(m for m in ('tensorflow', 'keras', 'kseg', 'matplotlib') if m in sys.modules))"
     )
     done = subprocess.run(

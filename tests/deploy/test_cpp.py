@@ -120,7 +120,7 @@ def golden_class_maps(folder, tmp_path, suffix="ppm"):
 def assert_equal_to_python(folder, runner, tmp_path, suffix="ppm"):
     seen = 0
     for case, class_map in golden_class_maps(folder, tmp_path, suffix):
-        model = runner.Runner(tmp_path / f"{case['fit']}.tflite", 1)
+        model = runner.Segmenter(tmp_path / f"{case['fit']}.tflite", 1)
         assert np.array_equal(class_map, model(read(case["frame"]))), case
         seen += 1
     assert seen == len(CASES)
@@ -141,7 +141,7 @@ def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp
     path = write_form(form, tmp_path)
     done = run(plain, path, tmp_path / "frames", *flags)
     assert done.returncode == 0, done.stderr
-    model = runner.Runner(path, 1)
+    model = runner.Segmenter(path, 1)
     for case in form["cases"]:
         mask = (tmp_path / "out" / "masks" / case["frame"]).with_suffix(".pgm")
         class_map = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
@@ -360,7 +360,7 @@ def test_overlay_is_the_python_runners_but_for_the_legend(plain, runner, tmp_pat
     frame = tmp_path / "fraction.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "fraction.png")))
     assert run(plain, GOLDEN / "model.tflite", frame, "--out", tmp_path / "o").returncode == 0
-    model = runner.Runner(GOLDEN / "model.tflite", 1)
+    model = runner.Segmenter(GOLDEN / "model.tflite", 1)
     rgb = read_rgb(frame)
     expected = runner.draw(rgb, model(rgb), model.contract)
     got = read_rgb(tmp_path / "o" / "fraction.ppm")

@@ -57,14 +57,14 @@ def test_fitting_gives_the_input_to_the_bit(runner, whole, case):
 
 @pytest.mark.parametrize("case", EACH_CASE)
 def test_the_python_runner_gives_the_class_map(runner, case):
-    model = runner.Runner(MODEL, 1)
+    model = runner.Segmenter(MODEL, 1)
     model.contract["fit"] = case["fit"]
     assert_class_map(model(read(case["frame"])), case, DOCUMENT["tolerance"])
 
 
 @pytest.mark.parametrize("form", EACH_FORM)
 def test_the_python_runner_hands_over_the_tensor_and_gives_the_class_map(runner, form, tmp_path):
-    model = runner.Runner(write_form(form, tmp_path), 1)
+    model = runner.Segmenter(write_form(form, tmp_path), 1)
     witness = model._cpu._interpreter = Witness(model._cpu._interpreter)
     for case in form["cases"]:
         assert model.contract["fit"] == case["fit"]
@@ -130,7 +130,7 @@ def test_probes_answer_what_they_are_handed():
 def test_the_python_runner_refuses_what_is_damaged(runner, tmp_path):
     for path, pattern in write_damaged(tmp_path):
         with pytest.raises(runner.InputError) as error:
-            runner.Runner(path)
+            runner.Segmenter(path)
         assert re.fullmatch(pattern, str(error.value))
 
 

@@ -252,7 +252,7 @@ def test_the_runner_runs_every_kind_and_agrees_with_the_model(
 ):
     frame = scene(np.random.default_rng(3), (128, 194))[0][..., ::-1]
     for path in [*gpu_files.glob("*.tflite"), *int8_files.glob("*.tflite")]:
-        run = runner.Runner(str(path))
+        run = runner.Segmenter(str(path))
         size, fit = run.contract["input_size"], run.contract["fit"]
         model = trained_model.load(accurate_run, tuple(size))[0]
         image = preprocess.fit_image(frame, size, fit)[None].astype(np.float32)

@@ -1,17 +1,22 @@
-"""Runs a kseg .tflite in the car: numpy, OpenCV and LiteRT alone.
+"""Runs a kseg .tflite model in the car; needs only NumPy, OpenCV and LiteRT.
 
-All it must know of a model (input size, how frames are fitted, classes, colours) it reads from the
-contract inside the file (deploy/README.md).
+All it needs to know about a model (input size, fit, classes, colours) is in the contract inside the
+file (deploy/README.md).
 
-    contract   what the file says of itself, and whether it is whole
-    fit        frame -> model's input, class map -> frame
-    cpu, gpu   LiteRT; the GPU's part runs in gpu_child, a process of its own
-    model      Runner: a frame -> a class map
-    sources    images, videos;  camera: what may go away and come back
-    stages     capture, inference and drawing, each at its own pace
-    measure    numbers of a class map;  smoothing: over time
-    drawing, outputs    pictures, videos, windows, JSON lines
-    command    `kseg-run`
+    contract        read and check the contract and the file's checksum
+    fit             frame -> model input, class map -> frame
+    cpu_model       LiteRT on the CPU
+    gpu_model       LiteRT's GPU accelerator, in a child process that runs gpu_worker
+    segmenter       Segmenter: frame -> class map
+    frames          Frame, what sources yield
+    sources         images and videos
+    camera          cameras, which may be lost and come back
+    frame_pipeline  capture, inference and output in threads
+    smoothing       temporal smoothing of class maps
+    lane_measures   drivable share, lane offset, free distance
+    overlay         class colours, legend and text on a frame
+    outputs         image files, videos, a window, JSON lines
+    command         the command `kseg-run`
 """
 
 __version__ = "0.1.0"

@@ -1,25 +1,27 @@
-"""`kseg-run`: parses flags, puts source, model, stages and outputs together, sums up."""
+"""The command `kseg-run`: flags, the run from source to outputs, and the summary."""
 
 import argparse
 import signal
 import sys
 import threading
 from collections import deque
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from kseg_run.errors import InputError, LostError
-from kseg_run.measure import Measure
-from kseg_run.model import DEVICES, Runner
-from kseg_run.outputs import Files, JsonLines, Window
+from kseg_run.errors import DeviceLostError, InputError
+from kseg_run.frame_pipeline import FramePipeline
+from kseg_run.frames import Frame
+from kseg_run.lane_measures import LaneMeasures
+from kseg_run.outputs import FileOutput, JsonLines, Output, Window
+from kseg_run.segmenter import DEVICES, Segmenter
 from kseg_run.smoothing import Smoothing
-from kseg_run.sources import open_source
-from kseg_run.stages import Stages
+from kseg_run.sources import Source, open_source
 
-KEPT = 1 << 16  # Latencies: a camera has no end, so old ones give way to new ones.
-SHOWN = 100  # Of these the window tells percentiles.
+MAX_LATENCIES = 1 << 16  # A camera runs without end, so only the latest are kept.
+WINDOW_LATENCIES = 100  # The window shows percentiles of the latest of them.
 
 EXAMPLES = """examples:
   kseg-run road.tflite street.jpg
@@ -28,128 +30,140 @@ EXAMPLES = """examples:
   kseg-run road.tflite csi:0 --device auto --no-overlays --json - --rows 0.6 0.8
   kseg-run road.tflite "v4l2src ! videoconvert ! video/x-raw, format=BGR ! appsink" --frames 300
 
-From a checkout, without installing: python deploy/python/run.py in place of kseg-run.
-Writes OUT/NAME.png or OUT/NAME.mp4. SIGINT (Ctrl-C) and SIGTERM end it in good order: the video is
-whole and the summary is printed.
+From a checkout, without installing: python deploy/python/run.py instead of kseg-run.
+Writes OUT/NAME.png or OUT/NAME.mp4. SIGINT (Ctrl-C) and SIGTERM end the run gracefully: the video
+is completed and the summary is printed. A second signal ends it at once.
 Exit codes: 0 done, or stopped by a signal or a key; 2 bad input, or no such device; 3 a camera or
-a GPU was lost on the way, or 25 frames in a row could not be segmented (what was written until then
-is kept); 130 or 143 after a second signal, which ends it at once.
+a GPU was lost during the run, or 25 frames in a row could not be segmented (what was written until
+then is kept); 130 or 143 after a second signal.
 """
 
 
-def main(argv=None):
-    args, stop = parse(argv), Stop()
+class AbortedError(BaseException):
+    """A signal that ends the run at once. Not an Exception, so that nothing catches it early."""
+
+    def __init__(self, exit_code: int, message: str):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args, signals = parse_arguments(argv), StopSignals()
     try:
-        with stop_signals(stop):
-            return run(args, stop)
+        with signals.handled():
+            return run(args, signals)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except LostError as error:
+    except DeviceLostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print(stop, file=sys.stderr)
-        return stop.code
+    except AbortedError as aborted:
+        print(aborted, file=sys.stderr)
+        return aborted.exit_code
 
 
-def parse(argv):
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kseg-run",
-        description="Runs a kseg .tflite on an image, a folder, a video or a camera.",
+        description="Runs a kseg .tflite model on an image, a folder, a video or a camera.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help=".tflite written by kseg.export")
+    parser.add_argument("model", metavar="MODEL", help=".tflite file written by kseg.export")
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="image, folder, video, or camera: 0, /dev/video0, csi:0, a GStreamer pipeline",
+        help="image, folder, video, or camera: 0, /dev/video0, csi:0 or a GStreamer pipeline",
     )
-    parser.add_argument("--out", default="overlays", metavar="DIR", help="default: overlays")
-    parser.add_argument("--save-masks", action="store_true", help="write class ids as PNG too")
-    parser.add_argument("--no-overlays", action="store_true", help="draw and write no pictures")
-    parser.add_argument("--json", metavar="FILE", help="a line of numbers per frame; -: stdout")
+    parser.add_argument(
+        "--out", default="overlays", metavar="DIR", help="output folder (default: overlays)"
+    )
+    parser.add_argument(
+        "--save-masks", action="store_true", help="also write class ids as PNG, to DIR/masks"
+    )
+    parser.add_argument("--no-overlays", action="store_true", help="do not draw or write overlays")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write one JSON object per frame, with drivable share, lane offset and free distance, "
+        "to FILE (- for stdout)",
+    )
     parser.add_argument(
         "--rows",
         type=float,
         nargs="+",
         default=[0.6, 0.8],
         metavar="ROW",
-        help="image rows that --json tells the lane's offset and free length of, as shares of the "
-        "frame's height from its top (default: 0.6 0.8)",
+        help="image rows in which --json measures the lane, as shares of the frame's height from "
+        "the top (default: 0.6 0.8)",
     )
     parser.add_argument(
-        "--ego", metavar="CLASS", help="our lane (default: direct, else all drivable classes)"
+        "--ego",
+        metavar="CLASS",
+        help="class of the lane we drive in (default: direct; all drivable classes in a model "
+        "without it)",
     )
     parser.add_argument(
-        "--show", action="store_true", help="a window and no pictures; q or Esc ends"
+        "--show",
+        action="store_true",
+        help="show overlays in a window instead of writing them; q or Esc ends the run",
     )
     parser.add_argument(
         "--device",
         choices=DEVICES,
         default="cpu",
-        help="cpu (default); gpu: all of it or an error; auto: gpu, else cpu, saying so",
+        help="cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU, or "
+        "the CPU with a message",
     )
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: LiteRT's)")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="CPU threads (default: LiteRT's choice)"
+    )
     parser.add_argument("--frames", type=int, default=None, help="stop after this many frames")
     parser.add_argument(
         "--smooth",
         type=float,
         default=0,
         metavar="W",
-        help="weight of the past, 0 (default: off) to below 1; 0.6: one odd frame changes nothing",
+        help="temporal smoothing, weight of the past from 0 (default: off) to below 1; at 0.6, one "
+        "deviating frame changes nothing",
     )
     parser.add_argument(
         "--reconnect",
         type=float,
         default=60,
         metavar="S",
-        help="seconds to wait for a camera that went away (default: 60)",
+        help="seconds to wait for a lost camera (default: 60)",
     )
     return parser.parse_args(argv)
 
 
-def run(args, stop):
+def run(args: argparse.Namespace, signals: "StopSignals") -> int:
     """Segments every frame of the input. Returns the exit code."""
-    check(args)
+    check_flags(args)
     source = open_source(args.input, reconnect_s=args.reconnect)
-    runner = Runner(args.model, args.threads, args.device)
-    classes = runner.contract["labels"]["classes"]
-    if args.smooth:
-        runner.smoothing = Smoothing(args.smooth, [c["id"] for c in classes])
-    measure = Measure(classes, args.rows, args.ego)
+    segmenter = open_segmenter(args)
 
-    def answer(frame):
+    def segment(frame: Frame) -> np.ndarray:
         if frame.first:
-            runner.restart()
-        return runner(frame.image)
+            segmenter.restart()
+        return segmenter(frame.image)
 
-    stages = Stages(source, answer)
-    latencies_ms, outputs = deque(maxlen=KEPT), []
-    try:
-        if args.show:
-            status = Status(latencies_ms, stages, runner)
-            outputs.append(Window(runner.contract, stay=source.rate is None, status=status))
-        overlays = not (args.show or args.no_overlays)
-        if overlays or args.save_masks:
-            which = {"overlays": overlays, "save_masks": args.save_masks}
-            files = (Path(args.out), source.rate, Path(args.input), runner.contract)
-            outputs.append(Files(*files, **which))
-        if args.json:
-            outputs.append(JsonLines(args.json, measure, lambda: stages.dropped))
-        stop.stages = stages
-        lost = work(stages, outputs, latencies_ms, args.frames)
-    finally:
-        for output in outputs:  # First of all: a video without its end cannot be read.
-            output.close()
-        stages.close()
-        runner.close()
-    if not stages.answered and not lost and not stages.stop_asked:
-        problem = stages.problem or f"{args.input}: opened, but not one frame can be read"
-        raise InputError(problem)
-    file = sys.stderr if args.json == "-" else sys.stdout
-    print("\n".join(summary(stages, latencies_ms, outputs, source)), file=file, flush=True)
+    pipeline = FramePipeline(source, segment)
+    latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+    outputs: list[Output] = []
+    with ExitStack() as stack:  # Closes in reverse order: outputs first, to complete a video.
+        stack.callback(segmenter.close)
+        stack.callback(pipeline.close)
+        for output in open_outputs(args, source, segmenter, pipeline, latencies_ms):
+            stack.callback(output.close)
+            outputs.append(output)
+        signals.pipeline = pipeline
+        lost = write_predictions(pipeline, outputs, latencies_ms, args.frames)
+    if not pipeline.segmented and not lost and not pipeline.stop_requested:
+        raise InputError(pipeline.problem or f"{args.input}: no frame can be read from it")
+    stream = sys.stderr if args.json == "-" else sys.stdout
+    print("\n".join(summarize(pipeline, latencies_ms, outputs, source)), file=stream, flush=True)
     for output in outputs:
         if output.problem:
             raise InputError(output.problem)
@@ -158,99 +172,147 @@ def run(args, stop):
     return 0
 
 
-def check(args):
+def check_flags(args: argparse.Namespace) -> None:
     for name in ("threads", "frames"):
-        given = getattr(args, name)
-        if given is not None and given < 1:
-            raise InputError(f"--{name} {given}: expected at least 1")
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: expected at least 1")
     if not 0 <= args.smooth < 1:
-        raise InputError(f"--smooth {args.smooth:g}: expected 0 (off) to below 1")
+        raise InputError(f"--smooth {args.smooth:g}: expected from 0 (off) to below 1")
     if not args.reconnect >= 0:
         raise InputError(f"--reconnect {args.reconnect:g}: expected seconds, at least 0")
 
 
-def work(stages, outputs, latencies_ms, limit):
-    """Hands every answer to every output. Returns a LostError that ended it, or None."""
-    answers = iter(stages)
+def open_segmenter(args: argparse.Namespace) -> Segmenter:
+    segmenter = Segmenter(args.model, args.threads, args.device)
+    if args.smooth:
+        class_ids = [c["id"] for c in segmenter.contract["labels"]["classes"]]
+        segmenter.smoothing = Smoothing(args.smooth, class_ids)
+    return segmenter
+
+
+def open_outputs(
+    args: argparse.Namespace,
+    source: Source,
+    segmenter: Segmenter,
+    pipeline: FramePipeline,
+    latencies_ms: deque[float],
+) -> Iterator[Output]:
+    """Yields the outputs that the flags ask for, each as soon as it is open."""
+    contract = segmenter.contract
+    # Made even without --json, to check --rows and --ego.
+    measures = LaneMeasures(contract["labels"]["classes"], args.rows, args.ego)
+    if args.show:
+        status = WindowStatus(latencies_ms, pipeline, segmenter)
+        yield Window(contract, wait_for_key=source.rate is None, status=status)
+    overlays = not (args.show or args.no_overlays)
+    if overlays or args.save_masks:
+        yield FileOutput(
+            Path(args.out),
+            source.rate,
+            Path(args.input),
+            contract,
+            overlays=overlays,
+            save_masks=args.save_masks,
+        )
+    if args.json:
+        yield JsonLines(args.json, measures, lambda: pipeline.dropped)
+
+
+def write_predictions(
+    pipeline: FramePipeline,
+    outputs: Sequence[Output],
+    latencies_ms: deque[float],
+    limit: int | None,
+) -> DeviceLostError | None:
+    """Passes every prediction to every output. Returns the error if a device was lost."""
+    predictions = iter(pipeline)
     try:
-        for answer in answers:
-            latencies_ms.append(answer.latency_ms)
+        for prediction in predictions:
+            latencies_ms.append(prediction.latency_ms)
             for output in outputs:
-                output.put(answer)
-            if stages.answered == limit or any(output.closed for output in outputs):
+                output.put(prediction)
+            if pipeline.segmented == limit or any(output.closed for output in outputs):
                 break
-    except LostError as error:
+    except DeviceLostError as error:
         return error
     finally:
-        answers.close()
+        predictions.close()
     return None
 
 
-def summary(stages, latencies_ms, outputs, source):
-    """Lines: what was done, and what was not where there is such."""
-    done = f"{stages.answered} frames"
+def summarize(
+    pipeline: FramePipeline,
+    latencies_ms: deque[float],
+    outputs: Sequence[Output],
+    source: Source,
+) -> list[str]:
+    """Returns the summary: a line on what was done and, if frames were lost, one on that."""
+    done = f"{pipeline.segmented} frames"
     if latencies_ms:
-        low, middle, high = np.percentile(latencies_ms, (0, 50, 95))
+        minimum, median, high = np.percentile(latencies_ms, (0, 50, 95))
         done += (
-            f", {low:.1f} / {middle:.1f} / {high:.1f} ms (minimum / median / 95 %) from frame to "
-            "class map"
+            f", {minimum:.1f} / {median:.1f} / {high:.1f} ms (minimum / median / 95 %) from frame "
+            "to class map"
         )
     lines = ["; ".join([done, *map(str, outputs)])]
-    before, after = stages.dropped
-    times_lost = getattr(source, "lost", 0)
-    if before or after or stages.failed or times_lost or source.live:
+    before, after = pipeline.dropped
+    times_lost = getattr(source, "times_lost", 0)
+    if before or after or pipeline.failed or times_lost or source.live:
         lines.append(
-            f"{stages.captured} frames came: {before} dropped before inference, {after} dropped "
-            f"before drawing, {stages.failed} not decoded or not segmented; camera lost "
+            f"{pipeline.captured} frames arrived: {before} dropped before inference, {after} "
+            f"dropped before drawing, {pipeline.failed} not decoded or not segmented; camera lost "
             f"{times_lost} times"
         )
     return lines
 
 
-class Status:
-    """The window's line: latency percentiles of the last frames, age, drops, device."""
+class WindowStatus:
+    """The window's line of text: device, recent latency percentiles, dropped and failed frames."""
 
-    def __init__(self, latencies_ms, stages, runner):
-        self._latencies_ms, self._stages, self._runner = latencies_ms, stages, runner
+    def __init__(
+        self, latencies_ms: deque[float], pipeline: FramePipeline, segmenter: Segmenter
+    ) -> None:
+        self._latencies_ms, self._pipeline, self._segmenter = latencies_ms, pipeline, segmenter
 
-    def __call__(self, answer):
-        recent = [self._latencies_ms[-i] for i in range(1, 1 + min(SHOWN, len(self._latencies_ms)))]
-        middle, high, highest = np.percentile(recent, (50, 95, 99))
+    def __call__(self) -> str:
+        count = min(WINDOW_LATENCIES, len(self._latencies_ms))
+        recent = [self._latencies_ms[-i] for i in range(1, 1 + count)]
+        median, high, highest = np.percentile(recent, (50, 95, 99))
         return (
-            f"{self._runner.device} {middle:.1f} / {high:.1f} / {highest:.1f} ms (50 / 95 / 99 %), "
-            f"{sum(self._stages.dropped)} dropped, {self._stages.failed} failed"
+            f"{self._segmenter.device} {median:.1f} / {high:.1f} / {highest:.1f} ms "
+            f"(50 / 95 / 99 %), {sum(self._pipeline.dropped)} dropped, "
+            f"{self._pipeline.failed} failed"
         )
 
 
-class Stop:
-    """What the signal handlers know. code: the exit code when a signal ended it at once."""
+class StopSignals:
+    """Handles SIGINT and SIGTERM: the first one stops the pipeline, the second one aborts."""
 
-    stages, code = None, 0
+    pipeline: FramePipeline | None = None  # Set once it runs; until then one signal aborts.
 
-    def __call__(self, number, frame):
-        if self.stages is None:
-            raise KeyboardInterrupt
-        if self.stages.stop_asked:
-            self.code, self.stages.end_s = 128 + number, 0
-            raise KeyboardInterrupt
-        self.stages.stop_asked = True
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Installs the handlers. Python allows that only in the main thread; elsewhere a no-op."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
-    def __str__(self):
-        if self.code == 0:
-            return "stopped before the first frame"
-        return f"stopped at once, after {self.stages.answered} frames; a video may lack its end"
-
-
-@contextmanager
-def stop_signals(stop):
-    """SIGINT and SIGTERM end the stages in good order; a second one, or one before they run, at
-    once. Outside the main thread, where Python takes no handlers, nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.pipeline is None:
+            raise AbortedError(0, "stopped before the first frame")
+        if not self.pipeline.stop_requested:
+            self.pipeline.stop_requested = True
+            return
+        self.pipeline.shutdown_s = 0
+        count = self.pipeline.segmented
+        raise AbortedError(
+            128 + number, f"stopped at once, after {count} frames; a video may be incomplete"
+        )

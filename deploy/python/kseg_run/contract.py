@@ -1,12 +1,13 @@
-"""Reads what a .tflite says of itself, as strictly as deploy/cpp/kseg/contract.cc.
+"""Reads and checks the contract inside a .tflite, as strictly as deploy/cpp/kseg/contract.cc.
 
-A file comes from anywhere: every value is checked before it is used, and the whole file before
-LiteRT sees a byte of it.
+A file may come from anywhere. Every value is checked before it is used, and the checksum of the
+complete file before LiteRT reads any of it.
 """
 
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -16,94 +17,101 @@ CONTRACT_NAME = b"kseg_contract"
 CONTRACT_VERSION = 1
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
 FITS = ("letterbox", "stretch", "crop")
-ANSWERS = {"class_map": ("uint8", "int32"), "logits": ("float32",)}
-MAX_SIDE = 8192  # Of a model's input, in pixels.
-MAX_BYTES = 1 << 20  # Of a contract's text.
-MAX_CLASSES = 255  # Id 255 is what `crop` cut away.
+INPUT_DTYPES = ("uint8", "float32")
+OUTPUT_DTYPES = {"class_map": ("uint8", "int32"), "logits": ("float32",)}  # by output_kind
+MAX_SIDE = 8192  # of a model's input, pixels
+MAX_BYTES = 1 << 20  # of a contract's text
+MAX_CLASSES = 255  # Id 255 marks pixels that `crop` cut away.
 
 
-def read_file(path):
-    """Returns a file's bytes. The file may change afterwards: nothing is read from it twice."""
+def read_file(path: str | Path) -> bytes:
+    """Returns a file's bytes. It is read once: later changes to the file have no effect."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_contract(tflite, path):
-    """Returns the contract (dict) inside a .tflite (bytes). Raises InputError naming `path`."""
-    text = _text(tflite, path)
+def read_contract(tflite: bytes, path: str | Path) -> dict[str, Any]:
+    """Returns the contract inside a .tflite, checked. Raises InputError naming `path`."""
+    text = _extract_text(tflite, path)
     try:
-        contract = _parse(text)
+        contract = _parse_json(text)
         version = _integer(contract.get("contract_version"), 1, 2**31 - 1, "contract_version")
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise _invalid_contract(path, error) from error
     if version > CONTRACT_VERSION:
         raise InputError(
-            f"{path}: kseg contract version {version} is newer than this runner reads "
+            f"{path}: kseg contract version {version} is newer than this runner supports "
             f"({CONTRACT_VERSION}); update the runner or {REEXPORT}"
         )
-    kind, takes, gives = (
-        _word(contract.get(key)) for key in ("output_kind", "input_dtype", "output_dtype")
+    output_kind, input_dtype, output_dtype = (
+        _text(contract.get(key)) for key in ("output_kind", "input_dtype", "output_dtype")
     )
-    known = gives in ANSWERS.get(kind, ()) and takes in ("uint8", "float32")
-    if not known or not _is_integer(contract.get("output_stride"), 1, 1):
+    supported = (
+        output_dtype in OUTPUT_DTYPES.get(output_kind, ())
+        and input_dtype in INPUT_DTYPES
+        and _is_integer(contract.get("output_stride"), 1, 1)
+    )
+    if not supported:
         raise InputError(
-            f"{path}: answers {kind} ({gives}) from {takes}; this runner needs class_map (uint8, "
-            f"int32) or logits (float32) of stride 1 from uint8 or float32; {REEXPORT}"
+            f"{path}: unsupported model, {input_dtype} to {output_kind} ({output_dtype}); this "
+            "runner supports uint8 or float32 to class_map (uint8, int32) or logits (float32) of "
+            f"stride 1; {REEXPORT}"
         )
     try:
-        _check(contract)
+        _check_members(contract)
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise _invalid_contract(path, error) from error
     return contract
 
 
-def check_seal(tflite, path):
-    """Raises InputError unless the file ends with "KCRC" and the CRC-32 of all before it."""
+def verify_checksum(tflite: bytes, path: str | Path) -> None:
+    """Raises InputError unless the file ends with "KCRC" and the CRC-32 of all bytes before it."""
     if tflite[-8:-4] != b"KCRC":
-        raise InputError(f"{path}: cut off, or not sealed by kseg.export; {REEXPORT}")
+        raise InputError(f"{path}: truncated, or without kseg.export's checksum; {REEXPORT}")
     if int.from_bytes(tflite[-4:], "little") != zlib.crc32(memoryview(tflite)[:-8]):
         raise InputError(
-            f"{path}: damaged .tflite file (its checksum differs); copy it anew or {REEXPORT}"
+            f"{path}: corrupt .tflite file (checksum mismatch); copy it again or {REEXPORT}"
         )
 
 
-def _text(tflite, path):
+def _extract_text(tflite: bytes, path: str | Path) -> bytes:
     if tflite[4:8] != b"TFL3":
         raise InputError(f"{path}: not a .tflite file (its first bytes are {tflite[:8]!r})")
     try:
         model = schema.Model.GetRootAs(tflite, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
-        found = [e.Buffer() for e in entries if e.Name() == CONTRACT_NAME]
-        text = model.Buffers(found[0]).DataAsNumpy().tobytes() if found else None
+        buffers = [entry.Buffer() for entry in entries if entry.Name() == CONTRACT_NAME]
+        text = model.Buffers(buffers[0]).DataAsNumpy().tobytes() if buffers else None
     except Exception as error:  # The generated reader trusts every offset in the file.
-        raise InputError(f"{path}: damaged .tflite file ({error}); {REEXPORT}") from error
+        raise InputError(f"{path}: corrupt .tflite file ({error}); {REEXPORT}") from error
     if text is None:
         raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
     return text
 
 
-def _parse(text):
-    """JSON as RFC 8259 has it: UTF-8 without a mark, no NaN, no key twice, no half of a surrogate
-    pair. Raises ValueError."""
+def _parse_json(text: bytes) -> dict[str, Any]:
+    """Parses JSON strictly by RFC 8259: UTF-8 without a byte order mark, no NaN, no duplicate keys,
+    no lone surrogates. Raises ValueError."""
     if len(text) > MAX_BYTES:
         raise ValueError("longer than a contract can be")
 
-    def no_constant(name):
-        raise ValueError(f"{name} is no JSON")
+    def refuse_constant(name):
+        raise ValueError(f"{name} is not JSON")
 
-    def unique(pairs):
+    def unique_members(pairs):
         members = dict(pairs)
         if len(members) < len(pairs):
-            raise ValueError("a key comes twice")
+            raise ValueError("duplicate key")
         return members
 
     try:
-        # Decoded here: given bytes, json guesses among UTF-8, 16 and 32.
-        decoded = text.decode()
-        contract = json.loads(decoded, parse_constant=no_constant, object_pairs_hook=unique)
-        json.dumps(contract, ensure_ascii=False).encode()  # "\ud800" has no UTF-8.
+        # Decoded here, because json.loads(bytes) would also accept UTF-16 and UTF-32.
+        contract = json.loads(
+            text.decode(), parse_constant=refuse_constant, object_pairs_hook=unique_members
+        )
+        json.dumps(contract, ensure_ascii=False).encode()  # Fails on lone surrogates ("\ud800").
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(contract, dict):
@@ -111,10 +119,9 @@ def _parse(text):
     return contract
 
 
-def _check(contract):
-    """Raises ValueError with the name of the first member that is wrong."""
-    size = _list(contract.get("input_size"), 2, "input_size")
-    for side in size:
+def _check_members(contract: dict[str, Any]) -> None:
+    """Raises ValueError with the name of the first invalid member."""
+    for side in _list(contract.get("input_size"), 2, "input_size"):
         _integer(side, 1, MAX_SIDE, "input_size")
     if contract.get("fit") not in FITS:
         raise ValueError("fit")
@@ -134,35 +141,35 @@ def _check(contract):
         raise ValueError("labels")
 
 
-def _check_class(label):
+def _check_class(label: Any) -> None:
     if not isinstance(label, dict) or not isinstance(label.get("drivable"), bool):
         raise ValueError("labels")
     _integer(label.get("id"), 0, MAX_CLASSES - 1, "labels")
-    label["name"] = _word(label.get("name"))
+    label["name"] = _text(label.get("name"))
     for value in _list(label.get("color"), 3, "labels"):
         _integer(value, 0, 255, "labels")
 
 
-def _word(value):
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _list(value, length, name):
+def _list(value: Any, length: int, name: str) -> list:
     if not isinstance(value, list) or len(value) != length:
         raise ValueError(name)
     return value
 
 
-def _integer(value, low, high, name):
+def _integer(value: Any, low: int, high: int, name: str) -> int:
     if not _is_integer(value, low, high):
         raise ValueError(name)
     return value
 
 
-def _is_integer(value, low, high):
-    # A bool is an int to Python.
+def _is_integer(value: Any, low: int, high: int) -> bool:
+    # bool is a subclass of int.
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _damaged(path, why):
-    return InputError(f"{path}: its kseg contract is damaged ({why}); {REEXPORT}")
+def _invalid_contract(path: str | Path, detail: Exception) -> InputError:
+    return InputError(f"{path}: invalid kseg contract ({detail}); {REEXPORT}")

@@ -1,13 +1,20 @@
-"""What can go wrong, each in one line that says what to do."""
+"""Errors that kseg-run reports in one line, with what to do; and the log."""
+
+import sys
 
 
 class InputError(ValueError):
-    """Bad input: a model, a file, a flag or a device that cannot be used. Exit code 2."""
+    """A model, file, flag or device that cannot be used. Exit code 2."""
 
 
 class FrameError(InputError):
-    """One frame that cannot be segmented; the next one may."""
+    """A single frame that cannot be segmented. The next one may succeed."""
 
 
-class LostError(RuntimeError):
-    """A camera or a GPU that is gone, or a model that answers no frame any more. Exit code 3."""
+class DeviceLostError(RuntimeError):
+    """A camera or GPU that was lost, or a model that fails on frame after frame. Exit code 3."""
+
+
+def log_to_stderr(line: str) -> None:
+    """Prints a message for people. stdout may carry JSON lines."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""How a frame of any size becomes the model's input, and how the class map goes back.
+"""Fits frames of any size to the model's input, and class maps back to the frame.
 
-Follows kseg/preprocess.py and deploy/cpp/kseg/fit.cc to the bit.
+Bit-exact with kseg/preprocess.py and deploy/cpp/kseg/fit.cc.
 """
 
 import functools
@@ -8,11 +8,16 @@ import functools
 import cv2
 import numpy as np
 
-UNSEEN_ID = 255  # What `crop` cut away.
+Size = tuple[int, int]  # (height, width)
+
+UNSEEN_ID = 255  # Id of pixels that `crop` cut away.
 
 
-def placement(frame_size, input_size, fit):
-    """Returns (height, width, top, left) of a frame scaled into the input; negative: cut off."""
+def placement(frame_size: Size, input_size: Size, fit: str) -> tuple[int, int, int, int]:
+    """Returns (height, width, top, left) of the scaled frame in the input, in pixels.
+
+    Negative top or left: that much of the scaled frame is cut away.
+    """
     (frame_height, frame_width), (height, width) = frame_size, input_size
     if fit == "stretch":
         return height, width, 0, 0
@@ -28,40 +33,41 @@ def placement(frame_size, input_size, fit):
     )
 
 
-def fit_frame(frame, input_size, fit, pad_value):
-    """(h, w, 3) uint8 -> (height, width, 3) uint8: area-averaged down, bilinear up."""
+def fit_frame(frame: np.ndarray, input_size: Size, fit: str, pad_value: int) -> np.ndarray:
+    """Fits (h, w, 3) uint8 to (height, width, 3) uint8: area average down, bilinear up."""
     height, width, top, left = placement(frame.shape[:2], input_size, fit)
     if frame.shape[:2] != (height, width):
         shrinks = height <= frame.shape[0] and width <= frame.shape[1]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        frame = cv2.resize(frame, (width, height), interpolation=how)
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        frame = cv2.resize(frame, (width, height), interpolation=interpolation)
     if (height, width) == tuple(input_size):
         return frame
     canvas = np.full((*input_size, 3), pad_value, np.uint8)
     rows, columns = min(height, input_size[0]), min(width, input_size[1])
-    seen = frame[max(-top, 0) :, max(-left, 0) :][:rows, :columns]
-    canvas[max(top, 0) :, max(left, 0) :][:rows, :columns] = seen
+    visible = frame[max(-top, 0) :, max(-left, 0) :][:rows, :columns]
+    canvas[max(top, 0) :, max(left, 0) :][:rows, :columns] = visible
     return canvas
 
 
-def unfit_class_map(class_map, frame_size, fit):
-    """(height, width) uint8 ids of the input -> (h, w) uint8 ids of the frame, nearest."""
+def unfit_class_map(class_map: np.ndarray, frame_size: Size, fit: str) -> np.ndarray:
+    """Maps (height, width) uint8 ids of the input to (h, w) uint8 ids of the frame, nearest."""
     height, width, top, left = placement(frame_size, class_map.shape, fit)
     scaled = class_map
     if (height, width) != class_map.shape:
-        seen = class_map[max(top, 0) :, max(left, 0) :][:height, :width]
+        visible = class_map[max(top, 0) :, max(left, 0) :][:height, :width]
         scaled = np.full((height, width), UNSEEN_ID, np.uint8)
-        scaled[max(-top, 0) :, max(-left, 0) :][: seen.shape[0], : seen.shape[1]] = seen
+        target = scaled[max(-top, 0) :, max(-left, 0) :]
+        target[: visible.shape[0], : visible.shape[1]] = visible
     rows, columns = _nearest(frame_size[0], height), _nearest(frame_size[1], width)
-    # Whole rows are copied at once, so columns are rows of the transposed map.
+    # take() copies complete rows fastest, so the columns are taken as rows of the transpose.
     stretched = cv2.transpose(cv2.transpose(scaled).take(columns, axis=0))
     return stretched.take(rows, axis=0)
 
 
 @functools.lru_cache(maxsize=16)
-def _nearest(to, side):
-    """Which of `side` pixels each of `to` pixels comes from.
+def _nearest(to_side: int, from_side: int) -> np.ndarray:
+    """Returns, for each of to_side pixels, the index of its source among from_side pixels.
 
-    In integers: OpenCV's INTER_NEAREST_EXACT differs between its versions.
+    In integers, because OpenCV's INTER_NEAREST_EXACT differs between its versions.
     """
-    return (2 * np.arange(to) + 1) * side // (2 * to)
+    return (2 * np.arange(to_side) + 1) * from_side // (2 * to_side)

@@ -1,16 +1,17 @@
-"""What a source yields."""
+"""Frame: what every source yields."""
 
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 
 class Frame(NamedTuple):
-    """number counts all frames that came or should have come, from 0."""
+    """One frame of an image folder, a video or a camera.
+
+    number counts from 0, including frames that were dropped or could not be decoded.
+    """
 
     number: int
     name: str
-    image: np.ndarray | None  # (h, w, 3) uint8 RGB; None: cannot be decoded
-    problem: str = ""  # why it cannot, in one line
-    time_s: float | None = None  # since the video's or the camera's first frame
-    first: bool = False  # does not follow the frame before it
+    image: Any  # np.ndarray, (h, w, 3) uint8 RGB; None: it cannot be decoded
+    problem: str = ""  # why it cannot be decoded, one line
+    time_s: float | None = None  # since the first frame of the video or camera
+    first: bool = False  # does not continue the previous frame

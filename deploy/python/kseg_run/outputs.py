@@ -1,161 +1,187 @@
-"""Where answers go: picture files, a video, PNG masks, a window, lines of JSON.
-
-An output has put(answer), close(), `closed` (somebody wants to end), `problem` (once closed: what
-could not be written, in one line) and str() for the summary.
-"""
+"""Where predictions go: image files, a video, mask files, a window, JSON lines."""
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
+import numpy as np
 
-from kseg_run.drawing import draw, write_status
 from kseg_run.errors import InputError
+from kseg_run.frame_pipeline import Prediction
+from kseg_run.lane_measures import LaneMeasures
+from kseg_run.overlay import draw, put_status
 
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
-class Files:
-    """Writes pictures as PNG, or as one video when a frame rate is given, and class ids as PNG."""
+class Output(Protocol):
+    """Receives predictions. str() gives its line in the summary."""
+
+    closed: bool  # the user wants to end the run
+    problem: str  # set by close(): what could not be written, one line
+
+    def put(self, prediction: Prediction) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FileOutput:
+    """Writes overlays as PNG, or as one video when a frame rate is given, and masks as PNG."""
 
     closed, problem = False, ""
 
-    def __init__(self, folder, video_rate, source, contract, *, overlays=True, save_masks=False):
+    def __init__(
+        self,
+        folder: Path,
+        video_rate: float | None,
+        source: Path,
+        contract: dict,
+        *,
+        overlays: bool = True,
+        save_masks: bool = False,
+    ):
         self.folder, self.rate, self.contract = folder, video_rate, contract
         self.overlays, self.save_masks = overlays, save_masks
-        self.writer, self.size, self.written, self.count = None, None, [], 0
+        self._writer: Any = None  # cv2.VideoWriter
+        self._video_size: tuple[int, int] | None = None  # (width, height)
+        self._videos: list[Path] = []
+        self._count = 0
         try:
             (folder / "masks" if save_masks else folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {folder}: {error.strerror}") from error
         source = source.resolve()
         if source.exists() and folder.resolve() in (source, source.parent):
-            # A folder of its own: an overlay has the name of its input and would replace it.
-            raise InputError(f"--out {folder}: holds the input; choose another folder")
+            # An overlay has the name of its input and would overwrite it.
+            raise InputError(f"--out {folder}: contains the input; choose another folder")
 
-    def put(self, answer):
-        name = answer.frame.name
+    def put(self, prediction: Prediction) -> None:
+        name = prediction.frame.name
         if self.overlays:
-            picture = draw(answer.frame.image, answer.class_map, self.contract)
-            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            image = draw(prediction.frame.image, prediction.class_map, self.contract)
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
             if self.rate is None:
-                self._write(self.folder / f"{name}.png", bgr)
+                self._write_image(self.folder / f"{name}.png", bgr)
             else:
-                self._writer(name, bgr).write(bgr)
+                self._video_writer(name, bgr, self.rate).write(bgr)
         if self.save_masks:
-            mask = name if self.rate is None else f"{name}-{self.count:06d}"
-            self._write(self.folder / "masks" / f"{mask}.png", answer.class_map)
-        self.count += 1
+            mask = name if self.rate is None else f"{name}-{self._count:06d}"
+            self._write_image(self.folder / "masks" / f"{mask}.png", prediction.class_map)
+        self._count += 1
 
-    def close(self):
-        if self.writer is None:
+    def close(self) -> None:
+        if self._writer is None:
             return
-        self.writer.release()
-        self.writer, path = None, self.written[-1]
-        # Read again: OpenCV's writer does not tell that the disk is full.
+        self._writer.release()
+        self._writer, path = None, self._videos[-1]
+        # Opened again, because OpenCV's writer does not report a full disk.
         if not cv2.VideoCapture(str(path)).isOpened():
-            self.problem = f"{path}: could not be written to its end; is the disk full?"
+            self.problem = f"{path}: the video is incomplete; is the disk full?"
 
-    def _writer(self, name, frame):
-        size = (frame.shape[1], frame.shape[0])
-        if self.size != size:  # A camera may come back with another size: a video has only one.
+    def _video_writer(self, name: str, image: np.ndarray, rate: float) -> Any:
+        size = (image.shape[1], image.shape[0])
+        if self._video_size != size:  # A camera may come back with another size; a video has one.
             self.close()
-            number = len(self.written) + 1
+            number = len(self._videos) + 1
             path = self.folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
-            codec = cv2.VideoWriter_fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(path), codec, self.rate, size)
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(path), codec, rate, size)
             if not writer.isOpened():
-                raise InputError(f"{path}: video cannot be written there; choose another --out")
-            self.writer, self.size = writer, size
-            self.written.append(path)
-        return self.writer
+                raise InputError(f"{path}: cannot be written as a video; choose another --out")
+            self._writer, self._video_size = writer, size
+            self._videos.append(path)
+        return self._writer
 
     @staticmethod
-    def _write(path, image):
+    def _write_image(path: Path, image: np.ndarray) -> None:
         if not cv2.imwrite(str(path), image):
             raise InputError(f"{path}: cannot be written; choose another --out")
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.overlays:
             return f"masks in {self.folder / 'masks'}"
-        return f"overlays in {', '.join(map(str, self.written)) or self.folder}"
+        return f"overlays in {', '.join(map(str, self._videos)) or self.folder}"
 
 
 class Window:
-    """Shows pictures on the screen until q or Esc; images stay until a key is pressed.
+    """Shows overlays on the screen until q or Esc; images stay until a key is pressed.
 
-    status(answer) -> the line at the lower left.
+    status(): text for the lower left.
     """
 
     problem = ""
 
-    def __init__(self, contract, *, stay, status):
+    def __init__(self, contract: dict, *, wait_for_key: bool, status: Callable[[], str]):
         if not any(os.environ.get(name) for name in SCREENS):  # Qt would abort the process.
-            raise InputError(f"--show: no screen here (none of {', '.join(SCREENS)} is set)")
-        self.contract, self.status = contract, status
-        self.closed, self.stay = False, stay
+            raise InputError(f"--show: no screen (none of {', '.join(SCREENS)} is set)")
+        self.contract, self._status, self._wait_for_key = contract, status, wait_for_key
+        self.closed = False
 
-    def put(self, answer):
-        picture = draw(answer.frame.image, answer.class_map, self.contract)
-        write_status(picture, self.status(answer))
+    def put(self, prediction: Prediction) -> None:
+        image = draw(prediction.frame.image, prediction.class_map, self.contract)
+        put_status(image, self._status())
         try:
-            cv2.imshow("kseg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            key = cv2.waitKey(0 if self.stay else 1)
+            cv2.imshow("kseg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            key = cv2.waitKey(0 if self._wait_for_key else 1)
         except cv2.error as error:
-            raise InputError(f"--show: no window can be opened here ({error.err})") from error
+            raise InputError(f"--show: cannot open a window ({error.err})") from error
         self.closed = key & 0xFF in (27, ord("q"))
 
-    def close(self):
-        with suppress(cv2.error):  # Where none could be opened either.
+    def close(self) -> None:
+        with suppress(cv2.error):  # When no window could be opened.
             cv2.destroyAllWindows()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "shown on screen"
 
 
 class JsonLines:
-    """One JSON object a line for each answered frame, to a file or ("-") to stdout.
+    """Writes one JSON object per prediction and line, to a file or ("-") to stdout.
 
-    frame: number among all frames that came, from 0, so that gaps show; name; time_s: since the
-    first frame, null for images; latency_ms: from frame to class map; age_ms: since the frame came;
-    dropped: frames dropped so far; and what kseg_run.measure.Measure tells.
+    frame: number among all frames that arrived, from 0, so that gaps show; name; time_s: since the
+    first frame, null for images; latency_ms: from frame to class map; age_ms: since the frame
+    arrived; dropped: frames dropped so far; and the measures of kseg_run.lane_measures.
     """
 
     closed, problem = False, ""
 
-    def __init__(self, path, measure, dropped):
-        self.path, self.measure, self.dropped = path, measure, dropped
+    def __init__(
+        self, path: str | Path, measures: LaneMeasures, dropped: Callable[[], tuple[int, int]]
+    ):
+        self.path, self._measures, self._dropped = path, measures, dropped
         try:
-            self.file = sys.stdout if path == "-" else Path(path).open("w")  # noqa: SIM115
+            self._file = sys.stdout if path == "-" else Path(path).open("w")  # noqa: SIM115
         except OSError as error:
             raise InputError(f"--json {path}: {error.strerror}") from error
 
-    def put(self, answer):
-        frame = answer.frame
-        told = {
+    def put(self, prediction: Prediction) -> None:
+        frame = prediction.frame
+        record = {
             "frame": frame.number,
             "name": frame.name,
             "time_s": frame.time_s and round(frame.time_s, 4),
-            "latency_ms": round(answer.latency_ms, 3),
-            "age_ms": round(1000 * (time.perf_counter() - answer.captured), 3),
-            "dropped": sum(self.dropped()),
-            **self.measure(answer.class_map),
+            "latency_ms": round(prediction.latency_ms, 3),
+            "age_ms": round(1000 * (time.perf_counter() - prediction.captured), 3),
+            "dropped": sum(self._dropped()),
+            **self._measures(prediction.class_map),
         }
         try:
-            self.file.write(json.dumps(told) + "\n")
-            self.file.flush()  # Who reads along, or comes after a crash, has all of it.
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()  # For a reader that follows along, and after a crash.
         except OSError as error:
-            if self.file is sys.stdout:  # Python would try again at its end, and say so at length.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            if self._file is sys.stdout:  # Python would flush again at exit and print a traceback.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
             raise InputError(f"--json {self.path}: {error.strerror}") from error
 
-    def close(self):
-        if self.file is not sys.stdout:
-            self.file.close()
+    def close(self) -> None:
+        if self._file is not sys.stdout:
+            self._file.close()
 
-    def __str__(self):
-        return f"numbers in {self.path}"
+    def __str__(self) -> str:
+        return f"JSON lines in {self.path}"

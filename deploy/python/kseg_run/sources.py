@@ -1,100 +1,113 @@
-"""Where frames come from: an image, a folder of images, a video; a camera is in camera.py.
+"""Sources of frames: an image, a folder of images or a video. Cameras are in camera.py."""
 
-A source is iterated once and yields Frames; stop() ends it early. `rate` is its frames per second,
-None for images. `live`: frames that nobody takes in time are stale; else every frame waits.
-"""
-
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
+import numpy as np
 
-from kseg_run.camera import Camera, capture_of
+from kseg_run.camera import DEFAULT_RATE, Camera, capture_arguments
 from kseg_run.errors import InputError
 from kseg_run.frames import Frame
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-def open_source(source, *, reconnect_s=60):
-    """Returns the source that INPUT names. Raises InputError when there is nothing to read."""
+class Source(Protocol):
+    """Yields Frames when iterated, once; stop() ends the iteration early, from any thread."""
+
+    live: bool  # True: frames not processed in time are stale. False: they wait.
+    rate: float | None  # frames per second; None for images
+
+    def __iter__(self) -> Generator[Frame]: ...
+
+    def stop(self) -> None: ...
+
+
+def open_source(source: str, *, reconnect_s: float = 60) -> Source:
+    """Opens what INPUT names. Raises InputError when it does not exist or cannot be opened."""
     path = Path(source)
     if path.is_dir():
         images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
-            raise InputError(f"{path}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
-        check_names(images)
+            raise InputError(f"{path}: contains no images ({', '.join(IMAGE_SUFFIXES)})")
+        check_unique_names(images)
         return Images(images)
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return Images([path])
-    if capture_of(source):
+    if capture_arguments(source):
         return Camera(source, reconnect_s=reconnect_s)
     if not path.is_file():
         raise InputError(f"{source}: no such file, folder or camera")
     return Video(path)
 
 
-def check_names(paths):
-    """Raises InputError where answers, which are named as their image is, would not differ."""
-    known = {}
+def check_unique_names(paths: Sequence[Path]) -> None:
+    """Raises InputError when two images share a stem: their outputs would overwrite each other."""
+    path_by_stem: dict[str, Path] = {}
     for path in paths:
-        if path.stem in known:
-            other = known[path.stem]
+        if path.stem in path_by_stem:
+            other = path_by_stem[path.stem]
             raise InputError(f"{path}: has the same name as {other}; rename one of them")
-        known[path.stem] = path
+        path_by_stem[path.stem] = path
 
 
 class Images:
-    """Picture files, one after the other."""
+    """Yields image files, one after the other."""
 
-    live, rate = False, None
+    live = False
+    rate: float | None = None
 
-    def __init__(self, paths):
+    def __init__(self, paths: Sequence[Path]):
         self._paths = paths
 
-    def __iter__(self):
+    def __iter__(self) -> Generator[Frame]:
         for number, path in enumerate(self._paths):
             image = read_image(path)
-            problem = "" if image is not None else undecodable(path)
+            problem = ""
+            if image is None:
+                problem = f"{path}: cannot be decoded as an image; remove or replace it"
             yield Frame(number, path.stem, image, problem, first=number == 0)
 
-    def stop(self):
+    def stop(self) -> None:
         pass
 
 
-def read_image(path):
-    """Returns (h, w, 3) uint8 RGB, or None."""
+def read_image(path: Path) -> np.ndarray | None:
+    """Returns (h, w, 3) uint8 RGB; None if the file cannot be decoded."""
     try:
         return cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:  # A picture larger than OpenCV's limit.
+    except cv2.error:  # An image larger than OpenCV's limit.
         return None
 
 
-def undecodable(path):
-    return f"{path}: cannot be decoded as an image; remove or replace it"
-
-
 class Video:
-    """A video file. A frame that its header declares and that does not come is yielded as such."""
+    """Yields a video file's frames.
+
+    Frames that the header declares but that cannot be decoded are yielded with image=None.
+    """
 
     live = False
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self._path, self._video = path, cv2.VideoCapture(str(path))
         if not self._video.isOpened():
             raise InputError(f"{path}: cannot be opened as a video")
-        self.rate = self._video.get(cv2.CAP_PROP_FPS) or 25
+        self._rate = self._video.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        self.rate: float | None = self._rate
         self._declared = int(max(0, self._video.get(cv2.CAP_PROP_FRAME_COUNT)))
 
-    def __iter__(self):
+    def __iter__(self) -> Generator[Frame]:
         number, name = 0, self._path.stem
         try:
             while True:
                 ok, image = self._video.read()
-                time_s = number / self.rate
+                time_s = number / self._rate
                 if ok:
                     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                     yield Frame(number, name, image, time_s=time_s, first=number == 0)
-                elif number < self._declared:  # Damage: the next read begins behind it.
+                elif number < self._declared:  # Corrupt: the next read continues after it.
                     problem = f"{self._path}: frame {number} cannot be decoded"
                     yield Frame(number, name, None, problem, time_s)
                 else:
@@ -103,5 +116,5 @@ class Video:
         finally:
             self._video.release()
 
-    def stop(self):
+    def stop(self) -> None:
         pass
