@@ -68,7 +68,7 @@ class Contract:
             document = json.loads(text)
             version = document["contract_version"]
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{where}: its kseg contract is damaged; {REEXPORT}") from error
+            raise InputError(f"{where}: invalid kseg contract; {REEXPORT}") from error
         if not isinstance(version, int) or version > VERSION:
             raise InputError(
                 f"{where}: kseg contract version {version} is newer than this kseg reads "
@@ -83,9 +83,7 @@ class Contract:
             }
             return dataclasses.replace(contract, **pairs)
         except TypeError as error:
-            raise InputError(
-                f"{where}: its kseg contract is damaged ({error}); {REEXPORT}"
-            ) from error
+            raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
 
 
 def embed(tflite: bytes, contract: Contract) -> bytes:
@@ -142,12 +140,10 @@ def append_checksum(tflite: bytes) -> bytes:
 def verify_checksum(tflite: bytes, where: str | os.PathLike[str] = "model") -> None:
     """Raises InputError, naming `where`, unless a .tflite has a checksum and it is right."""
     if tflite[-8:-4] != CHECKSUM_MARKER:
-        raise InputError(
-            f"{where}: cut off, or not written by kseg.export (no checksum); {REEXPORT}"
-        )
+        raise InputError(f"{where}: truncated, or without kseg.export's checksum; {REEXPORT}")
     if struct.unpack("<I", tflite[-4:])[0] != zlib.crc32(tflite[:-8]):
         raise InputError(
-            f"{where}: damaged .tflite file (its checksum differs); copy it again or {REEXPORT}"
+            f"{where}: corrupt .tflite file (checksum mismatch); copy it again or {REEXPORT}"
         )
 
 
@@ -185,5 +181,5 @@ def extract(tflite: bytes, where: str | os.PathLike[str] = "model") -> str | Non
                 data = model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy()
                 return data.tobytes().decode()
     except Exception as error:  # The generated reader does not check the file's offsets.
-        raise InputError(f"{where}: damaged .tflite file ({error}); {REEXPORT}") from error
+        raise InputError(f"{where}: corrupt .tflite file ({error}); {REEXPORT}") from error
     return None

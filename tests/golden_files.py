@@ -1,4 +1,4 @@
-"""tests/golden as the tests of every runner read it; scripts/make_golden.py says what it holds."""
+"""Reads tests/golden for the tests of every runner; scripts/make_golden.py describes the files."""
 
 import json
 import re
@@ -21,7 +21,7 @@ EACH_FORM = [pytest.param(form, id=f"{form['model']}-{form['profile']}") for for
 
 
 def read(name):
-    """A frame or an input (h, w, 3) uint8 RGB, or a class map (h, w) uint8."""
+    """Returns a frame or an input, (h, w, 3) uint8 RGB, or a class map, (h, w) uint8."""
     image = cv2.imread(str(GOLDEN / name), cv2.IMREAD_UNCHANGED)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
 
@@ -34,47 +34,47 @@ def write_form(form, folder):
 
 
 def tensor(form, case):
-    """What a runner must hand to the graph of one of FORMS."""
+    """Returns the tensor that a runner must pass to the graph of one of FORMS."""
     return read(case["input"])[None].astype(form["input_dtype"])
 
 
 def assert_class_map(class_map, case, tolerance):
-    """Holds a runner's class map to the golden one."""
+    """Compares a runner's class map with the golden one."""
     expected = read(case["class_map"])
     assert class_map.shape == expected.shape and class_map.dtype == np.uint8
     assert (class_map != expected).mean() <= tolerance
 
 
-def write_damaged(folder):
+def write_corrupt(folder):
     """Writes the files that every runner must refuse. Returns [(path, pattern), ...].
 
-    pattern is what the whole refusal must match, but for a leading "error: ".
+    The complete error message, without a leading "error: ", must match the pattern.
     """
-    good, found = MODEL.read_bytes(), []
-    for number, damage in enumerate(DAMAGED):
+    good, files = MODEL.read_bytes(), []
+    for number, entry in enumerate(DAMAGED):
         path = folder / f"{number}.tflite"
-        path.write_bytes(damaged(good, damage))
-        words = re.escape(damage["error"]).replace(r"\*", ".*")
-        found.append((path, f"{re.escape(str(path))}: {words}"))
-    return found
+        path.write_bytes(corrupted(good, entry))
+        words = re.escape(entry["error"]).replace(r"\*", ".*")
+        files.append((path, f"{re.escape(str(path))}: {words}"))
+    return files
 
 
-def damaged(good, damage):
-    """Returns a .tflite (bytes) as one entry of DAMAGED changes it."""
-    if "bytes" in damage:
-        return damage["bytes"].encode()
-    if "keep" in damage:
-        return good[: damage["keep"]]
-    if "append" in damage:
-        return good + damage["append"].encode()
-    if "flip" in damage:
+def corrupted(good, entry):
+    """Returns a .tflite (bytes), changed as an entry of DAMAGED says."""
+    if "bytes" in entry:
+        return entry["bytes"].encode()
+    if "keep" in entry:
+        return good[: entry["keep"]]
+    if "append" in entry:
+        return good + entry["append"].encode()
+    if "flip" in entry:
         flipped = bytearray(good)
-        flipped[damage["flip"]] ^= 1
+        flipped[entry["flip"]] ^= 1
         return bytes(flipped)
-    return replaced(good, *damage["replace"])
+    return replaced(good, *entry["replace"])
 
 
 def replaced(tflite, old, new):
-    """Returns a .tflite (bytes) with a text exchanged for one of its length, sealed anew."""
+    """Returns a .tflite (bytes) with a text replaced by one of equal length, and a new checksum."""
     assert old.encode() in tflite and len(old) == len(new), old
     return contract.append_checksum(tflite[:-8].replace(old.encode(), new.encode()))

@@ -52,9 +52,9 @@ def test_files_that_are_no_kseg_model_are_refused_with_one_line(
     cases = {
         "text": (b"hello, this is text", "not a .tflite file"),
         "empty": (b"", "not a .tflite file"),
-        "cut": (good[:200], "damaged|no kseg contract"),
+        "cut": (good[:200], r"corrupt|no kseg contract"),
         "without": (good.replace(b"kseg_contract", b"other_contrac"), "no kseg contract"),
-        "broken": (good.replace(b'"contract_version"', b'"contract_versiom"'), "damaged"),
+        "broken": (good.replace(b'"contract_version"', b'"contract_versiom"'), "kseg contract"),
     }
     newer_file = contract.append_checksum(
         contract.embed(good, dataclasses.replace(original, contract_version=2))
@@ -83,7 +83,7 @@ def test_a_file_that_differs_in_one_bit_or_lacks_its_checksum_is_refused(tmp_pat
         with pytest.raises(refusal, match="checksum"):
             read(damaged(tmp_path, "flipped", bytes(flipped)))
     for name, data in (("cut", good[:-1]), ("no checksum", good[:-8]), ("longer", good + b"x")):
-        with pytest.raises(refusal, match="cut off"):
+        with pytest.raises(refusal, match="checksum"):
             read(damaged(tmp_path, name, data))
 
 

@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "kseg/model.h"
+#include "kseg/segmenter.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;

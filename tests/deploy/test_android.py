@@ -1,4 +1,4 @@
-"""deploy/android: its core, held to deploy/python/run.py, and its app, type-checked."""
+"""deploy/android: the core, compared with deploy/python/run.py, and the app, type-checked."""
 
 import dataclasses
 import re
@@ -21,7 +21,7 @@ from tests.golden_files import (
     assert_class_map,
     read,
     tensor,
-    write_damaged,
+    write_corrupt,
     write_form,
 )
 
@@ -44,7 +44,7 @@ def compile_java(out, *folders, classes=()):
 
 @pytest.fixture(scope="session")
 def core(tmp_path_factory):
-    """The core's classes, and the programs by which it is asked."""
+    """The core's classes, and the programs in src/check."""
     source = ANDROID / "core" / "src"
     return compile_java(tmp_path_factory.mktemp("core"), source / "main", source / "check")
 
@@ -53,8 +53,8 @@ def java(core, program, *argv):
     return ["java", "-XX:+UseSerialGC", "-cp", str(core), f"kseg.core.{program}", *map(str, argv)]
 
 
-class Pipe:
-    """A program of the core that is asked again and again."""
+class CoreProgram:
+    """A running program of src/check, driven over stdin and stdout."""
 
     def __init__(self, core, program, *argv):
         self.process = subprocess.Popen(
@@ -74,7 +74,7 @@ class Pipe:
         self.process.stdout.close()
         self.process.stderr.close()
 
-    def ask(self, numbers, *arrays):
+    def send(self, numbers, *arrays):
         """Writes int32 numbers and arrays."""
         self.process.stdin.write(struct.pack(f"<{len(numbers)}i", *numbers))
         for array in arrays:
@@ -87,44 +87,44 @@ class Pipe:
 
 
 def with_contract(path, tflite=None, **changes):
-    """Writes the golden model, or another, under a changed contract."""
+    """Writes the golden model, or another, with a changed contract."""
     tflite = tflite or MODEL.read_bytes()
     changed = contract.embed(tflite, dataclasses.replace(contract.read(MODEL), **changes))
     path.write_bytes(contract.append_checksum(changed))
     return path
 
 
-def fit_there_and_back(pipe, frame, class_map, fit, pad_value):
+def fit_there_and_back(program, frame, class_map, fit, pad_value):
     input_size = class_map.shape
     numbers = (*frame.shape[:2], *input_size, FITS.index(fit), pad_value)
-    pipe.ask(numbers, frame, class_map)
-    return pipe.read((*input_size, 3)), pipe.read(frame.shape[:2])
+    program.send(numbers, frame, class_map)
+    return program.read((*input_size, 3)), program.read(frame.shape[:2])
 
 
 @pytest.mark.parametrize("case", EACH_CASE)
-def test_fitting_gives_the_golden_input_to_the_bit(core, case):
+def test_fitting_gives_exactly_the_golden_input(core, case):
     frame, expected = read(case["frame"]), read(case["input"])
-    whole = contract.read(MODEL)
-    with Pipe(core, "FitPipe") as pipe:
-        empty = np.zeros(whole.input_size, np.uint8)
-        fitted, _ = fit_there_and_back(pipe, frame, empty, case["fit"], whole.pad_value)
+    golden = contract.read(MODEL)
+    with CoreProgram(core, "FitFrames") as program:
+        empty = np.zeros(golden.input_size, np.uint8)
+        fitted, _ = fit_there_and_back(program, frame, empty, case["fit"], golden.pad_value)
     assert np.array_equal(fitted, expected)
 
 
 def sizes(count):
-    """Pairs of sizes: usual ones, whole factors (98: to OpenCV, 1 / (1 / 98) is not), and any."""
+    """Pairs of sizes: typical ones, integer factors (not 98 by OpenCV's test), and random ones."""
     rng = np.random.default_rng(2)
-    usual = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
-    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
-    usual += [((60, 80), (10, 20)), ((1280, 720), (144, 256))]
+    pairs = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
+    pairs += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
+    pairs += [((60, 80), (10, 20)), ((1280, 720), (144, 256))]
     for _ in range(count):
         pair = rng.integers(8, 160, 4).tolist()
-        usual.append((tuple(pair[:2]), tuple(pair[2:])))
-    return usual
+        pairs.append((tuple(pair[:2]), tuple(pair[2:])))
+    return pairs
 
 
 def noise(rng, frame_size, input_size):
-    """Noise; for whole factors, noise whose means over the input's pixels all end in .5."""
+    """Noise; for integer factors, noise whose means over the input's pixels all end in .5."""
     factors = np.array(frame_size) / input_size
     if (factors % 1).any() or factors[1] % 2:
         return rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
@@ -134,14 +134,14 @@ def noise(rng, frame_size, input_size):
     return frame
 
 
-def test_fitting_is_opencvs_to_the_bit(core, runner):
+def test_fitting_equals_opencvs_bit_for_bit(core, runner):
     rng = np.random.default_rng(0)
-    with Pipe(core, "FitPipe") as pipe:
+    with CoreProgram(core, "FitFrames") as program:
         for frame_size, input_size in sizes(150):
             frame = noise(rng, frame_size, input_size)
             class_map = rng.integers(0, 20, input_size, dtype=np.uint8)
             for fit in FITS:
-                fitted, ids = fit_there_and_back(pipe, frame, class_map, fit, 7)
+                fitted, ids = fit_there_and_back(program, frame, class_map, fit, 7)
                 where = (frame_size, input_size, fit)
                 assert np.array_equal(fitted, runner.fit_frame(frame, input_size, fit, 7)), where
                 assert np.array_equal(ids, runner.unfit_class_map(class_map, frame_size, fit)), (
@@ -149,15 +149,15 @@ def test_fitting_is_opencvs_to_the_bit(core, runner):
                 )
 
 
-def segment(pipe, frame, run_graph, input_shape, input_dtype):
-    """Has a frame segmented. `run_graph` is the runtime. Returns class map and colours (ARGB)."""
-    pipe.ask(frame.shape[:2], frame)
-    pipe.ask((), run_graph(pipe.read(input_shape, input_dtype)))
-    return pipe.read(frame.shape[:2]), pipe.read(frame.shape[:2], np.uint32)
+def segment(program, frame, run_graph, input_shape, input_dtype):
+    """Segments a frame, with `run_graph` as the runtime. Returns class map and colours (ARGB)."""
+    program.send(frame.shape[:2], frame)
+    program.send((), run_graph(program.read(input_shape, input_dtype)))
+    return program.read(frame.shape[:2]), program.read(frame.shape[:2], np.uint32)
 
 
-class LiteRt:
-    """A golden graph in LiteRT; `handed` is what it was given last."""
+class LiteRtGraph:
+    """A golden graph in LiteRT; `last_input` is the tensor of the last call."""
 
     def __init__(self, path):
         from ai_edge_litert.interpreter import Interpreter
@@ -166,45 +166,43 @@ class LiteRt:
         self.interpreter.allocate_tensors()
 
     def __call__(self, image):
-        self.handed = image
-        taken, answered = (
-            self.interpreter.get_input_details()[0]["index"],
-            self.interpreter.get_output_details()[0]["index"],
-        )
-        self.interpreter.set_tensor(taken, image)
+        self.last_input = image
+        self.interpreter.set_tensor(self.interpreter.get_input_details()[0]["index"], image)
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(answered)
+        return self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"])
 
 
 @pytest.mark.parametrize("case", EACH_CASE)
-def test_class_maps_are_the_python_runners(core, runner, case, tmp_path):
+def test_class_maps_equal_the_python_runners(core, runner, case, tmp_path):
     path = with_contract(tmp_path / "model.tflite", fit=case["fit"])
     frame = read(case["frame"])
     height, width = contract.read(path).input_size
-    with Pipe(core, "SegmentPipe", path) as pipe:
-        class_map, colors = segment(pipe, frame, LiteRt(path), (1, height, width, 3), np.uint8)
+    with CoreProgram(core, "SegmentFrames", path) as program:
+        class_map, colors = segment(
+            program, frame, LiteRtGraph(path), (1, height, width, 3), np.uint8
+        )
     assert np.array_equal(class_map, runner.Segmenter(path, 1)(frame))
     assert_class_map(class_map, case, DOCUMENT["tolerance"])
     assert np.array_equal(colors, expected_colors(class_map))
 
 
 @pytest.mark.parametrize("form", EACH_FORM)
-def test_every_form_is_handed_its_tensor_and_answered_as_by_the_python_runner(
+def test_every_form_gets_its_tensor_and_gives_the_python_runners_class_map(
     core, runner, form, tmp_path
 ):
     path = write_form(form, tmp_path)
-    graph, model = LiteRt(path), runner.Segmenter(path, 1)
-    with Pipe(core, "SegmentPipe", path) as pipe:
+    graph, model = LiteRtGraph(path), runner.Segmenter(path, 1)
+    with CoreProgram(core, "SegmentFrames", path) as program:
         for case in form["cases"]:
             frame, expected = read(case["frame"]), tensor(form, case)
-            class_map, _ = segment(pipe, frame, graph, expected.shape, expected.dtype)
-            assert np.array_equal(graph.handed, expected)
+            class_map, _ = segment(program, frame, graph, expected.shape, expected.dtype)
+            assert np.array_equal(graph.last_input, expected)
             assert np.array_equal(class_map, model(frame))
             assert_class_map(class_map, case, form["tolerance"])
 
 
 def expected_colors(class_map):
-    """Half opaque; black classes and what was not seen are clear."""
+    """Half opaque; transparent where the class is black or was not seen."""
     table = np.zeros(256, np.uint32)
     for label in contract.read(MODEL).labels["classes"]:
         red, green, blue = label["color"]
@@ -214,7 +212,7 @@ def expected_colors(class_map):
 
 
 def graph(input_type, output_shape, output_type):
-    """A .tflite that takes (1, 24, 40, 3) and has no operators: here, the test is the runtime."""
+    """A .tflite with input (1, 24, 40, 3) and no operators: the test acts as the runtime."""
     from ai_edge_litert import schema_py_generated as schema
 
     ends = []
@@ -229,7 +227,7 @@ def graph(input_type, output_shape, output_type):
     return contract.pack(model, 1024)
 
 
-def test_logits_with_channels_beyond_the_classes_are_understood(core, tmp_path):
+def test_logits_with_channels_beyond_the_classes_are_supported(core, tmp_path):
     rng = np.random.default_rng(3)
     tflite = graph("float32", (1, 24, 40, 4), "float32")
     path = with_contract(
@@ -242,18 +240,18 @@ def test_logits_with_channels_beyond_the_classes_are_understood(core, tmp_path):
     )
     frame = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
     logits = rng.integers(-3, 3, (1, 24, 40, 4)).astype(np.float32)  # With many ties.
-    logits[..., 3] = 1e9  # No class: must not win.
+    logits[..., 3] = 1e9  # Not a class: must not win.
 
     def run_graph(image):
         assert np.array_equal(image[0], frame.astype(np.float32))
         return logits
 
-    with Pipe(core, "SegmentPipe", path) as pipe:
-        class_map, _ = segment(pipe, frame, run_graph, (1, 24, 40, 3), np.float32)
+    with CoreProgram(core, "SegmentFrames", path) as program:
+        class_map, _ = segment(program, frame, run_graph, (1, 24, 40, 3), np.float32)
     assert np.array_equal(class_map, logits[0, ..., :3].argmax(axis=-1))
 
 
-def test_int32_class_maps_are_understood(core, tmp_path):
+def test_int32_class_maps_are_supported(core, tmp_path):
     rng = np.random.default_rng(4)
     tflite = graph("uint8", (1, 24, 40), "int32")
     path = with_contract(
@@ -261,121 +259,123 @@ def test_int32_class_maps_are_understood(core, tmp_path):
     )
     frame = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
     ids = rng.integers(0, 255, (1, 24, 40), dtype=np.int32)
-    with Pipe(core, "SegmentPipe", path) as pipe:
-        class_map, _ = segment(pipe, frame, lambda image: ids, (1, 24, 40, 3), np.uint8)
+    with CoreProgram(core, "SegmentFrames", path) as program:
+        class_map, _ = segment(program, frame, lambda image: ids, (1, 24, 40, 3), np.uint8)
     assert np.array_equal(class_map, ids[0])
 
 
 def verdicts(core, paths):
-    """What the core says of each file, one line each."""
-    lines = "".join(f"{path}\n" for path in paths)
+    """The core's line for each file."""
+    listing = "".join(f"{path}\n" for path in paths)
     done = subprocess.run(
-        java(core, "OpenFiles"), input=lines, capture_output=True, text=True, check=False
+        java(core, "ReadModels"), input=listing, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
-    assert len(said) == len(paths)
-    return said
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths)
+    return lines
 
 
-def test_damaged_files_are_refused_as_by_every_runner(core, tmp_path):
-    paths, patterns = zip(*write_damaged(tmp_path), strict=True)
-    for pattern, said in zip(patterns, verdicts(core, paths), strict=True):
-        assert re.fullmatch(f"error: {pattern}", said)
+def test_corrupt_files_are_refused_with_the_golden_messages(core, tmp_path):
+    paths, patterns = zip(*write_corrupt(tmp_path), strict=True)
+    for pattern, line in zip(patterns, verdicts(core, paths), strict=True):
+        assert re.fullmatch(f"error: {pattern}", line)
 
 
-def test_errors_are_the_python_runners(core, runner, capsys, tmp_path):
-    strange, missing = tmp_path / "strange.tflite", tmp_path / "missing.tflite"
-    strange.write_bytes(b"a\ttab\\\xff\n")
+def test_errors_equal_the_python_runners(core, runner, capsys, tmp_path):
+    other, missing = tmp_path / "other.tflite", tmp_path / "missing.tflite"
+    other.write_bytes(b"a\ttab\\\xff\n")
     expected = ("cannot be read (No such file or directory)", r"b'a\ttab\\\xff\n'")
-    paths = (missing, strange)
-    for path, words, said in zip(paths, expected, verdicts(core, paths), strict=True):
+    paths = (missing, other)
+    for path, words, line in zip(paths, expected, verdicts(core, paths), strict=True):
         assert runner.main([str(path), str(GOLDEN / "half.png")]) == 2
-        assert [said] == capsys.readouterr().err.splitlines() and words in said
+        assert [line] == capsys.readouterr().err.splitlines() and words in line
 
 
-def test_an_int8_tensor_is_not_one_that_export_writes(core, tmp_path):
-    strange = with_contract(
+def test_an_int8_tensor_is_refused(core, tmp_path):
+    other = with_contract(
         tmp_path / "int8.tflite", graph("int8", (1, 24, 40), "uint8"), input_size=(24, 40)
     )
-    assert "its graph is not one that kseg.export writes" in verdicts(core, [strange])[0]
+    assert "its graph was not written by kseg.export" in verdicts(core, [other])[0]
 
 
-class Raw:
-    """Stands for a contract where its JSON text is what matters."""
+class RawContract:
+    """A contract with a given JSON text."""
 
     def __init__(self, text):
         self.to_json = lambda: text
 
 
-def test_json_is_read_strictly(core, tmp_path):
+def test_json_is_parsed_strictly(core, tmp_path):
     good, text = MODEL.read_bytes(), contract.read(MODEL).to_json()
     changes = [
         ("[" * 100_000, "nested too deeply"),
         (text.replace('"fit"', '"a": ' + "[" * 17 + "]" * 17 + ', "fit"'), "nested too deeply"),
-        (text.replace('"fit"', '"pad_value": 9, "fit"'), "a key comes twice"),
-        (text.replace('"pad_value": 0', '"pad_value": 00'), "a bad number"),
-        (text.replace('"pad_value": 0', '"pad_value": 1e999'), "a number out of range"),
+        (text.replace('"fit"', '"pad_value": 9, "fit"'), "duplicate key"),
+        (text.replace('"pad_value": 0', '"pad_value": 00'), "invalid number"),
+        (text.replace('"pad_value": 0', '"pad_value": 1e999'), "number out of range"),
         (text.replace('"pad_value": 0', '"pad_value": NaN'), "expected a value"),
-        (text.replace('"letterbox"', '"letter\nbox"'), "a control character"),
-        (text.replace('"letterbox"', '"letter\\ud83d"'), "half a surrogate pair"),
+        (text.replace('"letterbox"', '"letter\nbox"'), "control character"),
+        (text.replace('"letterbox"', '"letter\\ud83d"'), "lone surrogate"),
         (text.replace('"fit"', '"a": [' + "0," * 5000 + '0], "fit"'), "too many items"),
-        (text + " {}", "something follows"),
+        (text + " {}", "text after the document"),
         (text[:-1], "expected ',' or '}'"),
         ("", "expected a value"),
         (" " * 2_000_000, "longer than a contract can be"),
     ]
     paths = [tmp_path / f"{i}.tflite" for i in range(len(changes))]
     for path, (changed, _) in zip(paths, changes, strict=True):
-        path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
-    for said, (_, words) in zip(verdicts(core, paths), changes, strict=True):
-        assert f"its kseg contract is damaged ({words}" in said
+        path.write_bytes(contract.append_checksum(contract.embed(good, RawContract(changed))))
+    for line, (_, words) in zip(verdicts(core, paths), changes, strict=True):
+        assert f"invalid kseg contract ({words}" in line
     path = tmp_path / "cafe.tflite"
     changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97 é"')
-    path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
+    path.write_bytes(contract.append_checksum(contract.embed(good, RawContract(changed))))
     assert verdicts(core, [path]) == ["good: café 🚗 é, (72, 128)"]
 
 
-def test_camera_frames_are_cut_and_turned_upright(core):
+def test_camera_frames_are_cropped_and_rotated_upright(core):
     rng = np.random.default_rng(5)
-    with Pipe(core, "UprightPipe") as pipe:
-        for height, width, gap, window in (
+    with CoreProgram(core, "UprightFrames") as program:
+        for height, width, padding, window in (
             (7, 5, 0, (0, 0, 7, 5)),
             (7, 5, 12, (0, 0, 7, 5)),
             (9, 12, 4, (2, 3, 5, 8)),
             (9, 12, 0, (8, 11, 1, 1)),
         ):
             rgba = rng.integers(0, 256, (height, width, 4), dtype=np.uint8)
-            rows = np.zeros((height, 4 * width + gap), np.uint8)
+            rows = np.zeros((height, 4 * width + padding), np.uint8)
             rows[:, : 4 * width] = rgba.reshape(height, -1)
-            # The last row has no gap behind it, as on Android.
-            data = rows.ravel()[: rows.size - gap]
+            # The last row is not padded, as on Android.
+            data = rows.ravel()[: rows.size - padding]
             top, left, h, w = window
             cut = rgba[top : top + h, left : left + w, :3]
             for quarter in range(4):
-                pipe.ask((data.size, 4 * width + gap, 4, *window, 90 * quarter), data)
+                program.send((data.size, 4 * width + padding, 4, *window, 90 * quarter), data)
                 upright = np.rot90(cut, -quarter)  # Clockwise.
-                assert np.array_equal(pipe.read(upright.shape), upright)
+                assert np.array_equal(program.read(upright.shape), upright)
 
 
 def test_a_window_outside_the_camera_frame_is_refused(core):
     data = np.zeros(4 * 6 * 5, np.uint8)
     for window, degrees in (((0, 0, 6, 6), 0), ((-1, 0, 2, 2), 90), ((0, 0, 6, 5), 45)):
-        pipe = Pipe(core, "UprightPipe")
-        pipe.ask((data.size, 20, 4, *window, degrees), data)
+        program = CoreProgram(core, "UprightFrames")
+        program.send((data.size, 20, 4, *window, degrees), data)
         with pytest.raises(AssertionError, match="InputException: a camera frame with window"):
-            pipe.__exit__()
+            program.__exit__()
 
 
-def test_claims_of_the_core_hold(core):
-    """The median latency, and that a GPU is tried against the CPU on the first frame."""
-    done = subprocess.run(java(core, "Claims", MODEL), capture_output=True, text=True, check=False)
-    assert done.stdout == "claims hold\n", done.stderr
+def test_the_cores_self_test_passes(core):
+    """The median latency, and the comparison of GPU and CPU on the first frame."""
+    done = subprocess.run(
+        java(core, "SelfTest", MODEL), capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "all passed\n", done.stderr
 
 
 @pytest.mark.slow
-def test_no_damage_goes_unnoticed_or_ends_otherwise_than_in_one_line(core):
-    command = java(core, "FuzzFile", MODEL, 2000)
+def test_no_corruption_goes_unnoticed_and_each_is_one_line(core):
+    command = java(core, "FuzzModel", MODEL, 2000)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "2000 rounds, 0 unnoticed\n" and done.returncode == 0, done.stderr
 
@@ -387,7 +387,7 @@ CONFIG_CHANGES = "{http://schemas.android.com/apk/res/android}configChanges"
 
 
 def write_signatures(folder):
-    """Cuts signatures.txt into .java files."""
+    """Splits signatures.txt into .java files."""
     for block in ("\n" + (ANDROID / "signatures.txt").read_text()).split("\n=== ")[1:]:
         name, text = block.split("\n", 1)
         package, simple = name.rsplit(".", 1)
@@ -397,7 +397,7 @@ def write_signatures(folder):
 
 
 def write_resource_class(folder):
-    """R.java, as Android's build makes it: what layouts and values name."""
+    """Writes R.java as Android's build does: the names in layouts and values."""
     names = {"layout": [], "id": [], "string": []}
     for path in sorted((APP / "res" / "layout").glob("*.xml")):
         names["layout"].append(path.stem)
@@ -428,7 +428,7 @@ def test_the_app_compiles_against_the_signatures(core, tmp_path):
     compile_java(tmp_path / "app", *sources, classes=(core, tmp_path / "stubs"))
 
 
-def test_the_layouts_views_are_the_apps_and_of_the_type_it_expects(tmp_path):
+def test_the_app_uses_every_view_of_the_layout_with_its_type(tmp_path):
     layout = ElementTree.parse(APP / "res" / "layout" / "main.xml")
     types = {}
     for element in layout.iter():
@@ -436,9 +436,9 @@ def test_the_layouts_views_are_the_apps_and_of_the_type_it_expects(tmp_path):
         if identity:
             types[identity.removeprefix("@+id/")] = element.tag.rsplit(".", 1)[-1]
     code = (APP / "java" / "kseg" / "app" / "MainActivity.java").read_text()
-    asked = re.findall(r"(\w+) = findViewById\(R\.id\.(\w+)\);", code)
-    assert sorted(name for _, name in asked) == sorted(types)
-    for variable, name in asked:
+    uses = re.findall(r"(\w+) = findViewById\(R\.id\.(\w+)\);", code)
+    assert sorted(name for _, name in uses) == sorted(types)
+    for variable, name in uses:
         declared = re.search(rf"(\w+) (?:\w+, )*{variable}(?:, \w+)*(?: =|;)", code)
         assert declared.group(1) == types[name], name
     strings = (APP / "res" / "values" / "strings.xml").read_text()
@@ -447,7 +447,7 @@ def test_the_layouts_views_are_the_apps_and_of_the_type_it_expects(tmp_path):
             assert f'<string name="{name}">' in strings
 
 
-def test_the_manifest_names_the_gpus_libraries(tmp_path):
+def test_the_manifest_lists_the_gpus_libraries(tmp_path):
     manifest = ElementTree.parse(APP / "AndroidManifest.xml")
     libraries = {e.get(NAME): e.get(REQUIRED) for e in manifest.iter("uses-native-library")}
     assert libraries["libOpenCL.so"] == "false" and set(libraries.values()) == {"false"}
@@ -457,7 +457,7 @@ def test_the_manifest_names_the_gpus_libraries(tmp_path):
     assert {"orientation", "screenSize"} <= set(activity.get(CONFIG_CHANGES).split("|"))
 
 
-def test_the_core_knows_nothing_of_android():
+def test_the_core_imports_nothing_from_android():
     for path in (ANDROID / "core").rglob("*.java"):
         for package in re.findall(r"^import (?:static )?([\w.]+);", path.read_text(), re.M):
             assert package.startswith("java."), f"{path.name} imports {package}"

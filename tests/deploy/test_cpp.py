@@ -1,4 +1,4 @@
-"""deploy/cpp, built here and held to deploy/python/run.py: equal fits, class maps and errors."""
+"""deploy/cpp, built here and compared with deploy/python/run.py: fits, class maps and errors."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from tests.golden_files import (
     GOLDEN,
     assert_class_map,
     read,
-    write_damaged,
+    write_corrupt,
     write_form,
 )
 
@@ -64,7 +64,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory):
-    """Ends with a report on any read or write out of bounds and any undefined behaviour."""
+    """Programs that abort with a report on out-of-bounds access and undefined behaviour."""
     options = ("-DKSEG_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug")
     return build(tmp_path_factory, *PLAIN, *options)
 
@@ -89,10 +89,10 @@ def read_rgb(path):
 
 
 def with_contract(path, tflite=None, **changes):
-    """Writes the golden model, or another, under a changed contract."""
-    whole = contract.read(GOLDEN / "model.tflite")
+    """Writes the golden model, or another, with a changed contract."""
+    original = contract.read(GOLDEN / "model.tflite")
     tflite = tflite or (GOLDEN / "model.tflite").read_bytes()
-    changed = contract.embed(tflite, dataclasses.replace(whole, **changes))
+    changed = contract.embed(tflite, dataclasses.replace(original, **changes))
     path.write_bytes(contract.append_checksum(changed))
     return path
 
@@ -118,21 +118,21 @@ def golden_class_maps(folder, tmp_path, suffix="ppm"):
 
 
 def assert_equal_to_python(folder, runner, tmp_path, suffix="ppm"):
-    seen = 0
+    count = 0
     for case, class_map in golden_class_maps(folder, tmp_path, suffix):
         model = runner.Segmenter(tmp_path / f"{case['fit']}.tflite", 1)
         assert np.array_equal(class_map, model(read(case["frame"]))), case
-        seen += 1
-    assert seen == len(CASES)
+        count += 1
+    assert count == len(CASES)
 
 
-def test_class_maps_are_the_python_runners(plain, runner, tmp_path):
+def test_class_maps_equal_the_python_runners(plain, runner, tmp_path):
     assert_equal_to_python(plain, runner, tmp_path)
 
 
 @pytest.mark.parametrize("form", EACH_FORM)
-def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp_path):
-    """What is handed to the graph cannot be seen here: the tensor-*.tflite answer it."""
+def test_every_form_gives_the_python_runners_class_map(plain, runner, form, tmp_path):
+    """The graph's input cannot be seen from outside; the tensor-*.tflite graphs return it."""
     (tmp_path / "frames").mkdir()
     for case in form["cases"]:
         frame = (tmp_path / "frames" / case["frame"]).with_suffix(".ppm")
@@ -150,22 +150,20 @@ def test_every_form_is_answered_as_by_the_python_runner(plain, runner, form, tmp
 
 
 @pytest.mark.parametrize("case", EACH_CASE)
-def test_fitting_gives_the_golden_input_to_the_bit(plain, case):
+def test_fitting_gives_exactly_the_golden_input(plain, case):
     frame, expected = read(case["frame"]), read(case["input"])
     size = expected.shape[:2]
     header = struct.pack("6i", *frame.shape[:2], *size, FITS.index(case["fit"]), 0)
-    question = header + frame.tobytes() + bytes(size[0] * size[1])
-    done = subprocess.run(
-        [str(plain / "fit_pipe")], input=question, capture_output=True, check=True
-    )
+    data = header + frame.tobytes() + bytes(size[0] * size[1])
+    done = subprocess.run([str(plain / "fit_frames")], input=data, capture_output=True, check=True)
     assert done.stdout[: expected.size] == expected.tobytes()
 
 
 def compare_fits(folder, runner, pairs):
-    """Fits frames of many sizes there and back in both languages; every pixel must be equal."""
+    """Fits frames of many sizes, and class maps back; all pixels must equal Python's."""
     rng = np.random.default_rng(0)
     with subprocess.Popen(
-        [str(folder / "fit_pipe")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [str(folder / "fit_frames")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as pipe:
         for frame_size, input_size in pairs:
             frame = noise(rng, frame_size, input_size)
@@ -183,7 +181,7 @@ def compare_fits(folder, runner, pairs):
 
 
 def noise(rng, frame_size, input_size):
-    """Noise; for whole factors, noise whose means over the input's pixels all end in .5."""
+    """Noise; for integer factors, noise whose means over the input's pixels all end in .5."""
     factors = np.array(frame_size) / input_size
     if (factors % 1).any() or factors[1] % 2:
         return rng.integers(0, 256, (*frame_size, 3), dtype=np.uint8)
@@ -194,40 +192,40 @@ def noise(rng, frame_size, input_size):
 
 
 def sizes(count):
-    """Pairs of sizes: usual ones, whole factors (98: to OpenCV, 1 / (1 / 98) is not), and any."""
+    """Pairs of sizes: typical ones, integer factors (not 98 by OpenCV's test), and random ones."""
     rng = np.random.default_rng(1)
-    usual = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
-    usual += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
-    usual += [((60, 80), (10, 20))]
+    pairs = [((720, 1280), (144, 256)), ((540, 960), (288, 512)), ((97, 161), (144, 256))]
+    pairs += [((1, 1), (7, 5)), ((64, 97), (64, 97)), ((784, 882), (8, 9)), ((8, 6), (4, 3))]
+    pairs += [((60, 80), (10, 20))]
     for _ in range(count):
         pair = rng.integers(8, 160, 4).tolist()
-        usual.append((tuple(pair[:2]), tuple(pair[2:])))
-    return usual
+        pairs.append((tuple(pair[:2]), tuple(pair[2:])))
+    return pairs
 
 
-def test_fitting_is_opencvs_to_the_bit(plain, runner):
+def test_fitting_equals_opencvs_bit_for_bit(plain, runner):
     compare_fits(plain, runner, sizes(150))
 
 
-def test_damaged_files_are_refused_as_by_every_runner(plain, tmp_path):
+def test_corrupt_files_are_refused_with_the_golden_messages(plain, tmp_path):
     frame = tmp_path / "half.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
-    for path, pattern in write_damaged(tmp_path):
+    for path, pattern in write_corrupt(tmp_path):
         done = run(plain, path, frame, "--out", tmp_path / "out")
         (line,) = error_lines(done)
         assert done.returncode == 2 and re.fullmatch(f"error: {pattern}", line)
 
 
-def test_errors_are_the_python_runners(plain, runner, capsys, tmp_path):
+def test_errors_equal_the_python_runners(plain, runner, capsys, tmp_path):
     model, frame = GOLDEN / "model.tflite", tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
-    strange = tmp_path / "strange.tflite"
-    strange.write_bytes(b"a\ttab\\\xff\n")
+    other = tmp_path / "other.tflite"
+    other.write_bytes(b"a\ttab\\\xff\n")
     for argv, words in (
         ((tmp_path / "missing.tflite", frame), "cannot be read (No such file or directory)"),
-        ((strange, frame), r"(its first bytes are b'a\ttab\\\xff\n')"),
+        ((other, frame), r"(its first bytes are b'a\ttab\\\xff\n')"),
         ((model, tmp_path / "nothing.jpg"), "no such file, folder or camera"),
-        ((model, frame, "--out", tmp_path), "holds the input"),
+        ((model, frame, "--out", tmp_path), "contains the input"),
     ):
         out = () if "--out" in argv else ("--out", tmp_path / "out")
         ours = run(plain, *argv, *out)
@@ -236,7 +234,7 @@ def test_errors_are_the_python_runners(plain, runner, capsys, tmp_path):
         assert error_lines(ours) == theirs and words in theirs[0]
 
 
-def test_errors_of_its_own(plain, tmp_path):
+def test_errors_that_only_this_runner_has(plain, tmp_path):
     model, frame = GOLDEN / "model.tflite", tmp_path / "frame.ppm"
     frame.write_bytes(b"P6\n4000 4000\n255\nshort")
     for argv, words in (
@@ -251,39 +249,39 @@ def test_errors_of_its_own(plain, tmp_path):
     ):
         done = run(plain, *argv)
         assert done.returncode == 2 and words in "".join(error_lines(done)), done.stderr
-    strange = run(plain, "--doctor", "--litert", "libm.so.6")
-    assert strange.returncode == 1 and "has no LiteRtCreateEnvironment" in strange.stderr
+    other = run(plain, "--doctor", "--litert", "libm.so.6")
+    assert other.returncode == 1 and "has no LiteRtCreateEnvironment" in other.stderr
 
 
-class Raw:
-    """Stands for a contract where its JSON text is what matters."""
+class RawContract:
+    """A contract with a given JSON text."""
 
     def __init__(self, text):
         self.to_json = lambda: text
 
 
-def test_json_is_read_strictly(plain, tmp_path):
+def test_json_is_parsed_strictly(plain, tmp_path):
     model, path = GOLDEN / "model.tflite", tmp_path / "raw.tflite"
     good, text = model.read_bytes(), contract.read(model).to_json()
     for changed, words in (
         ("[" * 100_000, "nested too deeply"),
         (text.replace('"fit"', '"a": ' + "[" * 17 + "]" * 17 + ', "fit"'), "nested too deeply"),
-        (text.replace('"fit"', '"pad_value": 9, "fit"'), "a key comes twice"),
-        (text.replace('"pad_value": 0', '"pad_value": 00'), "a bad number"),
+        (text.replace('"fit"', '"pad_value": 9, "fit"'), "duplicate key"),
+        (text.replace('"pad_value": 0', '"pad_value": 00'), "invalid number"),
         (text.replace('"pad_value": 0', '"pad_value": NaN'), "expected a value"),
-        (text.replace('"letterbox"', '"letter\nbox"'), "a control character"),
-        (text.replace('"letterbox"', '"letter\\ud83d"'), "half a surrogate pair"),
+        (text.replace('"letterbox"', '"letter\nbox"'), "control character"),
+        (text.replace('"letterbox"', '"letter\\ud83d"'), "lone surrogate"),
         (text.replace('"fit"', '"a": [' + "0," * 5000 + '0], "fit"'), "too many items"),
-        (text + " {}", "something follows"),
+        (text + " {}", "text after the document"),
         (text[:-1], "expected ',' or '}'"),
         ("", "expected a value"),
         (" " * 2_000_000, "longer than a contract can be"),
     ):
-        path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
+        path.write_bytes(contract.append_checksum(contract.embed(good, RawContract(changed))))
         done = run(plain, "--doctor", path)
-        assert done.returncode == 2 and f"its kseg contract is damaged ({words}" in done.stderr
+        assert done.returncode == 2 and f"invalid kseg contract ({words}" in done.stderr
     changed = text.replace('"unet"', '"caf\\u00e9 \\ud83d\\ude97"')
-    path.write_bytes(contract.append_checksum(contract.embed(good, Raw(changed))))
+    path.write_bytes(contract.append_checksum(contract.embed(good, RawContract(changed))))
     assert "model     café 🚗, fp32" in run(plain, "--doctor", path).stdout
 
 
@@ -305,17 +303,17 @@ def test_the_example_in_the_readme_runs(plain):
 
 @pytest.fixture(scope="session")
 def other_graphs(tmp_path_factory):
-    """{name: path}: graphs that kseg.export does not write, whose class is the brightest colour."""
+    """{name: path}: graphs that kseg.export does not write; they predict the brightest channel."""
     tf = pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("graphs")
 
-    def logits(image):  # With a channel that is no class and must not win.
+    def logits(image):  # With a channel that is not a class and must not win.
         return tf.concat([image, tf.fill(tf.shape(image[..., :1]), 1e9)], axis=-1)
 
     def class_map(image):
         return tf.argmax(tf.cast(image, tf.float32), axis=-1, output_type=tf.int32)
 
-    def negative(image):  # On a GPU the zeros that fill up slices of 4 channels win.
+    def negative(image):  # On a GPU the zeros that pad to slices of 4 channels win.
         kernel = tf.reshape(tf.eye(3), (1, 1, 3, 3))
         scores = tf.nn.bias_add(
             tf.nn.conv2d(tf.cast(image, tf.float32), kernel, 1, "SAME"), [-300.0] * 3
@@ -343,7 +341,7 @@ def other_graphs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["logits", "int32"])
-def test_float_inputs_logits_and_int32_class_maps_are_understood(
+def test_float_inputs_logits_and_int32_class_maps_are_supported(
     plain, other_graphs, kind, tmp_path
 ):
     frame = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -356,7 +354,7 @@ def test_float_inputs_logits_and_int32_class_maps_are_understood(
     assert np.array_equal(class_map, np.argmax(frame, axis=-1))
 
 
-def test_overlay_is_the_python_runners_but_for_the_legend(plain, runner, tmp_path):
+def test_the_overlay_equals_the_python_runners_except_for_the_legend(plain, runner, tmp_path):
     frame = tmp_path / "fraction.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "fraction.png")))
     assert run(plain, GOLDEN / "model.tflite", frame, "--out", tmp_path / "o").returncode == 0
@@ -367,37 +365,36 @@ def test_overlay_is_the_python_runners_but_for_the_legend(plain, runner, tmp_pat
     assert np.array_equal(got[75:], expected[75:]) and not np.array_equal(got[75:], rgb[75:])
 
 
-def test_doctor_says_what_is_here(plain, tmp_path):
-    well = run(plain, "--doctor", GOLDEN / "model.tflite")
-    assert well.returncode == 0, well.stderr
+def test_the_doctor_reports_this_machine(plain, tmp_path):
+    good = run(plain, "--doctor", GOLDEN / "model.tflite")
+    assert good.returncode == 0, good.stderr
     for words in ("LiteRT    2.", "CPU       10 frames, median", "Vulkan", "model     unet, fp32"):
-        assert words in well.stdout
+        assert words in good.stdout
     assert run(plain, "--doctor", tmp_path / "missing.tflite").returncode == 2
     assert run(plain, "--doctor", environment={"KSEG_LITERT": str(tmp_path)}).returncode == 1
 
 
-def test_a_litert_that_was_not_checked_is_refused(plain, tmp_path):
+def test_a_litert_version_that_was_not_checked_is_refused(plain, tmp_path):
     (tmp_path / "ai_edge_litert").mkdir()
     shutil.copy(Path(LITERT) / "libLiteRt.so", tmp_path / "ai_edge_litert")
-    here = {"KSEG_LITERT": str(tmp_path / "ai_edge_litert")}
-    assert run(plain, "--doctor", environment=here).returncode == 0  # "unknown"
+    environment = {"KSEG_LITERT": str(tmp_path / "ai_edge_litert")}
+    assert run(plain, "--doctor", environment=environment).returncode == 0  # "unknown"
     (tmp_path / "ai_edge_litert-2.3.7.dist-info").mkdir()
-    assert run(plain, "--doctor", environment=here).returncode == 0
+    assert run(plain, "--doctor", environment=environment).returncode == 0
     (tmp_path / "ai_edge_litert-2.3.7.dist-info").rename(
         tmp_path / "ai_edge_litert-2.30.0.dist-info"
     )
-    done = run(plain, "--doctor", environment=here)
-    assert done.returncode == 1 and "is of LiteRT 2.30.0, whose C API was not" in done.stderr
+    done = run(plain, "--doctor", environment=environment)
+    assert done.returncode == 1 and "LiteRT 2.30.0" in done.stderr
 
 
-def test_both_doctors_see_the_same_frames_and_answers(plain):
+def test_both_doctors_print_the_same_checksum(plain):
     ours = run(plain, "--doctor", GOLDEN / "model.tflite").stdout
     _, theirs = self_test.run_on_cpu((GOLDEN / "model.tflite").read_bytes(), (72, 128))
-    assert f"10 frames, median {ours.split('median ')[1].split()[0]} ms, answers " in ours
-    assert f"answers {theirs['answers_crc32']}\n" in ours
+    assert f" {theirs['answers_crc32']}\n" in ours
 
 
-def test_damaged_frames_are_skipped_and_counted(plain, tmp_path):
+def test_corrupt_frames_are_skipped_and_counted(plain, tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     for name in ("a", "c"):
@@ -405,21 +402,21 @@ def test_damaged_frames_are_skipped_and_counted(plain, tmp_path):
     (frames / "b.ppm").write_bytes(b"P6\n160 144\n255\nshort")
     done = run(plain, GOLDEN / "model.tflite", frames, "--out", tmp_path / "o")
     assert done.returncode == 0 and done.stdout.startswith("2 frames, ")
-    assert "3 frames came: 1 not decoded or not segmented" in done.stdout
+    assert "3 frames arrived: 1 not decoded or not segmented" in done.stdout
     assert "b.ppm: cannot be decoded" in done.stderr
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["a.ppm", "c.ppm"]
 
 
-def test_many_damaged_frames_are_not_listed(plain, tmp_path):
+def test_many_corrupt_frames_are_counted_but_not_listed(plain, tmp_path):
     for i in range(13):
         (tmp_path / f"{i}.ppm").write_bytes(b"P6\n160 144\n255\nshort")
     done = run(plain, GOLDEN / "model.tflite", tmp_path, "--no-overlays")
-    assert done.returncode == 2 and done.stderr.count("skipped\n") == 10
-    assert "more are skipped, which are counted and not listed" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("skipped: ") == 11
+    assert "counted but not listed" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it_with_the_summary(plain, tmp_path, name):
+def test_a_signal_ends_the_run_with_the_summary(plain, tmp_path, name):
     frame = tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
     argv = [plain / "kseg_run", GOLDEN / "model.tflite", frame, "--repeat", "1000000000"]
@@ -436,7 +433,7 @@ def test_a_signal_ends_it_with_the_summary(plain, tmp_path, name):
     assert " frames, " in lines[-2] and lines[-1] == f"stopped by {name}"
 
 
-def test_no_overlays_writes_none(plain, tmp_path):
+def test_no_overlays_writes_no_overlays(plain, tmp_path):
     frame = tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
     argv = (GOLDEN / "model.tflite", frame, "--out", tmp_path / "o", "--no-overlays")
@@ -445,21 +442,21 @@ def test_no_overlays_writes_none(plain, tmp_path):
     assert [p.name for p in (tmp_path / "o").rglob("*.p?m")] == ["frame.pgm"]
 
 
-def test_gpu_asked_for_and_absent_is_an_error_and_auto_says_what_it_does(plain, tmp_path):
-    nothing = {"VK_DRIVER_FILES": "/nothing", "VK_ICD_FILENAMES": "/nothing"}
+def test_a_missing_gpu_is_an_error_and_auto_falls_back_with_a_message(plain, tmp_path):
+    no_driver = {"VK_DRIVER_FILES": "/nothing", "VK_ICD_FILENAMES": "/nothing"}
     frame = tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
     model, out = GOLDEN / "model.tflite", tmp_path / "out"
-    gpu = run(plain, model, frame, "--out", out, "--device", "gpu", environment=nothing)
-    assert gpu.returncode == 2 and "does not run it on the GPU" in error_lines(gpu)[-1]
-    auto = run(plain, model, frame, "--out", out, "--device", "auto", environment=nothing)
+    gpu = run(plain, model, frame, "--out", out, "--device", "gpu", environment=no_driver)
+    assert gpu.returncode == 2 and "cannot run it on the GPU" in error_lines(gpu)[-1]
+    auto = run(plain, model, frame, "--out", out, "--device", "auto", environment=no_driver)
     assert auto.returncode == 0 and "running on the CPU" in auto.stderr
     assert "on the CPU" in auto.stdout
-    doctor = run(plain, "--doctor", model, "--device", "gpu", environment=nothing)
+    doctor = run(plain, "--doctor", model, "--device", "gpu", environment=no_driver)
     assert doctor.returncode == 1 and "not usable" in doctor.stdout
 
 
-def test_a_crashing_gpu_driver_does_not_take_the_doctor_with_it(plain, tmp_path):
+def test_a_crashing_gpu_driver_does_not_crash_the_doctor(plain, tmp_path):
     source = tmp_path / "driver.c"
     source.write_text("#include <stdlib.h>\n__attribute__((constructor)) void f(void) {abort();}")
     fake = tmp_path / "libLiteRtWebGpuAccelerator.so"
@@ -475,43 +472,45 @@ def test_a_crashing_gpu_driver_does_not_take_the_doctor_with_it(plain, tmp_path)
 def software_gpu(tmp_path):
     """Environment in which LiteRT's GPU accelerator runs on a CPU."""
     if not SWIFTSHADER.exists():
-        pytest.skip("no software Vulkan driver that LiteRT takes (apt-get install chromium)")
+        pytest.skip("no software Vulkan driver that LiteRT accepts (apt-get install chromium)")
     names = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
     return {name: str(SWIFTSHADER) for name in names} | {"XDG_RUNTIME_DIR": str(tmp_path)}
 
 
 @pytest.mark.slow
-def test_gpu_answers_as_the_cpu(plain, software_gpu):
+def test_the_gpu_agrees_with_the_cpu(plain, software_gpu):
     done = run(plain, "--doctor", GOLDEN / "model.tflite", environment=software_gpu)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "100.000 % of pixels" in done.stdout and "GPU WebGPU" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_gpu_that_answers_wrongly_is_found_out(plain, other_graphs, software_gpu):
+def test_a_wrong_gpu_is_detected(plain, other_graphs, software_gpu):
     done = run(plain, "--doctor", other_graphs["negative"], environment=software_gpu)
     assert done.returncode == 1 and "WRONG, use --device cpu" in done.stdout, done.stdout
 
 
 @pytest.mark.slow
-def test_the_first_frame_shows_whether_a_gpu_is_right(plain, other_graphs, software_gpu, tmp_path):
+def test_a_gpu_is_compared_with_the_cpu_on_the_first_frame(
+    plain, other_graphs, software_gpu, tmp_path
+):
     frame, wrong = tmp_path / "frame.ppm", other_graphs["negative"]
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
 
-    def on(model, device, out):
+    def segment_on(model, device, out):
         flags = ("--device", device, "--no-overlays", "--save-masks", "--out", tmp_path / out)
         return run(plain, model, frame, *flags, environment=software_gpu)
 
-    right = on(GOLDEN / "model.tflite", "gpu", "right")
+    right = segment_on(GOLDEN / "model.tflite", "gpu", "right")
     assert right.returncode == 0 and "on the GPU" in right.stdout
-    assert "GPU: answers as the CPU on 100.000 % of the first frame's pixels" in right.stderr
-    gpu, auto, cpu = (on(wrong, device, device) for device in ("gpu", "auto", "cpu"))
+    assert "100.000 % of the first frame's pixels" in right.stderr
+    gpu, auto, cpu = (segment_on(wrong, device, device) for device in ("gpu", "auto", "cpu"))
     (line,) = error_lines(gpu)
-    assert gpu.returncode == 2 and line.startswith(f"error: {wrong}: the GPU answers as the CPU on")
-    assert line.endswith("only (limit 99.5%); use --device cpu")
+    assert gpu.returncode == 2 and line.startswith(f"error: {wrong}: ")
+    assert line.endswith("(limit 99.5%); use --device cpu")
     assert not list((tmp_path / "gpu").rglob("*.pgm"))
     assert auto.returncode == cpu.returncode == 0 and "on the CPU" in auto.stdout
-    assert "only (limit 99.5%); running on the CPU" in auto.stderr
+    assert "(limit 99.5%); running on the CPU" in auto.stderr
     masks = [(tmp_path / name / "masks/frame.pgm").read_bytes() for name in ("auto", "cpu")]
     assert masks[0] == masks[1]
 
@@ -523,7 +522,7 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     for form in FORMS:
         folder = tmp_path / f"{form['model']}-{form['profile']}"
         folder.mkdir()
-        test_every_form_is_answered_as_by_the_python_runner(sanitized, runner, form, folder)
+        test_every_form_gives_the_python_runners_class_map(sanitized, runner, form, folder)
     fuzz = subprocess.run(
         [str(sanitized / "fuzz_contract"), str(GOLDEN / "model.tflite"), "2000"],
         capture_output=True,
@@ -534,14 +533,14 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     assert run(sanitized, "--doctor", GOLDEN / "model.tflite").returncode == 0
     frame = tmp_path / "letterbox-frames" / "half.ppm"
     leaks = run(sanitized, GOLDEN / "model.tflite", frame, "--repeat", 50)
-    assert leaks.returncode == 0, leaks.stderr  # LeakSanitizer ends with another code.
-    test_damaged_frames_are_skipped_and_counted(sanitized, tmp_path)
-    test_errors_of_its_own(sanitized, tmp_path)
-    test_damaged_files_are_refused_as_by_every_runner(sanitized, tmp_path)
+    assert leaks.returncode == 0, leaks.stderr  # LeakSanitizer exits with another code.
+    test_corrupt_frames_are_skipped_and_counted(sanitized, tmp_path)
+    test_errors_that_only_this_runner_has(sanitized, tmp_path)
+    test_corrupt_files_are_refused_with_the_golden_messages(sanitized, tmp_path)
 
 
 @pytest.mark.slow
-def test_memory_stays_flat(plain, tmp_path):
+def test_memory_does_not_grow(plain, tmp_path):
     frame = tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "fraction.png")))
     done = run(plain, GOLDEN / "model.tflite", frame, "--repeat", 2000, "--threads", 1)

@@ -1,6 +1,7 @@
-"""kseg_run with OpenCV: videos, cameras that go away, signals, a model file pulled from under it.
+"""kseg_run with OpenCV: videos, lost cameras, signals, and a model file replaced during a run.
 
-The camera is a video in /dev/shm: by its path a camera to kseg_run, which ends and can be removed.
+The camera is a video in /dev/shm. By its path kseg_run takes it for a camera; it ends and can be
+removed, like a camera that is unplugged.
 """
 
 import contextlib
@@ -36,16 +37,16 @@ def with_opencv(tmp_path_factory):
 
 @pytest.fixture
 def video(tmp_path):
-    """An .avi of FRAMES frames, each compressed by itself."""
+    """An .avi of FRAMES frames, each compressed on its own."""
     return write_video(tmp_path / "drive.avi", (64, 97))
 
 
 @pytest.fixture
 def camera(video):
-    """A path under /dev that gives the video's frames."""
+    """A path under /dev that delivers the video's frames."""
     folder = Path("/dev/shm")
     if not os.access(folder, os.W_OK):
-        pytest.skip("no /dev/shm to play a camera in")
+        pytest.skip("no /dev/shm for a stand-in camera")
     path = folder / f"kseg-{uuid.uuid4()}.avi"
     path.write_bytes(video.read_bytes())
     yield path
@@ -73,7 +74,7 @@ def start(folder, *argv):
 
 
 def wait_for(process, words):
-    """Reads stderr until a line has these words."""
+    """Reads stderr until a line contains these words."""
     for line in process.stderr:
         if words in line:
             return
@@ -81,7 +82,7 @@ def wait_for(process, words):
 
 
 def wait_until_open(process, path):
-    """Waits until a process holds a file."""
+    """Waits until a process has a file open."""
     while process.poll() is None:
         if str(path) in open_files(process):
             return
@@ -90,28 +91,28 @@ def wait_until_open(process, path):
 
 
 def open_files(process):
-    """Returns the paths a process holds at this moment, or as many as can be read of them."""
+    """Returns the paths of a process's open files, as far as they can be read."""
     paths = []
-    with contextlib.suppress(OSError):  # It ended.
+    with contextlib.suppress(OSError):  # The process has ended.
         for entry in Path(f"/proc/{process.pid}/fd").iterdir():
-            with contextlib.suppress(OSError):  # It closed that file since the list was made.
+            with contextlib.suppress(OSError):  # The file was closed in the meantime.
                 paths.append(os.readlink(entry))
     return paths
 
 
-def rest(process):
-    """Returns what else it prints, on stdout and stderr, until it ends."""
+def read_to_end(process):
+    """Returns the rest of stdout and stderr, once the process has ended."""
     err = process.stderr.read()
     out = process.stdout.read()
     process.wait()
     return out, err
 
 
-def appear(camera, video):
-    """Puts a video in the camera's place, whole from the start."""
-    part = camera.with_suffix(".part")
-    part.write_bytes(video.read_bytes())
-    part.replace(camera)
+def plug_in(camera, video):
+    """Puts a video in the camera's place, atomically."""
+    partial = camera.with_suffix(".partial")
+    partial.write_bytes(video.read_bytes())
+    partial.replace(camera)
 
 
 def count_frames(path):
@@ -121,43 +122,43 @@ def count_frames(path):
     return count
 
 
-def test_two_images_of_one_name_are_refused(with_opencv, tmp_path):
+def test_two_images_with_the_same_stem_are_refused(with_opencv, tmp_path):
     for name in ("a.jpg", "a.png"):
         cv2.imwrite(str(tmp_path / name), cv2.imread(str(GOLDEN / "half.png")))
     done = run(with_opencv, MODEL, tmp_path, "--out", tmp_path / "o")
     assert done.returncode == 2 and not (tmp_path / "o").exists()
-    names = f"{tmp_path}/a.png: has the same name as {tmp_path}/a.jpg"
-    assert done.stderr.splitlines()[-1] == f"error: {names}; rename one of them"
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path}/a.png: ") and f"{tmp_path}/a.jpg" in last
 
 
-def test_class_maps_are_the_python_runners(with_opencv, runner, tmp_path):
+def test_class_maps_equal_the_python_runners(with_opencv, runner, tmp_path):
     assert_equal_to_python(with_opencv, runner, tmp_path, "png")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_leaves_a_whole_video(with_opencv, camera, tmp_path, name):
+def test_a_signal_leaves_a_complete_video(with_opencv, camera, tmp_path, name):
     with start(with_opencv, MODEL, camera, "--out", tmp_path / "o") as running:
         wait_for(running, "camera back")
         running.send_signal(getattr(signal, name))
-        out, _ = rest(running)
+        out, _ = read_to_end(running)
     assert running.returncode == 0 and f"stopped by {name}" in out
-    told = int(re.match(r"(\d+) frames, ", out)[1])
-    assert told >= FRAMES and count_frames(tmp_path / "o" / "camera.mp4") == told
+    count = int(re.match(r"(\d+) frames, ", out)[1])
+    assert count >= FRAMES and count_frames(tmp_path / "o" / "camera.mp4") == count
 
 
-def test_a_camera_comes_back_and_at_last_does_not(with_opencv, camera, video):
+def test_a_camera_comes_back_once_and_then_stays_lost(with_opencv, camera, video):
     with start(with_opencv, MODEL, camera, "--no-overlays", "--reconnect", "5") as running:
         wait_until_open(running, camera)
         camera.unlink()
-        wait_for(running, "camera lost; trying again for 5 s")
-        appear(camera, video)
+        wait_for(running, "camera lost")
+        plug_in(camera, video)
         wait_for(running, "camera back after")
         camera.unlink()
-        out, err = rest(running)
+        out, err = read_to_end(running)
     assert running.returncode == 3
-    assert err.splitlines()[-1] == f"error: {camera}: no frame for 5 s"
-    told = re.search(r"frames came: 0 not decoded .* camera lost (\d+) times", out)
-    assert int(told[1]) >= 2
+    assert err.splitlines()[-1].startswith(f"error: {camera}: no frame")
+    lost = re.search(r"frames arrived: 0 not decoded .* camera lost (\d+) times", out)
+    assert int(lost[1]) >= 2
 
 
 def test_a_signal_ends_the_wait_for_a_camera(with_opencv, camera):
@@ -166,25 +167,27 @@ def test_a_signal_ends_the_wait_for_a_camera(with_opencv, camera):
         camera.unlink()
         wait_for(running, "camera lost")
         running.terminate()
-        out, _ = rest(running)
+        out, _ = read_to_end(running)
     assert running.returncode == 0 and "stopped by SIGTERM" in out
 
 
-def test_another_frame_size_goes_into_another_video(with_opencv, camera, tmp_path):
+def test_another_frame_size_starts_another_video(with_opencv, camera, tmp_path):
     argv = (MODEL, camera, "--out", tmp_path, "--frames", 3 * FRAMES)
     with start(with_opencv, *argv) as running:
         wait_until_open(running, camera)
         camera.unlink()
         wait_for(running, "camera lost")
-        appear(camera, write_video(tmp_path / "other.avi", (48, 64)))
-        rest(running)
+        plug_in(camera, write_video(tmp_path / "other.avi", (48, 64)))
+        read_to_end(running)
     assert running.returncode == 0
-    # It may have opened the first video again before that went away.
+    # The first video may have been reopened before it was removed.
     first, second = (count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4"))
     assert first > 0 and first % FRAMES == 0 and second == 3 * FRAMES - first > 0
 
 
-def test_a_model_file_cut_off_or_exchanged_under_it_is_not_missed(with_opencv, camera, tmp_path):
+def test_truncating_or_replacing_the_model_file_during_a_run_changes_nothing(
+    with_opencv, camera, tmp_path
+):
     model = tmp_path / "model.tflite"
     model.write_bytes(MODEL.read_bytes())
     with start(with_opencv, model, camera, "--no-overlays") as running:
@@ -194,72 +197,74 @@ def test_a_model_file_cut_off_or_exchanged_under_it_is_not_missed(with_opencv, c
         model.write_bytes(b"another" * 10_000)
         wait_for(running, "camera back")
         running.terminate()
-        rest(running)
+        read_to_end(running)
     assert running.returncode == 0
 
 
-def test_a_damaged_part_of_a_video_is_skipped_and_counted(with_opencv, video, tmp_path):
+def test_corrupt_frames_of_a_video_are_skipped_and_counted(with_opencv, video, tmp_path):
     data = bytearray(video.read_bytes())
     middle = len(data) // 2
     data[middle : middle + len(data) // 20] = bytes(len(data) // 20)
     video.write_bytes(data)
     done = run(with_opencv, MODEL, video, "--out", tmp_path / "o")
     assert done.returncode == 0, done.stderr
-    well, came, failed = map(
-        int, re.search(r"(\d+) frames, .*\n(\d+) frames came: (\d+) not", done.stdout).groups()
+    segmented, arrived, failed = map(
+        int, re.search(r"(\d+) frames, .*\n(\d+) frames arrived: (\d+) not", done.stdout).groups()
     )
-    assert came == FRAMES and 0 < failed < FRAMES // 2 and well == came - failed
-    assert count_frames(tmp_path / "o" / "drive.mp4") == well
+    assert arrived == FRAMES and 0 < failed < FRAMES // 2 and segmented == arrived - failed
+    assert count_frames(tmp_path / "o" / "drive.mp4") == segmented
 
 
-def test_a_full_disk_is_told_though_opencv_does_not(with_opencv, video, tmp_path):
-    most = 1 << 12  # Bytes in a file: past them a write fails, as on a full disk.
+def test_a_full_disk_is_reported_although_opencv_does_not_report_it(with_opencv, video, tmp_path):
+    limit = 1 << 12  # Bytes per file. Further writes fail, as on a full disk.
     done = subprocess.run(
         [str(with_opencv / "kseg_run"), str(MODEL), str(video), "--out", str(tmp_path / "o")],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         restore_signals=False,  # Python ignores SIGXFSZ, which a full disk does not send.
         capture_output=True,
         text=True,
         env={**os.environ, "KSEG_LITERT": LITERT},
         check=False,
     )
-    path = tmp_path / "o" / "drive.mp4"
-    words = f"error: {path}: could not be written to its end; is the disk full?"
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == words
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'o' / 'drive.mp4'}: ") and "disk full" in last
+    assert done.returncode == 2
     assert f"{FRAMES} frames, " in done.stdout
 
 
 @pytest.fixture
 def long_video(tmp_path):
-    """A video whose JSON lines fill a pipe that nobody reads."""
+    """A video whose JSON lines fill up an unread pipe."""
     return write_video(tmp_path / "drive.avi", (16, 16), frames=3000)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_a_line_waits_for_its_reader(with_opencv, long_video, tmp_path, name):
+def test_a_signal_while_a_json_line_waits_for_its_reader(with_opencv, long_video, tmp_path, name):
     with start(with_opencv, MODEL, long_video, "--out", tmp_path / "o", "--json", "-") as running:
         running.stdout.readline()
-        wait_until_it_sleeps(running)
-        send_and_wait_until_taken(running, getattr(signal, name))
+        wait_until_asleep(running)
+        send_and_wait_until_handled(running, getattr(signal, name))
         out, err = running.stdout.read(), running.stderr.read()
     assert running.returncode == 0, err
-    answered = 1 + len(out.splitlines())
-    assert f"{answered} frames, " in err and f"stopped by {name}" in err
-    assert out.endswith("}\n") and 1 < answered < 3000
-    assert count_frames(tmp_path / "o" / "drive.mp4") == answered
+    segmented = 1 + len(out.splitlines())
+    assert f"{segmented} frames, " in err and f"stopped by {name}" in err
+    assert out.endswith("}\n") and 1 < segmented < 3000
+    assert count_frames(tmp_path / "o" / "drive.mp4") == segmented
 
 
-def test_a_second_signal_ends_it_at_once(with_opencv, long_video):
+def test_a_second_signal_ends_the_run_at_once(with_opencv, long_video):
     with start(with_opencv, MODEL, long_video, "--no-overlays", "--json", "-") as running:
         running.stdout.readline()
-        wait_until_it_sleeps(running)
-        send_and_wait_until_taken(running, signal.SIGINT)
+        wait_until_asleep(running)
+        send_and_wait_until_handled(running, signal.SIGINT)
         running.send_signal(signal.SIGTERM)
         running.wait(60)
     assert running.returncode == -signal.SIGTERM
 
 
-def test_a_reader_that_leaves_is_one_line_and_a_whole_video(with_opencv, long_video, tmp_path):
+def test_a_closed_pipe_is_a_one_line_error_and_leaves_a_complete_video(
+    with_opencv, long_video, tmp_path
+):
     with start(with_opencv, MODEL, long_video, "--out", tmp_path / "o", "--json", "-") as running:
         running.stdout.readline()
         running.stdout.close()
@@ -268,8 +273,8 @@ def test_a_reader_that_leaves_is_one_line_and_a_whole_video(with_opencv, long_vi
     assert 1 <= count_frames(tmp_path / "o" / "drive.mp4") < 3000
 
 
-def wait_until_it_sleeps(process):
-    """Waits until a program's main thread waits for something in the kernel, ten times in a row."""
+def wait_until_asleep(process):
+    """Waits until a process's main thread sleeps in the kernel, ten checks in a row."""
     asleep = 0
     while asleep < 10:
         assert process.poll() is None
@@ -278,7 +283,7 @@ def wait_until_it_sleeps(process):
         time.sleep(0.02)
 
 
-def send_and_wait_until_taken(process, number):
+def send_and_wait_until_handled(process, number):
     process.send_signal(number)
     pending = r"ShdPnd:\s*0*[1-9a-f]"
     while re.search(pending, Path(f"/proc/{process.pid}/status").read_text()):

@@ -1,4 +1,4 @@
-"""kseg_run --json and --timing: the C++ runner's numbers are the Python runner's."""
+"""kseg_run --json and --timing: the C++ runner's measures equal the Python runner's."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from kseg_run import command
 from tests.conftest import scene
 from tests.golden_files import GOLDEN
 
-pytest.importorskip("tests.test_cpp", reason="no cmake and C++ compiler")
+pytest.importorskip("tests.deploy.test_cpp", reason="no cmake and C++ compiler")
 from tests.deploy.test_cpp import build, error_lines, run, software_gpu, with_contract  # noqa: F401
 
 MODEL = GOLDEN / "model.tflite"
-OF_THE_CLOCK = ("latency_ms", "age_ms")
+CLOCK_KEYS = ("latency_ms", "age_ms")
 ROWS = ("--rows", 0.3, 0.6, 0.8, 0.999, 0)
 
 
@@ -34,7 +34,7 @@ def sanitized(tmp_path_factory):
 
 @pytest.fixture
 def frames(tmp_path):
-    """A folder of streets and of the golden frames, of several sizes and with odd names."""
+    """A folder of drawn and golden frames of several sizes, with unusual names."""
     folder = tmp_path / "frames"
     folder.mkdir()
     for seed, size in enumerate([(144, 256), (97, 161), (161, 97), (60, 201)]):
@@ -45,67 +45,67 @@ def frames(tmp_path):
     return folder
 
 
-def lines_of(text):
+def parse_lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def both(folder, model, frames, tmp_path, *flags):
-    """The lines of both runners on the same frames."""
+def lines_of_both_runners(folder, model, frames, tmp_path, *flags):
+    """The JSON lines of both runners on the same frames."""
     pngs = tmp_path / "png"
     pngs.mkdir(exist_ok=True)
     for path in frames.iterdir():
         cv2.imwrite(str(pngs / f"{path.stem}.png"), cv2.imread(str(path)))
-    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl"
+    cpp, python = tmp_path / "cpp.jsonl", tmp_path / "python.jsonl"
     flags = ("--no-overlays", "--threads", 1, *flags)
-    done = run(folder, model, frames, "--json", ours, *flags)
+    done = run(folder, model, frames, "--json", cpp, *flags)
     assert done.returncode == 0, done.stderr
-    assert f"; numbers in {ours}" in done.stdout
-    argv = [model, pngs, "--json", theirs, *flags]
+    assert str(cpp) in done.stdout
+    argv = [model, pngs, "--json", python, *flags]
     assert command.main([*map(str, argv)]) == 0
-    return lines_of(ours.read_text()), lines_of(theirs.read_text())
+    return parse_lines(cpp.read_text()), parse_lines(python.read_text())
 
 
-def assert_the_same_lines(folder, frames, tmp_path):
+def assert_lines_are_equal(folder, frames, tmp_path):
     for number, (fit, flags) in enumerate(
         [("letterbox", ROWS), ("crop", (*ROWS, "--ego", "alternative")), ("stretch", ())]
     ):
         model = with_contract(tmp_path / f"{number}.tflite", fit=fit)
-        ours, theirs = both(folder, model, frames, tmp_path, *flags)
-        assert len(ours) == len(theirs) == 7
-        for mine, other in zip(ours, theirs, strict=True):
-            assert list(mine) == list(other)
-            for key in OF_THE_CLOCK:
-                assert 0 < mine.pop(key) < 1e5 and other.pop(key)
-            assert mine == other
-        told = [row for line in theirs for row in line["rows"]]
-        assert any(row["width_px"] for row in told) and any(row["free_px"] > 1 for row in told)
-        assert any(row["centre_offset_px"] is None for row in told)
+        cpp, python = lines_of_both_runners(folder, model, frames, tmp_path, *flags)
+        assert len(cpp) == len(python) == 7
+        for line, expected in zip(cpp, python, strict=True):
+            assert list(line) == list(expected)
+            for key in CLOCK_KEYS:
+                assert 0 < line.pop(key) < 1e5 and expected.pop(key)
+            assert line == expected
+        rows = [row for line in python for row in line["rows"]]
+        assert any(row["width_px"] for row in rows) and any(row["free_px"] > 1 for row in rows)
+        assert any(row["centre_offset_px"] is None for row in rows)
 
 
-def test_lines_are_the_python_runners(plain, frames, tmp_path):
-    assert_the_same_lines(plain, frames, tmp_path)
+def test_lines_equal_the_python_runners(plain, frames, tmp_path):
+    assert_lines_are_equal(plain, frames, tmp_path)
 
 
 @pytest.mark.slow
 def test_sanitizers_find_nothing_in_lines_and_stage_times(sanitized, frames, tmp_path):
-    assert_the_same_lines(sanitized, frames, tmp_path)
+    assert_lines_are_equal(sanitized, frames, tmp_path)
     test_stage_times_are_those_of_the_stages_that_ran(sanitized, frames, tmp_path)
-    test_the_doctor_says_which_profiles_run_here(sanitized)
+    test_the_doctor_reports_which_profiles_run_here(sanitized)
 
 
-def test_dash_leaves_stdout_to_the_lines(plain, frames):
+def test_with_a_dash_only_the_lines_go_to_stdout(plain, frames):
     done = run(plain, MODEL, frames, "--json", "-", "--no-overlays", "--timing")
-    assert done.returncode == 0 and len(lines_of(done.stdout)) == 7
+    assert done.returncode == 0 and len(parse_lines(done.stdout)) == 7
     assert "7 frames, " in done.stderr and "of inference" in done.stderr
 
 
 def test_frames_that_cannot_be_decoded_leave_gaps(plain, frames):
     (frames / "street-1.ppm").write_bytes(b"P6\n160 144\n255\nshort")
     done = run(plain, MODEL, frames, "--json", "-", "--no-overlays")
-    assert [line["frame"] for line in lines_of(done.stdout)] == [0, 2, 3, 4, 5, 6]
+    assert [line["frame"] for line in parse_lines(done.stdout)] == [0, 2, 3, 4, 5, 6]
 
 
-def test_bad_flags_are_the_python_runners_lines(plain, frames, tmp_path, capsys):
+def test_errors_of_bad_flags_equal_the_python_runners(plain, frames, tmp_path, capsys):
     missing = tmp_path / "missing" / "x.jsonl"
     for flags in (
         ("--rows", 1),
@@ -120,7 +120,7 @@ def test_bad_flags_are_the_python_runners_lines(plain, frames, tmp_path, capsys)
         assert error_lines(done) == [capsys.readouterr().err.splitlines()[-1]]
     for flags, words in (
         (("--rows",), "--rows: expected at least one number"),
-        (("--rows", "x"), "--rows: x is no number"),
+        (("--rows", "x"), "--rows: x is not a number"),
         (("--json", "-", "--repeat", 2), "--repeat writes nothing"),
     ):
         done = run(plain, MODEL, frames, *flags)
@@ -128,7 +128,7 @@ def test_bad_flags_are_the_python_runners_lines(plain, frames, tmp_path, capsys)
 
 
 def times(text):
-    """{stage: its first wall time, ms}"""
+    """{stage: minimum wall time, ms}"""
     found = re.findall(r"^(\w[\w ]*?) +([\d.]+) / +[\d.]+ .*%$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
@@ -136,33 +136,35 @@ def times(text):
 def test_stage_times_are_those_of_the_stages_that_ran(plain, frames, tmp_path):
     argv = (MODEL, frames, "--out", tmp_path / "o", "--timing", "--threads", 1)
     done = run(plain, *argv, "--json", tmp_path / "lines")
-    stages = ["fit", "inference", "unfit", "draw", "measure", "beside inference"]
+    stages = ["fit", "inference", "unfit", "draw", "measure", "all but inference"]
     assert list(times(done.stdout)) == stages and "processor ms" in done.stdout
     headless = run(plain, *argv, "--json", tmp_path / "lines", "--no-overlays")
     assert list(times(headless.stdout)) == [name for name in stages if name != "draw"]
     bare = run(plain, *argv[:-2], "--no-overlays")
-    assert list(times(bare.stdout)) == ["fit", "inference", "unfit", "beside inference"]
-    assert "processor ms" not in bare.stdout  # Other threads' time is not known.
+    assert list(times(bare.stdout)) == ["fit", "inference", "unfit", "all but inference"]
+    assert "processor ms" not in bare.stdout  # Other threads' processor time is not known.
 
 
-def test_the_doctor_says_which_profiles_run_here(plain):
-    nothing = {"VK_DRIVER_FILES": "/nothing", "VK_ICD_FILENAMES": "/nothing"}
-    told = run(plain, "--doctor", environment=nothing).stdout
-    here = dict(re.findall(r"^(cpu|gpu|gpu-classic|gpu-gl) +(\w+)", told, re.MULTILINE))
-    assert here == {"cpu": "loads", "gpu": "no", "gpu-classic": "no", "gpu-gl": "no"}, told
-    assert re.search(r"^gpu +no +no Vulkan device", told, re.MULTILINE), told
-    assert re.search(r"^Vulkan    (no library|no driver that works|no device)", told, re.MULTILINE)
-    assert re.search(r"^OpenCL    ", told, re.MULTILINE)
+def test_the_doctor_reports_which_profiles_run_here(plain):
+    no_driver = {"VK_DRIVER_FILES": "/nothing", "VK_ICD_FILENAMES": "/nothing"}
+    report = run(plain, "--doctor", environment=no_driver).stdout
+    here = dict(re.findall(r"^(cpu|gpu|gpu-classic|gpu-gl) +(\w+)", report, re.MULTILINE))
+    assert here == {"cpu": "loads", "gpu": "no", "gpu-classic": "no", "gpu-gl": "no"}, report
+    assert re.search(r"^gpu +no +no Vulkan device", report, re.MULTILINE), report
+    assert re.search(r"^Vulkan    (no library|no working driver|no device)", report, re.MULTILINE)
+    assert re.search(r"^OpenCL    ", report, re.MULTILINE)
 
 
 @pytest.mark.slow
 def test_the_doctor_names_the_gpu_that_would_run_a_model(plain, software_gpu):  # noqa: F811
-    told = run(plain, "--doctor", environment=software_gpu).stdout
-    assert re.search(r"^Vulkan    SwiftShader.* \(software\); drivers: ", told, re.MULTILINE), told
-    assert re.search(r"^gpu +loads +on SwiftShader", told, re.MULTILINE), told
+    report = run(plain, "--doctor", environment=software_gpu).stdout
+    assert re.search(r"^Vulkan    SwiftShader.* \(software\); drivers: ", report, re.MULTILINE), (
+        report
+    )
+    assert re.search(r"^gpu +loads +on SwiftShader", report, re.MULTILINE), report
 
 
-def test_a_crashing_vulkan_driver_does_not_take_the_doctor_with_it(plain, tmp_path):
+def test_a_crashing_vulkan_driver_does_not_crash_the_doctor(plain, tmp_path):
     source, driver = tmp_path / "driver.c", tmp_path / "libdriver.so"
     source.write_text(
         "#include <stdlib.h>\n"
@@ -170,9 +172,9 @@ def test_a_crashing_vulkan_driver_does_not_take_the_doctor_with_it(plain, tmp_pa
     )
     compiler = shutil.which("cc") or shutil.which("gcc")
     subprocess.run([compiler, "-shared", "-fPIC", source, "-o", driver], check=True)
-    told = {"library_path": str(driver), "api_version": "1.0.0"}
+    driver_entry = {"library_path": str(driver), "api_version": "1.0.0"}
     icd = tmp_path / "icd.json"
-    icd.write_text(json.dumps({"file_format_version": "1.0.0", "ICD": told}))
+    icd.write_text(json.dumps({"file_format_version": "1.0.0", "ICD": driver_entry}))
     names = {"VK_DRIVER_FILES": str(icd), "VK_ICD_FILENAMES": str(icd)}
     done = run(plain, "--doctor", environment=names)
     if "no library" in done.stdout:

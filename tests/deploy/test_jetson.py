@@ -1,4 +1,4 @@
-"""deploy/jetson: units that systemd reads, whose commands take the flags that they are given."""
+"""deploy/jetson: systemd accepts the units, and the programs accept the flags in them."""
 
 import configparser
 import re
@@ -36,7 +36,7 @@ def command_of(name):
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_systemd_takes_the_unit(name, tmp_path):
+def test_systemd_accepts_the_unit(name, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze")
     text = (FOLDER / name).read_text().replace(command_of(name)[0], "/bin/true")
@@ -52,7 +52,7 @@ def test_systemd_takes_the_unit(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_it_restarts_stops_in_good_order_and_logs(name):
+def test_the_service_restarts_on_failure_stops_with_sigterm_and_logs(name):
     service = read_unit(name)["Service"]
     assert service["Restart"] == "on-failure" and service["KillSignal"] == "SIGTERM"
     assert service["StandardOutput"] == service["StandardError"] == "journal"
@@ -67,14 +67,14 @@ def assert_flags_exist(unit, usage):
         assert re.search(rf"(?<![\w-]){flag}(?![\w-])", usage), flag
 
 
-def test_kseg_run_takes_the_flags(plain):
+def test_kseg_run_accepts_the_flags(plain):
     done = subprocess.run(
         [str(plain / "kseg_run"), "--help"], capture_output=True, text=True, check=True
     )
     assert_flags_exist("kseg.service", done.stdout)
 
 
-def test_the_python_runner_takes_the_flags():
+def test_the_python_runner_accepts_the_flags():
     runner = ROOT / "deploy" / "python" / "run.py"
     done = subprocess.run(
         [sys.executable, str(runner), "--help"], capture_output=True, text=True, check=True
@@ -82,7 +82,7 @@ def test_the_python_runner_takes_the_flags():
     assert_flags_exist("kseg-python.service", done.stdout)
 
 
-def test_kseg_run_tells_systemd_that_it_is_ready_and_lives(plain, tmp_path):
+def test_kseg_run_notifies_systemd(plain, tmp_path):
     assert read_unit("kseg.service")["Service"]["Type"] == "notify"
     frame = tmp_path / "frame.ppm"
     cv2.imwrite(str(frame), np.zeros((72, 128, 3), np.uint8))
@@ -97,7 +97,7 @@ def test_kseg_run_tells_systemd_that_it_is_ready_and_lives(plain, tmp_path):
     assert states == ["READY=1", *["WATCHDOG=1"] * 2, "STOPPING=1"]
 
 
-def test_the_readme_names_every_unit_and_every_command_of_it_exists():
+def test_the_readme_names_every_unit_and_only_existing_files():
     text = (FOLDER / "README.md").read_text()
     assert all(name in text for name in UNITS)
     for path in re.findall(r"(?<=`)(?:deploy|scripts)/[\w/.-]+", text):

@@ -1,5 +1,5 @@
-// Contract, fit, class map, colours: plain Java without a class of Android's. src/check holds the
-// programs by which tests/deploy/test_android.py asks it; they are no part of the app.
+// Contract, fit, class map, colours: plain Java that uses no Android class. src/check holds the
+// programs that tests/deploy/test_android.py runs; they are not part of the app.
 plugins {
     `java-library`
 }

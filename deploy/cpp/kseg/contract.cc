@@ -22,12 +22,12 @@ std::string text(const json::Value* value) {
   return value != nullptr && value->kind == Kind::kString ? value->string : std::string();
 }
 
-// The members of `document` one after the other; the first that is wrong is remembered.
+// Reads the members of `document` and remembers the first invalid one.
 class Reader {
  public:
   explicit Reader(const json::Value& document) : document_(document) {}
 
-  std::string wrong;
+  std::string invalid;
 
   int integer_of(const char* key, int low, int high) {
     const auto value = integer(document_.find(key), low, high);
@@ -38,8 +38,8 @@ class Reader {
   template <typename T>
   T choice(const char* key, std::initializer_list<std::pair<const char*, T>> choices) {
     const std::string given = text(document_.find(key));
-    for (const auto& [name, meant] : choices) {
-      if (given == name) return meant;
+    for (const auto& [name, value] : choices) {
+      if (given == name) return value;
     }
     expect(false, key);
     return choices.begin()->second;
@@ -72,18 +72,18 @@ class Reader {
       for (const json::Value& item : list->items) out.push_back(class_label(item));
     }
     expect(!out.empty(), "labels");
-    std::array<bool, 256> taken{};
+    std::array<bool, 256> used{};
     for (const ClassLabel& label : out) {
-      bool& seen = taken[static_cast<std::size_t>(label.id)];
-      expect(!seen, "labels");
-      seen = true;
+      bool& id_used = used[static_cast<std::size_t>(label.id)];
+      expect(!id_used, "labels");
+      id_used = true;
     }
     return out;
   }
 
  private:
-  void expect(bool right, const char* key) {
-    if (!right && wrong.empty()) wrong = key;
+  void expect(bool valid, const char* key) {
+    if (!valid && invalid.empty()) invalid = key;
   }
 
   ClassLabel class_label(const json::Value& item) {
@@ -122,29 +122,29 @@ const char* name_of(DataType type) {
 }
 
 Result<Contract> parse_contract(std::string_view json_text, const std::string& where) {
-  const auto damaged = [&where](const std::string& why) {
-    return Error{where + ": its kseg contract is damaged (" + why + "); " + kReexport};
+  const auto invalid = [&where](const std::string& detail) {
+    return Error{where + ": invalid kseg contract (" + detail + "); " + kReexport};
   };
   const auto parsed = json::parse(json_text);
-  if (!parsed) return damaged(parsed.error().message);
+  if (!parsed) return invalid(parsed.error().message);
   const json::Value& document = *parsed;
   const auto version = integer(document.find("contract_version"), 1, INT32_MAX);
-  if (!version) return damaged("contract_version");
+  if (!version) return invalid("contract_version");
   if (*version > kContractVersion) {
     return Error{where + ": kseg contract version " + std::to_string(*version) +
-                 " is newer than this runner reads (" + std::to_string(kContractVersion) +
+                 " is newer than this runner supports (" + std::to_string(kContractVersion) +
                  "); update the runner or " + kReexport};
   }
   const std::string kind = text(document.find("output_kind"));
   const std::string input = text(document.find("input_dtype"));
   const std::string output = text(document.find("output_dtype"));
-  const bool known = (kind == "class_map" && (output == "uint8" || output == "int32")) ||
-                     (kind == "logits" && output == "float32");
+  const bool supported = (kind == "class_map" && (output == "uint8" || output == "int32")) ||
+                         (kind == "logits" && output == "float32");
   const auto stride = integer(document.find("output_stride"), 1, kMaxSide);
-  if (!known || (input != "uint8" && input != "float32") || stride != 1) {
-    return Error{where + ": answers " + kind + " (" + output + ") from " + input +
-                 "; this runner needs class_map (uint8, int32) or logits (float32) of stride 1 " +
-                 "from uint8 or float32; " + kReexport};
+  if (!supported || (input != "uint8" && input != "float32") || stride != 1) {
+    return Error{where + ": unsupported model, " + input + " to " + kind + " (" + output +
+                 "); this runner supports uint8 or float32 to class_map (uint8, int32) or logits " +
+                 "(float32) of stride 1; " + kReexport};
   }
   Reader reader(document);
   Contract out;
@@ -167,7 +167,7 @@ Result<Contract> parse_contract(std::string_view json_text, const std::string& w
                      : output == "int32" ? DataType::kInt32
                                          : DataType::kFloat32;
   out.classes = reader.classes();
-  if (!reader.wrong.empty()) return damaged(reader.wrong);
+  if (!reader.invalid.empty()) return invalid(reader.invalid);
   return out;
 }
 

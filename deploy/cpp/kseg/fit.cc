@@ -5,9 +5,9 @@
 #include <cstring>
 #include <limits>
 
-// The arithmetic is OpenCV's, step by step (modules/imgproc/src/resize.cpp, 4.6 and 5.0 agree), so
-// the same pixels come out. It needs multiplications and additions rounded one by one: CMakeLists
-// sets -ffp-contract=off.
+// Our own resize, because a car need not have OpenCV. It repeats OpenCV's arithmetic step by step
+// (modules/imgproc/src/resize.cpp; 4.6 and 5.0 agree), which gives the same pixels. That requires
+// every multiplication and addition to be rounded: CMakeLists.txt sets -ffp-contract=off.
 
 namespace kseg {
 namespace {
@@ -24,38 +24,38 @@ double scale_of(int from_side, int to_side) {
   return 1.0 / (static_cast<double>(to_side) / from_side);
 }
 
-// Share of source pixel `from` in target pixel `to`.
-struct Part {
+// Weight of source pixel `from` in target pixel `to`.
+struct AreaWeight {
   int to, from;
   float weight;
 };
 
-// Which source pixels each target pixel covers, along one axis that shrinks.
-std::vector<Part> area_parts(int from_side, int to_side) {
-  constexpr double kSliver = 1e-3;  // OpenCV leaves out what covers less of a pixel.
+// Which source pixels each target pixel covers, along one axis, when shrinking.
+std::vector<AreaWeight> area_weights(int from_side, int to_side) {
+  constexpr double kSliver = 1e-3;  // OpenCV ignores smaller shares of a pixel.
   const double scale = scale_of(from_side, to_side);
-  std::vector<Part> parts;
+  std::vector<AreaWeight> weights;
   for (int to = 0; to < to_side; ++to) {
     const double start = to * scale, end = start + scale;
     const double cell = std::min(scale, from_side - start);
     const int last = std::min(static_cast<int>(std::floor(end)), from_side - 1);
     const int first = std::min(static_cast<int>(std::ceil(start)), last);
     if (first - start > kSliver) {
-      parts.push_back({to, first - 1, static_cast<float>((first - start) / cell)});
+      weights.push_back({to, first - 1, static_cast<float>((first - start) / cell)});
     }
     for (int from = first; from < last; ++from) {
-      parts.push_back({to, from, static_cast<float>(1.0 / cell)});
+      weights.push_back({to, from, static_cast<float>(1.0 / cell)});
     }
     if (end - last > kSliver) {
       const double covered = std::min(std::min(end - last, 1.0), cell);
-      parts.push_back({to, last, static_cast<float>(covered / cell)});
+      weights.push_back({to, last, static_cast<float>(covered / cell)});
     }
   }
-  return parts;
+  return weights;
 }
 
-// One row of pixels, shrunk. Sums in registers: bytes may alias anything, floats in memory too.
-void shrink_row(const std::uint8_t* source, const std::vector<Part>& columns, float* row) {
+// Shrinks one row of pixels. Sums in local variables, because writes through `row` might alias.
+void shrink_row(const std::uint8_t* source, const std::vector<AreaWeight>& columns, float* row) {
   for (size_t i = 0; i < columns.size();) {
     const int to = columns[i].to;
     float red = 0, green = 0, blue = 0;
@@ -71,17 +71,17 @@ void shrink_row(const std::uint8_t* source, const std::vector<Part>& columns, fl
 }
 
 void resize_area(const FrameView& frame, Image& out) {
-  const std::vector<Part> columns = area_parts(frame.size.width, out.size.width);
-  const std::vector<Part> rows = area_parts(frame.size.height, out.size.height);
+  const std::vector<AreaWeight> columns = area_weights(frame.size.width, out.size.width);
+  const std::vector<AreaWeight> rows = area_weights(frame.size.height, out.size.height);
   std::vector<float> row(out.row_bytes()), sum(out.row_bytes());
   for (size_t r = 0; r < rows.size(); ++r) {
-    if (r == 0 || rows[r - 1].from != rows[r].from) {  // Else two target rows share it.
+    if (r == 0 || rows[r - 1].from != rows[r].from) {  // Else two target rows share the source row.
       shrink_row(frame.rgb + index(rows[r].from) * frame.stride, columns, row.data());
     }
-    const bool opens = r == 0 || rows[r - 1].to != rows[r].to;
+    const bool first = r == 0 || rows[r - 1].to != rows[r].to;
     const float weight = rows[r].weight;
     for (size_t i = 0; i < sum.size(); ++i) {
-      sum[i] = opens ? weight * row[i] : sum[i] + weight * row[i];
+      sum[i] = first ? weight * row[i] : sum[i] + weight * row[i];
     }
     if (r + 1 == rows.size() || rows[r + 1].to != rows[r].to) {
       std::transform(sum.begin(), sum.end(), out.row(rows[r].to), round_to_byte);
@@ -89,8 +89,8 @@ void resize_area(const FrameView& frame, Image& out) {
   }
 }
 
-// Whole source pixels per target pixel along both axes: their plain mean.
-void resize_area_whole(const FrameView& frame, int factor_y, int factor_x, Image& out) {
+// An integer number of source pixels per target pixel along both axes: their mean.
+void resize_area_integer(const FrameView& frame, int factor_y, int factor_x, Image& out) {
   const int area = factor_y * factor_x;
   const float share = 1.0F / static_cast<float>(area);
   std::vector<int> sums(out.row_bytes());
@@ -105,7 +105,7 @@ void resize_area_whole(const FrameView& frame, int factor_y, int factor_x, Image
         }
       }
     }
-    const bool quad = factor_y == 2 && factor_x == 2;  // OpenCV rounds this one half up.
+    const bool quad = factor_y == 2 && factor_x == 2;  // OpenCV rounds this case half up.
     std::transform(sums.begin(), sums.end(), out.row(y), [quad, share](int sum) {
       return quad ? static_cast<std::uint8_t>((sum + 2) >> 2)
                   : round_to_byte(static_cast<float>(sum) * share);
@@ -137,7 +137,7 @@ void resize_linear(const FrameView& frame, Image& out) {
   const std::vector<Taps> columns = linear_taps(frame.size.width, out.size.width, true);
   const std::vector<Taps> rows = linear_taps(frame.size.height, out.size.height, false);
   std::vector<int> above(out.row_bytes()), below(out.row_bytes());
-  int above_is = -1, below_is = -1;
+  int above_row = -1, below_row = -1;
   const auto stretch = [&](int y, std::vector<int>& to) {
     const std::uint8_t* from = frame.rgb + index(y) * frame.stride;
     for (size_t x = 0; x < columns.size(); ++x) {
@@ -150,18 +150,18 @@ void resize_linear(const FrameView& frame, Image& out) {
   };
   for (int y = 0; y < out.size.height; ++y) {
     const Taps& tap = rows[index(y)];
-    if (tap.first != above_is) {
-      if (tap.first == below_is) {
+    if (tap.first != above_row) {
+      if (tap.first == below_row) {
         above.swap(below);
-        std::swap(above_is, below_is);
+        std::swap(above_row, below_row);
       } else {
         stretch(tap.first, above);
-        above_is = tap.first;
+        above_row = tap.first;
       }
     }
-    if (tap.second != below_is) {
+    if (tap.second != below_row) {
       stretch(tap.second, below);
-      below_is = tap.second;
+      below_row = tap.second;
     }
     std::uint8_t* to = out.row(y);
     for (size_t i = 0; i < above.size(); ++i) {
@@ -175,20 +175,20 @@ void resize_linear(const FrameView& frame, Image& out) {
 void resize_frame(const FrameView& frame, Image& out) {
   const double scale_y = scale_of(frame.size.height, out.size.height);
   const double scale_x = scale_of(frame.size.width, out.size.width);
-  const auto whole = [](double scale) {  // As OpenCV asks: 1 / (1 / 98) is none.
+  const auto is_integer = [](double scale) {  // OpenCV's test, for which 1 / (1 / 98) is not one.
     return std::abs(scale - std::round(scale)) < std::numeric_limits<double>::epsilon();
   };
   if (out.size.height > frame.size.height || out.size.width > frame.size.width) {
     resize_linear(frame, out);
-  } else if (whole(scale_y) && whole(scale_x)) {
+  } else if (is_integer(scale_y) && is_integer(scale_x)) {
     const auto factor = [](double scale) { return static_cast<int>(std::round(scale)); };
-    resize_area_whole(frame, factor(scale_y), factor(scale_x), out);
+    resize_area_integer(frame, factor(scale_y), factor(scale_x), out);
   } else {
     resize_area(frame, out);
   }
 }
 
-// Copies what two windows share: `from` laid into `to` with its corner at (top, left).
+// Copies the part of `from` that lies inside `to` when its corner is at (top, left).
 void paste(const std::uint8_t* from, Size size, size_t stride, int top, int left, Image& to) {
   const int rows = std::min(size.height - std::max(-top, 0), to.size.height - std::max(top, 0));
   const int columns = std::min(size.width - std::max(-left, 0), to.size.width - std::max(left, 0));
@@ -240,7 +240,7 @@ void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pa
 }
 
 void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& out) {
-  // The middle of a frame's pixel falls into one pixel of the scaled frame: integers throughout.
+  // The centre of each frame pixel lies in one pixel of the scaled frame. In integers, to be exact.
   const auto nearest = [](int position, int from_side, int to_side) {
     const std::int64_t twice = (2 * std::int64_t{position} + 1) * from_side;
     return static_cast<int>(twice / (2 * std::int64_t{to_side}));
@@ -263,7 +263,7 @@ void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& ou
     const bool row_seen = from_y >= 0 && from_y < class_map.size.height;
     for (size_t x = 0; x < columns.size(); ++x) {
       const bool seen = row_seen && columns[x] >= 0 && columns[x] < class_map.size.width;
-      to[x] = seen ? class_map.row(from_y)[columns[x]] : kUnseen;
+      to[x] = seen ? class_map.row(from_y)[columns[x]] : kUnseenId;
     }
   }
 }

@@ -1,5 +1,5 @@
-// How a frame of any size becomes the model's input, and how the answer goes back: to the bit as
-// kseg/preprocess.py does it with OpenCV, on any machine and without OpenCV.
+// Fits frames of any size to the model's input, and class maps back to the frame. Bit-exact with
+// kseg/preprocess.py, which uses OpenCV, on any machine and without OpenCV.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +10,14 @@
 
 namespace kseg {
 
-// Somebody's pixels: `stride` bytes from row to row, RGB interleaved, raw 0..255.
+// Pixels owned by the caller: `stride` bytes from row to row, RGB interleaved, raw 0..255.
 struct FrameView {
   const std::uint8_t* rgb = nullptr;
   Size size;
   std::size_t stride = 0;
 };
 
-// Pixels of our own without gaps between rows. A class map has 1 channel, a picture 3.
+// Owned pixels, without gaps between rows. A class map has 1 channel, an RGB image 3.
 struct Image {
   Size size;
   int channels = 0;
@@ -33,7 +33,7 @@ struct Image {
   }
 };
 
-// A frame scaled to `size` lies at (top, left) in the input; negative: that much is cut off.
+// Where a frame scaled to `size` lies in the input. Negative top or left: that much is cut away.
 struct Placement {
   Size size;
   int top = 0, left = 0;
@@ -41,11 +41,12 @@ struct Placement {
 
 Placement placement(Size frame, Size input, Fit fit);
 
-// Frame -> (height, width, 3) of input_size: area-averaged when both sides shrink, else bilinear.
+// Frame -> RGB of input_size: area average when both sides shrink, else bilinear.
 void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pad_value,
                Image& out);
 
-// Class ids of the input's size -> ids of the frame's size, nearest; kUnseen where `crop` cut.
+// Class ids of the input's size -> ids of the frame's size, nearest neighbour; kUnseenId where
+// `crop` cut away.
 void unfit_class_map(const Image& class_map, Size frame_size, Fit fit, Image& out);
 
 }  // namespace kseg

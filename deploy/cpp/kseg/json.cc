@@ -38,17 +38,17 @@ class Parser {
     if (!parse_value(value, 0)) return failure();
     skip_space();
     if (at_ != text_.size()) {
-      fail("something follows the document");
+      fail("text after the document");
       return failure();
     }
     return value;
   }
 
  private:
-  Error failure() const { return Error{why_ + " at byte " + std::to_string(at_)}; }
+  Error failure() const { return Error{problem_ + " at byte " + std::to_string(at_)}; }
 
-  bool fail(const char* why) {
-    why_ = why;
+  bool fail(const char* problem) {
+    problem_ = problem;
     return false;
   }
 
@@ -101,7 +101,7 @@ class Parser {
       std::string key;
       if (peek() != '"') return fail("expected a key");
       if (!parse_string(key)) return false;
-      if (out.find(key) != nullptr) return fail("a key comes twice");
+      if (out.find(key) != nullptr) return fail("duplicate key");
       skip_space();
       if (!take(":")) return fail("expected ':'");
       out.keys.push_back(std::move(key));
@@ -136,7 +136,7 @@ class Parser {
         ++at_;
         return true;
       }
-      if (static_cast<unsigned char>(c) < 0x20) return fail("a control character in a string");
+      if (static_cast<unsigned char>(c) < 0x20) return fail("control character in a string");
       if (c == '\\') {
         if (!parse_escape(out)) return false;
         continue;
@@ -146,25 +146,25 @@ class Parser {
       out.append(text_.substr(at_, length));
       at_ += length;
     }
-    return fail("a string has no end");
+    return fail("unterminated string");
   }
 
   bool parse_escape(std::string& out) {
     constexpr std::string_view kNames = "\"\\/bfnrt";
-    constexpr std::string_view kMeant = "\"\\/\b\f\n\r\t";
+    constexpr std::string_view kCharacters = "\"\\/\b\f\n\r\t";
     ++at_;
     const std::size_t index = kNames.find(peek());
     if (at_ < text_.size() && index != std::string_view::npos) {
-      out.push_back(kMeant[index]);
+      out.push_back(kCharacters[index]);
       ++at_;
       return true;
     }
     std::uint32_t code = 0;
-    if (!take("u") || !parse_hex4(code)) return fail("a bad escape");
-    if (code >= 0xD800 && code < 0xE000) {  // Half of a character beyond U+FFFF.
+    if (!take("u") || !parse_hex4(code)) return fail("invalid escape");
+    if (code >= 0xD800 && code < 0xE000) {  // Half of a surrogate pair (beyond U+FFFF).
       std::uint32_t low = 0;
       if (code >= 0xDC00 || !take("\\u") || !parse_hex4(low) || low < 0xDC00 || low >= 0xE000) {
-        return fail("half a surrogate pair");
+        return fail("lone surrogate");
       }
       code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     }
@@ -198,32 +198,32 @@ class Parser {
     take("-");
     const bool leading_zero = peek() == '0';
     const std::size_t first = at_;
-    if (!take_digits() || (leading_zero && at_ - first > 1)) return fail("a bad number");
-    bool whole = true;
+    if (!take_digits() || (leading_zero && at_ - first > 1)) return fail("invalid number");
+    bool is_integer = true;
     if (take(".")) {
-      whole = false;
-      if (!take_digits()) return fail("a bad number");
+      is_integer = false;
+      if (!take_digits()) return fail("invalid number");
     }
     if (peek() == 'e' || peek() == 'E') {
-      whole = false;
+      is_integer = false;
       ++at_;
       if (peek() == '+' || peek() == '-') ++at_;
-      if (!take_digits()) return fail("a bad number");
+      if (!take_digits()) return fail("invalid number");
     }
-    // Not strtod, which reads by the program's locale, nor from_chars, which GCC 9 lacks.
+    // Not strtod, which depends on the locale, nor from_chars, which GCC 9 lacks.
     std::istringstream stream{std::string(text_.substr(start, at_ - start))};
     stream.imbue(std::locale::classic());
-    if (!(stream >> out.real) || !std::isfinite(out.real)) return fail("a number out of range");
-    constexpr double kExact = 9007199254740992.0;  // 2^53: larger ones are not exact in a double.
-    const bool integer = whole && std::abs(out.real) <= kExact;
-    out.kind = integer ? Value::Kind::kInteger : Value::Kind::kReal;
-    if (integer) out.integer = static_cast<std::int64_t>(out.real);
+    if (!(stream >> out.real) || !std::isfinite(out.real)) return fail("number out of range");
+    constexpr double kExact = 9007199254740992.0;  // 2^53: a double is exact up to here.
+    is_integer = is_integer && std::abs(out.real) <= kExact;
+    out.kind = is_integer ? Value::Kind::kInteger : Value::Kind::kReal;
+    if (is_integer) out.integer = static_cast<std::int64_t>(out.real);
     return true;
   }
 
   std::string_view text_;
   std::size_t at_ = 0;
-  std::string why_;
+  std::string problem_;
 };
 
 }  // namespace

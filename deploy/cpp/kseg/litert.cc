@@ -11,7 +11,7 @@
 
 namespace kseg {
 
-// What is called of LiteRT, in the order of its life.
+// The LiteRT functions that kseg calls, in the order of use.
 struct LiteRtFunctions {
   LiteRtStatus (*create_environment)(int, const LiteRtEnvOption*, LiteRtEnvironmentT**);
   void (*destroy_environment)(LiteRtEnvironmentT*);
@@ -53,11 +53,12 @@ struct LiteRtFunctions {
 namespace {
 
 constexpr const char* kSymbolVersion = "VERS_1.0";
-constexpr const char* kVersion = "2.3.";  // What litert_api.h was checked against, patches apart.
+// The version that litert_api.h was checked against, any patch release.
+constexpr const char* kVersion = "2.3.";
 
 constexpr const char* kUnknown = "unknown";
 
-// Finds one function after the other; remembers the first that is missing.
+// Looks up functions and remembers the first that is missing.
 class Symbols {
  public:
   explicit Symbols(void* library) : library_(library) {}
@@ -66,7 +67,7 @@ class Symbols {
 
   template <typename Function>
   void find(const char* name, Function*& function) {
-    // By version: a later C API of another shape would carry another one.
+    // By symbol version: an incompatible later C API would have another one.
     void* symbol = dlvsym(library_, name, kSymbolVersion);
     if (symbol == nullptr && missing.empty()) missing = name;
     function = reinterpret_cast<Function*>(symbol);
@@ -136,33 +137,33 @@ const char* name_of(Accelerator accelerator) {
 Result<std::shared_ptr<const LiteRt>> LiteRt::open(const std::string& path, bool with_gpu) {
   namespace fs = std::filesystem;
   const char* variable = std::getenv("KSEG_LITERT");
-  const std::string asked = !path.empty() ? path : variable != nullptr ? variable : "";
+  const std::string requested = !path.empty() ? path : variable != nullptr ? variable : "";
   std::error_code ignored;
-  const std::string file = asked.empty()                      ? "libLiteRt.so"
-                           : fs::is_directory(asked, ignored) ? asked + "/libLiteRt.so"
-                                                              : asked;
+  const std::string file = requested.empty()                      ? "libLiteRt.so"
+                           : fs::is_directory(requested, ignored) ? requested + "/libLiteRt.so"
+                                                              : requested;
   std::shared_ptr<LiteRt> litert(new LiteRt());
   litert->library_ = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (litert->library_ == nullptr) {
     return Error{"LiteRT: " + std::string(dlerror()) +
-                 "; take libLiteRt.so from an ai-edge-litert wheel and name its folder with "
+                 "; unpack libLiteRt.so from an ai-edge-litert wheel and pass its folder with "
                  "--litert or KSEG_LITERT"};
   }
   litert->api_ = std::make_unique<LiteRtFunctions>();
   const std::string missing = find_functions(litert->library_, *litert->api_);
   if (!missing.empty()) {
-    return Error{file + ": has no " + missing + " of version " + kSymbolVersion +
-                 "; use libLiteRt.so of ai-edge-litert 2.3"};
+    return Error{file + ": has no " + missing + " with version " + kSymbolVersion +
+                 "; use libLiteRt.so from ai-edge-litert 2.3"};
   }
   Dl_info where{};
   dladdr(reinterpret_cast<void*>(litert->api_->create_environment), &where);
   litert->path_ = where.dli_fname != nullptr ? where.dli_fname : file;
   litert->folder_ = fs::absolute(litert->path_, ignored).parent_path().string();
-  // Another one may have the same functions and other structures, which nothing would tell.
+  // Another version may have the same functions but other structs, which nothing else detects.
   const std::string version = litert->version();
   if (version != kUnknown && version.rfind(kVersion, 0) != 0) {
-    return Error{litert->path_ + ": is of LiteRT " + version +
-                 ", whose C API was not checked; use libLiteRt.so of ai-edge-litert 2.3"};
+    return Error{litert->path_ + ": LiteRT " + version +
+                 ", whose C API has not been checked; use libLiteRt.so from ai-edge-litert 2.3"};
   }
   const LiteRtEnvOption options[] = {
       text_option(kLiteRtEnvOptionTagRuntimeLibraryDir, litert->folder_.c_str()),
@@ -173,14 +174,15 @@ Result<std::shared_ptr<const LiteRt>> LiteRt::open(const std::string& path, bool
   const LiteRtStatus status =
       litert->api_->create_environment(3, options, &litert->environment_);
   if (status != kLiteRtStatusOk) {
-    return Error{litert->path_ + ": LiteRT does not start (status " + std::to_string(status) + ")"};
+    return Error{litert->path_ + ": LiteRT cannot be initialized (status " +
+                 std::to_string(status) + ")"};
   }
   return std::shared_ptr<const LiteRt>(std::move(litert));
 }
 
 LiteRt::~LiteRt() {
   if (environment_ != nullptr) api_->destroy_environment(environment_);
-  // Not dlclose: LiteRT and GPU drivers leave threads and exit handlers behind.
+  // No dlclose: LiteRT and GPU drivers leave threads and exit handlers behind.
 }
 
 std::string LiteRt::version() const {
@@ -228,10 +230,10 @@ std::string Graph::Tensor::text() const {
   return out + ") " + name_of(type);
 }
 
-// Everything that LiteRT made for one graph; destroyed in the reverse order.
+// The LiteRT objects of one graph, destroyed in reverse order.
 struct Graph::State {
   std::shared_ptr<const LiteRt> litert;
-  Bytes tflite;  // LiteRT reads weights from here as long as the model lives.
+  Bytes tflite;  // LiteRT reads weights from here as long as the model exists.
   LiteRtModelT* model = nullptr;
   LiteRtOptionsT* options = nullptr;
   LiteRtCompiledModelT* compiled = nullptr;
@@ -255,7 +257,7 @@ struct Graph::State {
 
 Result<LiteRtRankedTensorType> Graph::State::describe(bool is_input, Tensor& tensor,
                                                       const std::string& where) {
-  const Error refused{where + ": its graph is not one that kseg.export writes; " + kReexport};
+  const Error refused{where + ": its graph was not written by kseg.export; " + kReexport};
   std::size_t count = 0;
   LiteRtSignatureT* signature = nullptr;
   if (api().num_signatures(model, &count) != kLiteRtStatusOk || count != 1 ||
@@ -298,7 +300,7 @@ LiteRtStatus Graph::State::build(Accelerator accelerator, int threads) {
   const bool gpu = accelerator == Accelerator::kGpu;
   status = api().set_accelerators(options, gpu ? kLiteRtHwAcceleratorGpu : kLiteRtHwAcceleratorCpu);
   if (status == kLiteRtStatusOk && !gpu && threads > 0) {
-    // What LiteRT's own LrtSetCpuOptionsNumThread leads to: TOML under the name "xnnpack".
+    // The same as LiteRT's LrtSetCpuOptionsNumThread: TOML under the name "xnnpack".
     LiteRtOpaqueOptionsT* cpu = nullptr;
     char* toml = strdup(("num_threads = " + std::to_string(threads) + "\n").c_str());
     status = api().create_opaque("xnnpack", toml, std::free, &cpu);
@@ -314,13 +316,13 @@ Status Graph::State::make_buffer(bool is_input, const LiteRtRankedTensorType& ty
   LiteRtTensorBufferT*& buffer = is_input ? input_buffer : output_buffer;
   const auto needs_of = is_input ? api().input_needs : api().output_needs;
   std::size_t size = 0;
-  const bool made =
+  const bool created =
       needs_of(compiled, 0, 0, &needs) == kLiteRtStatusOk &&
       api().create_buffer(litert->environment_, &type, needs, &buffer) == kLiteRtStatusOk &&
       api().packed_size(buffer, &size) == kLiteRtStatusOk;
-  if (!made) return Error{where + ": LiteRT gives no memory for its tensors"};
+  if (!created) return Error{where + ": LiteRT cannot allocate its tensors"};
   if (size != (is_input ? input : output).bytes()) {
-    return Error{where + ": LiteRT lays its tensors out in an unknown way"};
+    return Error{where + ": LiteRT uses an unknown tensor layout"};
   }
   return Done{};
 }
@@ -334,7 +336,7 @@ Result<Graph> Graph::compile(std::shared_ptr<const LiteRt> litert, Bytes tflite,
   const LiteRtStatus loaded = api.model_from_buffer(
       state->litert->environment_, state->tflite.data(), state->tflite.size(), &state->model);
   if (loaded != kLiteRtStatusOk) {
-    return Error{where + ": damaged .tflite file (LiteRT status " + std::to_string(loaded) + "); " +
+    return Error{where + ": corrupt .tflite file (LiteRT status " + std::to_string(loaded) + "); " +
                  kReexport};
   }
   const auto input = state->describe(true, state->input, where);
@@ -342,16 +344,16 @@ Result<Graph> Graph::compile(std::shared_ptr<const LiteRt> litert, Bytes tflite,
   const auto output = state->describe(false, state->output, where);
   if (!output) return output.error();
   const LiteRtStatus status = state->build(accelerator, threads);
-  bool whole = false;
+  bool fully_accelerated = false;
   if (status != kLiteRtStatusOk ||
-      api.fully_accelerated(state->compiled, &whole) != kLiteRtStatusOk ||
-      (accelerator == Accelerator::kGpu && !whole)) {
-    return Error{where + ": LiteRT does not run it on the " + name_of(accelerator) + " (status " +
+      api.fully_accelerated(state->compiled, &fully_accelerated) != kLiteRtStatusOk ||
+      (accelerator == Accelerator::kGpu && !fully_accelerated)) {
+    return Error{where + ": LiteRT cannot run it on the " + name_of(accelerator) + " (status " +
                  std::to_string(status) + ")"};
   }
   for (const bool is_input : {true, false}) {
-    const Status made = state->make_buffer(is_input, is_input ? *input : *output, where);
-    if (!made) return made.error();
+    const Status created = state->make_buffer(is_input, is_input ? *input : *output, where);
+    if (!created) return created.error();
   }
   return Graph(std::move(state));
 }

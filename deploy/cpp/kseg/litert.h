@@ -1,4 +1,4 @@
-// LiteRT, loaded at run time, and a model compiled by it.
+// LiteRT, loaded at run time, and models compiled by it.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +21,11 @@ const char* name_of(Accelerator accelerator);
 
 struct LiteRtFunctions;  // litert.cc
 
-// libLiteRt.so of an ai-edge-litert wheel (x86-64 or aarch64) and one environment in it.
+// libLiteRt.so from an ai-edge-litert wheel (x86-64 or aarch64), and one LiteRT environment.
 class LiteRt {
  public:
-  // `path`: the library or its folder; empty: $KSEG_LITERT, then the linker's own search. The GPU
-  // accelerator (libLiteRtWebGpuAccelerator.so beside it) is loaded only when asked for.
+  // `path`: the library or its folder; empty: $KSEG_LITERT, then the dynamic linker's search path.
+  // with_gpu: also load the GPU accelerator (libLiteRtWebGpuAccelerator.so in the same folder).
   static Result<std::shared_ptr<const LiteRt>> open(const std::string& path, bool with_gpu);
 
   ~LiteRt();
@@ -33,7 +33,7 @@ class LiteRt {
   LiteRt& operator=(const LiteRt&) = delete;
 
   const std::string& path() const { return path_; }
-  std::string version() const;  // "2.3.0" by the wheel it lies in; "unknown" elsewhere.
+  std::string version() const;  // "2.3.0", from the wheel's metadata; "unknown" outside a wheel.
   std::vector<std::string> accelerators() const;
 
  private:
@@ -46,7 +46,7 @@ class LiteRt {
   LiteRtEnvironmentT* environment_ = nullptr;
 };
 
-// A graph with one input and one output of fixed shapes.
+// A compiled graph with one input and one output of fixed shapes.
 class Graph {
  public:
   struct Tensor {
@@ -57,8 +57,8 @@ class Graph {
     std::string text() const;  // "(1, 72, 128, 3) uint8"
   };
 
-  // Compiles `tflite`, which must be whole (check_whole), for one accelerator; kGpu fails unless
-  // every operator runs there. threads 0: LiteRT decides. Errors name `where`.
+  // Compiles `tflite`, whose checksum must have been verified, for one accelerator; kGpu fails
+  // unless every operator runs there. threads 0: LiteRT decides. Errors start with `where`.
   static Result<Graph> compile(std::shared_ptr<const LiteRt> litert, Bytes tflite,
                                Accelerator accelerator, int threads, const std::string& where);
 
@@ -69,7 +69,7 @@ class Graph {
   const Tensor& input() const;
   const Tensor& output() const;
 
-  // Runs once: input().bytes() from `input`, output().bytes() to `output`.
+  // Runs once: reads input().bytes() from `input`, writes output().bytes() to `output`.
   Status run(const void* input, void* output);
 
  private:

@@ -1,6 +1,7 @@
-// The part of LiteRT's C API that kseg calls, under the names it has in google-ai-edge/LiteRT,
-// litert/c/*.h (Apache-2.0), which the wheels do not carry. Checked against ai-edge-litert 2.3.0:
-// enum values and struct layouts below, signatures in litert.cc. All symbols have version VERS_1.0.
+// The subset of LiteRT's C API that kseg calls, with the names of google-ai-edge/LiteRT,
+// litert/c/*.h (Apache-2.0). The wheels do not contain those headers. Checked against
+// ai-edge-litert 2.3.0: enum values and struct layouts here, signatures in litert.cc. All symbols
+// have version VERS_1.0.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 
 extern "C" {
 
-// Handles. LiteRT owns what they point to.
+// Opaque handles; LiteRT owns the objects.
 struct LiteRtEnvironmentT;
 struct LiteRtModelT;
 struct LiteRtOptionsT;
@@ -20,7 +21,7 @@ struct LiteRtTensorBufferT;
 struct LiteRtTensorBufferRequirementsT;
 struct LiteRtAcceleratorT;
 
-using LiteRtStatus = int;  // 0: no error.
+using LiteRtStatus = int;  // 0: success.
 constexpr LiteRtStatus kLiteRtStatusOk = 0;
 
 constexpr int kLiteRtHwAcceleratorCpu = 1;

@@ -1,4 +1,4 @@
-// A value or one line that says what is wrong, where, and what to do. Nothing of kseg throws.
+// Result: a value, or one line that says what is wrong, where, and what to do. kseg never throws.
 #pragma once
 
 #include <cassert>
@@ -9,7 +9,7 @@
 namespace kseg {
 
 struct Error {
-  std::string message;  // One line, as deploy/python/run.py would say it.
+  std::string message;  // One line, the same as deploy/python/run.py prints.
 };
 
 template <typename T>

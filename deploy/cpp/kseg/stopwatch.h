@@ -1,4 +1,4 @@
-// How long the parts of a frame take.
+// Stopwatch: wall time and processor time of consecutive laps.
 #pragma once
 
 #include <time.h>
@@ -7,17 +7,17 @@ namespace kseg {
 
 struct Lap {
   double wall_ms = 0;
-  double cpu_ms = 0;  // Processor time of the calling thread alone: other programs do not count.
+  double cpu_ms = 0;  // Processor time of the calling thread, unaffected by other programs.
 };
 
 class Stopwatch {
  public:
-  // Since the last lap, or since it was made.
+  // Time since the last lap, or since construction.
   Lap lap() {
     const Lap now = read();
-    const Lap since{now.wall_ms - last_.wall_ms, now.cpu_ms - last_.cpu_ms};
+    const Lap elapsed{now.wall_ms - last_.wall_ms, now.cpu_ms - last_.cpu_ms};
     last_ = now;
-    return since;
+    return elapsed;
   }
 
  private:

@@ -17,8 +17,8 @@ constexpr std::size_t kModelBuffers = 4, kModelMetadata = 6;
 constexpr std::size_t kMetadataName = 0, kMetadataBuffer = 1;
 constexpr std::size_t kBufferData = 0;
 
-// FlatBuffers by hand: https://flatbuffers.dev/internals. Positions count from the file's start and
-// may lie outside: `read` looks, and `vector` at its length. Both then answer nothing.
+// Reads FlatBuffers (https://flatbuffers.dev/internals) with bounds checks. Positions count from
+// the file's start. They may lie outside the file: `read` and `vector` then return nothing.
 class FlatBuffer {
  public:
   using Position = std::optional<std::size_t>;
@@ -30,7 +30,7 @@ class FlatBuffer {
 
   Position root() const { return follow(0); }
 
-  // Where a table's field lies. `absent` tells a field that is not there from a damaged table.
+  // Position of a table's field; nothing when the field is absent (`absent`) or the table corrupt.
   Position field(std::size_t table, std::size_t number, bool& absent) const {
     absent = false;
     const auto back = read<std::int32_t>(table);
@@ -47,7 +47,7 @@ class FlatBuffer {
     return table + *offset;
   }
 
-  // Where the offset stored at `position` leads.
+  // Position that the offset stored at `position` points to.
   Position follow(Position position) const {
     if (!position) return {};
     const auto offset = read<std::uint32_t>(*position);
@@ -70,7 +70,7 @@ class FlatBuffer {
   template <typename T>
   std::optional<T> read(std::size_t position) const {
     if (position > bytes_.size() || bytes_.size() - position < sizeof(T)) return {};
-    T value;  // FlatBuffers are little-endian, as every machine that LiteRT runs on.
+    T value;  // FlatBuffers are little-endian, like every machine that LiteRT runs on.
     std::memcpy(&value, bytes_.data() + position, sizeof(T));
     return value;
   }
@@ -79,7 +79,7 @@ class FlatBuffer {
   const Bytes& bytes_;
 };
 
-// Bytes as Python prints them.
+// The first `count` bytes as Python prints them.
 std::string repr(const Bytes& bytes, std::size_t count) {
   constexpr char kHex[] = "0123456789abcdef";
   std::string out = "b'";
@@ -110,8 +110,8 @@ Result<Bytes> read_file(const std::string& path) {
     file.seekg(0);
     if (file.read(reinterpret_cast<char*>(bytes.data()), size)) return bytes;
   }
-  const char* why = errno != 0 ? std::strerror(errno) : "not a file of less than 2 GiB";
-  return Error{path + ": cannot be read (" + why + ")"};
+  const char* reason = errno != 0 ? std::strerror(errno) : "not a file of less than 2 GiB";
+  return Error{path + ": cannot be read (" + reason + ")"};
 }
 
 Result<std::string_view> contract_text(const Bytes& tflite, const std::string& path) {
@@ -119,50 +119,50 @@ Result<std::string_view> contract_text(const Bytes& tflite, const std::string& p
     return Error{path + ": not a .tflite file (its first bytes are " + repr(tflite, 8) + ")"};
   }
   const FlatBuffer file(tflite);
-  const auto damaged = [&path](const char* what) {
-    return Error{path + ": damaged .tflite file (" + what + " leads outside); " + kReexport};
+  const auto corrupt = [&path](const char* offset) {
+    return Error{path + ": corrupt .tflite file (" + offset + " points outside); " + kReexport};
   };
   const auto model = file.root();
-  if (!model) return damaged("its root");
+  if (!model) return corrupt("its root");
   bool absent = false;
   const auto metadata = file.field(*model, kModelMetadata, absent);
   const Error no_contract{path + ": no kseg contract inside; " + kReexport};
   if (absent) return no_contract;
   const auto entries = file.vector(metadata, 4);
-  if (!entries) return damaged("its metadata");
+  if (!entries) return corrupt("its metadata");
   for (std::size_t i = 0; i < entries->length; ++i) {
     const auto entry = file.follow(entries->start + 4 * i);
-    if (!entry) return damaged("a metadata entry");
+    if (!entry) return corrupt("a metadata entry");
     const auto name_field = file.field(*entry, kMetadataName, absent);
     if (absent) continue;
     const auto name = file.vector(name_field, 1);
-    if (!name) return damaged("a metadata name");
+    if (!name) return corrupt("a metadata name");
     if (file.text(*name) != kContractName) continue;
     const auto index_field = file.field(*entry, kMetadataBuffer, absent);
     const auto index =
         absent ? std::uint32_t{0} : index_field ? file.read<std::uint32_t>(*index_field)
                                                 : std::optional<std::uint32_t>();
     const auto buffers = file.vector(file.field(*model, kModelBuffers, absent), 4);
-    if (!index || !buffers || *index >= buffers->length) return damaged("its contract");
+    if (!index || !buffers || *index >= buffers->length) return corrupt("its contract");
     const auto buffer = file.follow(buffers->start + 4 * std::size_t{*index});
-    if (!buffer) return damaged("its contract");
+    if (!buffer) return corrupt("its contract");
     const auto data = file.vector(file.field(*buffer, kBufferData, absent), 1);
-    if (!data) return damaged("its contract");
+    if (!data) return corrupt("its contract");
     return file.text(*data);
   }
   return no_contract;
 }
 
-Status check_whole(const Bytes& tflite, const std::string& path) {
-  constexpr std::size_t kSeal = 8;
-  if (tflite.size() < kSeal ||
-      std::memcmp(tflite.data() + tflite.size() - kSeal, "KCRC", 4) != 0) {
-    return Error{path + ": cut off, or not sealed by kseg.export; " + kReexport};
+Status verify_checksum(const Bytes& tflite, const std::string& path) {
+  constexpr std::size_t kTrailer = 8;  // "KCRC" and the CRC-32.
+  if (tflite.size() < kTrailer ||
+      std::memcmp(tflite.data() + tflite.size() - kTrailer, "KCRC", 4) != 0) {
+    return Error{path + ": truncated, or without kseg.export's checksum; " + kReexport};
   }
-  const std::size_t size = tflite.size() - kSeal;
+  const std::size_t size = tflite.size() - kTrailer;
   const auto expected = FlatBuffer(tflite).read<std::uint32_t>(size + 4);
   if (expected != crc32(tflite.data(), size)) {
-    return Error{path + ": damaged .tflite file (its checksum differs); copy it anew or " +
+    return Error{path + ": corrupt .tflite file (checksum mismatch); copy it again or " +
                  kReexport};
   }
   return Done{};

@@ -11,33 +11,35 @@ const char* const kUsage =
                 [--device cpu|gpu|auto] [--threads N] [--reconnect S] [--litert PATH]
        kseg_run --doctor [MODEL] [--device gpu] [--litert PATH]
 
-Runs a kseg .tflite on an image, a folder, a video or a camera: 0, /dev/video0, csi:0 (Jetson), or a
-GStreamer pipeline.
+Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0 (Jetson)
+or a GStreamer pipeline.
 
-  --out DIR       default: overlays
-  --save-masks    write class ids as PNG too
-  --no-overlays   draw and write no pictures
-  --json FILE     a line of numbers per frame: drivable share, our lane's offset and free length;
-                  -: to stdout, the summary to stderr
-  --rows ROW...   image rows that --json tells of, as shares of the frame's height from its top
-                  (default: 0.6 0.8)
-  --ego CLASS     our lane (default: direct, else all drivable classes)
+  --out DIR       output folder (default: overlays)
+  --save-masks    also write class ids as PNG, to DIR/masks
+  --no-overlays   do not draw or write overlays
+  --json FILE     write one JSON object per frame, with drivable share, lane offset and free
+                  distance, to FILE; - for stdout, with the summary on stderr
+  --rows ROW...   image rows in which --json measures the lane, as shares of the frame's height from
+                  the top (default: 0.6 0.8)
+  --ego CLASS     class of the lane we drive in (default: direct; all drivable classes in a model
+                  without it)
   --frames N      stop after this many frames
   --repeat N      run a file or folder N times, write nothing, report memory
-  --timing        print what each stage of a frame took, decoding and writing left out
-  --device D      cpu (default); gpu: all of it or an error; auto: gpu, else cpu, saying so
-  --threads N     CPU threads (default: LiteRT's)
-  --reconnect S   seconds to wait for a camera that went away (default: 60)
-  --litert PATH   libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search)
-  --doctor        check LiteRT, CPU, GPU and, with MODEL, that both answer alike
+  --timing        print the time of each stage of a frame, without decoding and writing
+  --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU,
+                  or the CPU with a message
+  --threads N     CPU threads (default: LiteRT's choice)
+  --reconnect S   seconds to wait for a lost camera (default: 60)
+  --litert PATH   libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search path)
+  --doctor        check LiteRT, CPU, GPU and, with MODEL, that CPU and GPU agree
 
-SIGINT (Ctrl-C) and SIGTERM end it after the frame at hand: the video is whole and the summary is
-printed. A second one ends it at once.
+SIGINT (Ctrl-C) and SIGTERM end the run after the current frame: the video is completed and the
+summary is printed. A second signal ends it at once.
 
-Exit codes: 0 done, or stopped by a signal; 2 bad input or no such device; 3 a camera or a GPU was
-lost on the way (what was written until then is kept). --doctor: 0 all that this machine should
-do works; 1 something does not (no LiteRT, a GPU that crashes or answers otherwise than the CPU, or
-with --device gpu no GPU); 2 bad input.
+Exit codes: 0 done, or stopped by a signal; 2 bad input, or no such device; 3 a camera or a GPU was
+lost during the run (what was written until then is kept). --doctor: 0 everything that this machine
+should do works; 1 something does not (no LiteRT, a GPU that crashes or disagrees with the CPU, or
+no GPU with --device gpu); 2 bad input.
 )";
 
 namespace {
@@ -55,9 +57,8 @@ bool read_seconds(const char* text, double& to) {
   return *end == '\0' && end != text && std::isfinite(to) && to >= 0;
 }
 
-// Sets what the flag `name` with `value` (null: none is left) says. Answers whether it took the
-// value.
-Result<bool> take(Arguments& arguments, const std::string& name, const char* value) {
+// Sets the flag `name` to `value` (null: no argument follows). Returns whether it used the value.
+Result<bool> set_flag(Arguments& arguments, const std::string& name, const char* value) {
   bool* const flag = name == "--save-masks"               ? &arguments.save_masks
                      : name == "--no-overlays"            ? &arguments.no_overlays
                      : name == "--timing"                 ? &arguments.timing
@@ -93,8 +94,8 @@ Result<bool> take(Arguments& arguments, const std::string& name, const char* val
   return true;
 }
 
-// Takes the numbers from argv[at] on, up to the next flag; returns how many.
-Result<int> take_rows(Arguments& arguments, int argc, char** argv, int at) {
+// Reads the numbers from argv[at] to the next flag. Returns how many.
+Result<int> read_rows(Arguments& arguments, int argc, char** argv, int at) {
   const int first = at;
   arguments.rows.clear();
   for (; at < argc; ++at) {
@@ -106,7 +107,7 @@ Result<int> take_rows(Arguments& arguments, int argc, char** argv, int at) {
       break;
     } else {
       return Error{std::string("argument --rows: ") + argv[at] +
-                   " is no number; put --rows behind MODEL and INPUT"};
+                   " is not a number; put --rows after MODEL and INPUT"};
     }
   }
   if (at == first) return Error{"argument --rows: expected at least one number"};
@@ -124,18 +125,18 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
       continue;
     }
     if (name == "--rows") {
-      const auto count = take_rows(arguments, argc, argv, i + 1);
+      const auto count = read_rows(arguments, argc, argv, i + 1);
       if (!count) return count.error();
       i += *count;
       continue;
     }
-    const auto took_value = take(arguments, name, i + 1 < argc ? argv[i + 1] : nullptr);
-    if (!took_value) return took_value.error();
-    i += *took_value ? 1 : 0;
+    const auto used_value = set_flag(arguments, name, i + 1 < argc ? argv[i + 1] : nullptr);
+    if (!used_value) return used_value.error();
+    i += *used_value ? 1 : 0;
   }
   const std::size_t given = arguments.positional.size();
   if (!arguments.help && (arguments.doctor ? given > 1 : given != 2)) {
-    return Error{"expected MODEL and INPUT; kseg_run --help shows how"};
+    return Error{"expected MODEL and INPUT; see kseg_run --help"};
   }
   const std::string& device = arguments.device;
   if (device != "cpu" && device != "gpu" && device != "auto") {

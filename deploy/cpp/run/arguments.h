@@ -1,4 +1,4 @@
-// kseg_run's command line.
+// The command line of kseg_run.
 #pragma once
 
 #include <optional>

@@ -1,12 +1,12 @@
-// A camera that may go away and come back.
+// Cameras, which may be lost and come back.
 #pragma once
 
 #include "run/frames.h"
 
 namespace kseg {
 
-// Errors where it cannot be opened to begin with. Later, when it gives no frame, it is opened again
-// and again for reconnect_s seconds, and lost when it has given none by then.
+// Fails if the camera cannot be opened at the start. Later, when it delivers no frame, it is
+// reopened again and again; after reconnect_s seconds without a frame, next() fails.
 Result<std::unique_ptr<FrameSource>> open_camera(const std::string& source, double reconnect_s);
 
 }  // namespace kseg

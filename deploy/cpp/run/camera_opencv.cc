@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "run/camera.h"
-#include "run/notify.h"
-#include "run/stop.h"
+#include "run/systemd_notify.h"
+#include "run/stop_signals.h"
 
 namespace kseg {
 namespace {
@@ -18,10 +18,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kFirstWait = std::chrono::milliseconds(100);
 constexpr auto kLongestWait = std::chrono::milliseconds(2000);
-constexpr auto kStep = std::chrono::milliseconds(100);  // A signal is answered this soon.
+constexpr auto kStep = std::chrono::milliseconds(100);  // Signals are handled within this time.
 
-// Frames arrive as NVIDIA's memory and planes; OpenCV takes BGR. The newest one alone is kept.
-constexpr const char* kCsi =
+// NVIDIA's camera source delivers planar frames in its own memory; OpenCV needs BGR. appsink keeps
+// only the newest frame.
+constexpr const char* kCsiPipeline =
     "nvarguscamerasrc sensor-id=%d ! video/x-raw(memory:NVMM) ! nvvidconv ! "
     "video/x-raw, format=BGRx ! videoconvert ! video/x-raw, format=BGR ! "
     "appsink drop=true max-buffers=1";
@@ -55,7 +56,7 @@ class Camera : public FrameSource {
       if (is_number(source_)) return video_.open(std::atoi(source_.c_str()));
       if (is_csi(source_)) {
         char pipeline[512];
-        std::snprintf(pipeline, sizeof pipeline, kCsi, std::atoi(source_.c_str() + 4));
+        std::snprintf(pipeline, sizeof pipeline, kCsiPipeline, std::atoi(source_.c_str() + 4));
         return video_.open(pipeline, cv::CAP_GSTREAMER);
       }
       if (source_.find(" ! ") != std::string::npos) {
@@ -67,12 +68,12 @@ class Camera : public FrameSource {
     }
   }
 
-  Result<Got> next(Image& frame, std::string& name) override {
+  Result<FrameStatus> next(Image& frame, std::string& name) override {
     name = "camera";
     if (!grab()) {
-      const Status found = find_again();
-      if (!found) return found.error();
-      if (stop_signal() != 0) return Got::kEnd;
+      const Status connected = reconnect();
+      if (!connected) return connected.error();
+      if (stop_signal() != 0) return FrameStatus::kEnd;
     }
     const int number = count_++;
     if (number == 0) first_ = Clock::now();
@@ -82,12 +83,12 @@ class Camera : public FrameSource {
         frame.resize({bgr_.rows, bgr_.cols}, 3);
         cv::Mat rgb(bgr_.rows, bgr_.cols, CV_8UC3, frame.data.data());
         cv::cvtColor(bgr_, rgb, cv::COLOR_BGR2RGB);
-        return Got::kFrame;
+        return FrameStatus::kFrame;
       }
-    } catch (const cv::Exception&) {  // Damaged on the wire, or of a format that is not BGR.
+    } catch (const cv::Exception&) {  // Corrupted in transfer, or not BGR.
     }
     name = source_ + ": frame " + std::to_string(number) + " cannot be decoded";
-    return Got::kDamaged;
+    return FrameStatus::kCorrupt;
   }
 
   std::optional<double> rate() const override {
@@ -108,21 +109,21 @@ class Camera : public FrameSource {
     }
   }
 
-  // Opens the camera anew until it has grabbed a frame, or a signal came.
-  Status find_again() {
-    const auto gone = Clock::now();
+  // Reopens the camera until it delivers a frame or a stop signal arrives.
+  Status reconnect() {
+    const auto lost_at = Clock::now();
     ++times_lost_;
     std::fprintf(stderr, "%s: camera lost; trying again for %g s\n", source_.c_str(), reconnect_s_);
     for (Clock::duration wait = kFirstWait; stop_signal() == 0;
          wait = std::min<Clock::duration>(2 * wait, kLongestWait)) {
-      notify("WATCHDOG=1");
+      notify_systemd("WATCHDOG=1");
       video_.release();
       if (open() && grab()) {
         std::fprintf(stderr, "%s: camera back after %.1f s\n", source_.c_str(),
-                     seconds_since(gone));
+                     seconds_since(lost_at));
         return Done{};
       }
-      if (seconds_since(gone) >= reconnect_s_) {
+      if (seconds_since(lost_at) >= reconnect_s_) {
         char limit[32];
         std::snprintf(limit, sizeof limit, "%g", reconnect_s_);
         return Error{source_ + ": no frame for " + limit + " s"};

@@ -1,16 +1,15 @@
-// kseg_run --doctor: is everything here that a model needs, and do CPU and GPU answer alike?
+// kseg_run --doctor: what this machine can run, and whether CPU and GPU agree.
 #pragma once
 
 #include <string>
 
-#include "kseg/model.h"
+#include "kseg/segmenter.h"
 
 namespace kseg {
 
-// Prints what it finds. `model` may be empty: then only the machine is looked at. Returns the exit
-// code, as kseg.doctor: 0 all that this machine should do works, 1 something does not (no LiteRT,
-// the GPU crashes or answers otherwise than the CPU, or `need_gpu` and there is none), 2 a bad
-// model.
+// Prints a report. `model` may be empty: then only the machine is checked. Returns the exit code,
+// as kseg.doctor: 0 everything that this machine should do works, 1 something does not (no LiteRT,
+// the GPU crashes or disagrees with the CPU, or `need_gpu` and there is none), 2 a bad model.
 int run_doctor(const std::string& model, const SegmenterOptions& options, bool need_gpu);
 
 }  // namespace kseg

@@ -26,9 +26,9 @@ std::string joined(const std::vector<std::string>& words) {
 
 Status prepare_folder(const fs::path& folder, bool save_masks, const std::string& source) {
   std::error_code error;
-  const fs::path made = save_masks ? folder / "masks" : folder;
-  fs::create_directories(made, error);
-  if (!error && !fs::is_directory(made, error)) {
+  const fs::path target = save_masks ? folder / "masks" : folder;
+  fs::create_directories(target, error);
+  if (!error && !fs::is_directory(target, error)) {
     error = std::make_error_code(std::errc::file_exists);
   }
   if (error) return Error{"--out " + folder.string() + ": " + error.message()};
@@ -36,7 +36,7 @@ Status prepare_folder(const fs::path& folder, bool save_masks, const std::string
   if (error) return Done{};  // A camera.
   const fs::path out = fs::canonical(folder, error);
   if (out == input || out == input.parent_path()) {
-    return Error{"--out " + folder.string() + ": holds the input; choose another folder"};
+    return Error{"--out " + folder.string() + ": contains the input; choose another folder"};
   }
   return Done{};
 }
@@ -51,11 +51,11 @@ Result<std::vector<fs::path>> list_images(const std::string& source,
     if (is_image(it->path(), suffixes)) paths.push_back(it->path());
   }
   if (error) return Error{source + ": cannot be read (" + error.message() + ")"};
-  if (paths.empty()) return Error{source + ": no images (" + joined(suffixes) + ") in it"};
+  if (paths.empty()) return Error{source + ": contains no images (" + joined(suffixes) + ")"};
   std::sort(paths.begin(), paths.end());
-  std::map<std::string, fs::path> known;  // By what their answers will be called.
+  std::map<std::string, fs::path> path_by_stem;  // Outputs are named after the stem.
   for (const fs::path& path : paths) {
-    const auto [other, is_new] = known.emplace(path.stem().string(), path);
+    const auto [other, is_new] = path_by_stem.emplace(path.stem().string(), path);
     if (!is_new) {
       return Error{path.string() + ": has the same name as " + other->second.string() +
                    "; rename one of them"};
@@ -64,7 +64,7 @@ Result<std::vector<fs::path>> list_images(const std::string& source,
   return paths;
 }
 
-std::string undecodable(const fs::path& path) {
+std::string undecodable_message(const fs::path& path) {
   return path.string() + ": cannot be decoded as an image; remove or replace it";
 }
 

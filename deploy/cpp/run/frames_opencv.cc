@@ -1,4 +1,4 @@
-// Images and videos by OpenCV 4.5 or newer.
+// Reads and writes images and videos with OpenCV 4.5 or newer.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -22,7 +22,7 @@ cv::Mat view(const Image& image) {
           const_cast<std::uint8_t*>(image.data.data())};
 }
 
-void take(const cv::Mat& bgr, Image& frame) {
+void copy_as_rgb(const cv::Mat& bgr, Image& frame) {
   frame.resize({bgr.rows, bgr.cols}, 3);
   cv::Mat rgb = view(frame);
   cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
@@ -32,20 +32,20 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<Got> next(Image& frame, std::string& name) override {
-    if (next_ == paths_.size()) return Got::kEnd;
+  Result<FrameStatus> next(Image& frame, std::string& name) override {
+    if (next_ == paths_.size()) return FrameStatus::kEnd;
     const fs::path& path = paths_[next_++];
     name = path.stem().string();
     try {
       const cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
       if (!bgr.empty()) {
-        take(bgr, frame);
-        return Got::kFrame;
+        copy_as_rgb(bgr, frame);
+        return FrameStatus::kFrame;
       }
-    } catch (const cv::Exception&) {  // A picture larger than OpenCV's limit.
+    } catch (const cv::Exception&) {  // An image larger than OpenCV's limit.
     }
-    name = undecodable(path);
-    return Got::kDamaged;
+    name = undecodable_message(path);
+    return FrameStatus::kCorrupt;
   }
 
  private:
@@ -66,20 +66,20 @@ class Video : public FrameSource {
 
   bool opened() const { return opened_; }
 
-  Result<Got> next(Image& frame, std::string& name) override {
+  Result<FrameStatus> next(Image& frame, std::string& name) override {
     name = path_.stem().string();
     const int number = count_++;
     try {
       if (video_.read(bgr_)) {
-        take(bgr_, frame);
-        return Got::kFrame;
+        copy_as_rgb(bgr_, frame);
+        return FrameStatus::kFrame;
       }
     } catch (const cv::Exception&) {
     }
-    if (number >= declared_) return Got::kEnd;
-    // Declared by the header, and damaged: the next read begins behind it.
+    if (number >= declared_) return FrameStatus::kEnd;
+    // Declared by the header but corrupt: the next read continues after it.
     name = path_.string() + ": frame " + std::to_string(number) + " cannot be decoded";
-    return Got::kDamaged;
+    return FrameStatus::kCorrupt;
   }
 
   std::optional<double> rate() const override {
@@ -98,7 +98,7 @@ class Video : public FrameSource {
   bool opened_ = false;
 };
 
-// The classes' names and colours in the corner, as deploy/python/run.py places them.
+// Draws the classes' names and colours into the corner, at the same places as deploy/python/run.py.
 void draw_legend(const std::vector<ClassLabel>& classes, cv::Mat& rgb) {
   const double scale = std::max(0.35, rgb.rows / 700.0);
   const int line = static_cast<int>(32 * scale);
@@ -117,16 +117,16 @@ void draw_legend(const std::vector<ClassLabel>& classes, cv::Mat& rgb) {
   }
 }
 
-class Files : public Sink {
+class OpenCvWriter : public FrameWriter {
  public:
-  Files(SinkOptions options, std::vector<ClassLabel> classes)
+  OpenCvWriter(FrameWriterOptions options, std::vector<ClassLabel> classes)
       : options_(std::move(options)), classes_(std::move(classes)) {}
 
-  Status draw(const Image& class_map, Image& picture) override {
+  Status draw(const Image& class_map, Image& frame) override {
     if (!options_.overlays) return Done{};
-    blend(classes_, class_map, picture);
+    blend(classes_, class_map, frame);
     try {
-      cv::Mat rgb = view(picture);
+      cv::Mat rgb = view(frame);
       draw_legend(classes_, rgb);
       cv::cvtColor(rgb, bgr_, cv::COLOR_RGB2BGR);
     } catch (const cv::Exception& error) {
@@ -155,9 +155,9 @@ class Files : public Sink {
   Status close() override {
     if (!writer_.isOpened()) return Done{};
     writer_.release();
-    // Read again: OpenCV's writer does not tell that the disk is full.
+    // Opened again, because OpenCV's writer does not report a full disk.
     if (cv::VideoCapture(written_.string()).isOpened()) return Done{};
-    return Error{written_.string() + ": could not be written to its end; is the disk full?"};
+    return Error{written_.string() + ": the video is incomplete; is the disk full?"};
   }
 
   std::string text() const override {
@@ -172,7 +172,7 @@ class Files : public Sink {
   }
 
   Status append(const std::string& name) {
-    if (bgr_.size() != size_) {  // A camera may come back with another size: a video has only one.
+    if (bgr_.size() != size_) {  // A camera may come back with another size; a video has one.
       const Status ended = close();
       if (!ended) return ended;
       const std::string number = ++videos_ == 1 ? "" : "-" + std::to_string(videos_);
@@ -180,14 +180,14 @@ class Files : public Sink {
       size_ = bgr_.size();
       const int codec = cv::VideoWriter::fourcc('m', 'p', '4', 'v');
       if (!writer_.open(written_.string(), codec, *options_.rate, size_)) {
-        return Error{written_.string() + ": video cannot be written there; choose another --out"};
+        return Error{written_.string() + ": cannot be written as a video; choose another --out"};
       }
     }
     writer_.write(bgr_);
     return Done{};
   }
 
-  SinkOptions options_;
+  FrameWriterOptions options_;
   std::vector<ClassLabel> classes_;
   fs::path written_;
   int count_ = 0, videos_ = 0;
@@ -212,9 +212,10 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, doub
   return std::unique_ptr<FrameSource>(std::move(video));
 }
 
-std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel> classes) {
+std::unique_ptr<FrameWriter> open_frame_writer(const FrameWriterOptions& options,
+                                               std::vector<ClassLabel> classes) {
   if (options.threads > 0) cv::setNumThreads(options.threads);
-  return std::make_unique<Files>(options, std::move(classes));
+  return std::make_unique<OpenCvWriter>(options, std::move(classes));
 }
 
 }  // namespace kseg

@@ -1,4 +1,4 @@
-// Binary PPM (P6, maxval 255) in, PPM and PGM out: enough to test a build without OpenCV.
+// Reads binary PPM (P6, maxval 255) and writes PPM and PGM: enough to test a build without OpenCV.
 #include <fstream>
 
 #include "run/frames.h"
@@ -37,12 +37,12 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<Got> next(Image& frame, std::string& name) override {
-    if (next_ == paths_.size()) return Got::kEnd;
+  Result<FrameStatus> next(Image& frame, std::string& name) override {
+    if (next_ == paths_.size()) return FrameStatus::kEnd;
     const fs::path& path = paths_[next_++];
-    const bool well = read_ppm(path, frame);
-    name = well ? path.stem().string() : undecodable(path);
-    return well ? Got::kFrame : Got::kDamaged;
+    const bool decoded = read_ppm(path, frame);
+    name = decoded ? path.stem().string() : undecodable_message(path);
+    return decoded ? FrameStatus::kFrame : FrameStatus::kCorrupt;
   }
 
  private:
@@ -50,20 +50,20 @@ class Images : public FrameSource {
   std::size_t next_ = 0;
 };
 
-class Files : public Sink {
+class PnmWriter : public FrameWriter {
  public:
-  Files(SinkOptions options, std::vector<ClassLabel> classes)
+  PnmWriter(FrameWriterOptions options, std::vector<ClassLabel> classes)
       : options_(std::move(options)), classes_(std::move(classes)) {}
 
-  Status draw(const Image& class_map, Image& picture) override {
-    if (options_.overlays) blend(classes_, class_map, picture);
+  Status draw(const Image& class_map, Image& frame) override {
+    if (options_.overlays) blend(classes_, class_map, frame);
     return Done{};
   }
 
-  Status write(const std::string& name, const Image& picture, const Image& class_map) override {
+  Status write(const std::string& name, const Image& frame, const Image& class_map) override {
     const fs::path& folder = options_.folder;
     if (options_.overlays) {
-      const Status written = write_pnm(folder / (name + ".ppm"), "P6", picture);
+      const Status written = write_pnm(folder / (name + ".ppm"), "P6", frame);
       if (!written) return written;
     }
     if (!options_.save_masks) return Done{};
@@ -76,7 +76,7 @@ class Files : public Sink {
   }
 
  private:
-  SinkOptions options_;
+  FrameWriterOptions options_;
   std::vector<ClassLabel> classes_;
 };
 
@@ -92,13 +92,14 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, doub
     return Error{source + ": no such file, folder or camera"};
   }
   if (paths->empty()) {
-    return Error{source + ": cannot be opened; this build has no OpenCV and reads .ppm alone"};
+    return Error{source + ": cannot be opened; this build has no OpenCV and reads only .ppm"};
   }
   return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
 }
 
-std::unique_ptr<Sink> open_sink(const SinkOptions& options, std::vector<ClassLabel> classes) {
-  return std::make_unique<Files>(options, std::move(classes));
+std::unique_ptr<FrameWriter> open_frame_writer(const FrameWriterOptions& options,
+                                               std::vector<ClassLabel> classes) {
+  return std::make_unique<PnmWriter>(options, std::move(classes));
 }
 
 }  // namespace kseg

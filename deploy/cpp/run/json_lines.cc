@@ -10,7 +10,7 @@
 namespace kseg {
 namespace {
 
-// Digits of a number with a point in them, as Python writes a float.
+// Adds ".0" to an integer, as Python prints a float.
 std::string with_point(std::string digits) {
   return digits.find_first_of(".e") == std::string::npos ? digits + ".0" : digits;
 }
@@ -24,7 +24,7 @@ std::string rounded(double value, int places) {
   return with_point(digits);
 }
 
-// The fewest digits that are read as the same number again.
+// The fewest digits that parse to the same number.
 std::string shortest(double value) {
   char text[64];
   for (int digits = 1; digits <= 17; ++digits) {
@@ -34,7 +34,7 @@ std::string shortest(double value) {
   return with_point(text);
 }
 
-// Bytes that are no UTF-8 become lone surrogates, as Python reads them in file names.
+// Bytes that are not UTF-8 become lone surrogates, as in Python's file names.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (std::size_t at = 0; at < text.size();) {
@@ -64,9 +64,11 @@ std::string row_json(const LaneRow& row) {
 }  // namespace
 
 std::string to_json(const FrameLine& line) {
-  const auto& share = line.measured.drivable_share;
+  const auto& share = line.measurements.drivable_share;
   std::string rows;
-  for (const LaneRow& row : line.measured.rows) rows += (rows.empty() ? "" : ", ") + row_json(row);
+  for (const LaneRow& row : line.measurements.rows) {
+    rows += (rows.empty() ? "" : ", ") + row_json(row);
+  }
   return "{\"frame\": " + std::to_string(line.frame) + ", \"name\": " + quoted(line.name) +
          ", \"time_s\": " + (line.time_s ? rounded(*line.time_s, 4) : "null") +
          ", \"latency_ms\": " + rounded(line.latency_ms, 3) +

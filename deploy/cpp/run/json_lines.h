@@ -1,4 +1,4 @@
-// kseg_run --json: a line of JSON for each frame, with the keys of deploy/python/kseg_run.
+// kseg_run --json: one JSON object per frame and line, with the keys of deploy/python/kseg_run.
 #pragma once
 
 #include <cstdio>
@@ -6,21 +6,21 @@
 #include <optional>
 #include <string>
 
-#include "kseg/measure.h"
+#include "kseg/lane_measures.h"
 #include "kseg/result.h"
 
 namespace kseg {
 
 struct FrameLine {
-  int frame = 0;  // Number among all frames that came, from 0, so that gaps show.
+  int frame = 0;  // Number among all frames that arrived, from 0, so that gaps show.
   std::string name;
   std::optional<double> time_s;  // Since the first frame; null for images.
   double latency_ms = 0;         // From frame to class map.
-  double age_ms = 0;             // Since the frame came.
-  Measurement measured;
+  double age_ms = 0;             // Since the frame arrived.
+  Measurements measurements;
 };
 
-// The object, without an end of line. Numbers are rounded as Python's: time_s to 4 places,
+// The JSON object, without a newline. Numbers are rounded as in Python: time_s to 4 decimals,
 // latency_ms and age_ms to 3, drivable_share to 6.
 std::string to_json(const FrameLine& line);
 
@@ -29,9 +29,9 @@ class JsonLines {
   // path "-": stdout.
   static Result<JsonLines> open(const std::string& path);
 
-  // Writes through: who reads along, or comes after a crash, has all of it.
+  // Flushes every line, for a reader that follows along and after a crash.
   Status put(const FrameLine& line);
-  std::string text() const { return "numbers in " + path_; }
+  std::string text() const { return "JSON lines in " + path_; }
 
  private:
   struct Close {

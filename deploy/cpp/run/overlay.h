@@ -1,4 +1,4 @@
-// Class colours over a frame.
+// Draws class colours over a frame.
 #pragma once
 
 #include "kseg/contract.h"
@@ -6,7 +6,7 @@
 
 namespace kseg {
 
-// Mixes each class's colour half and half into (h, w, 3) RGB `picture`. Black classes stay clear.
-void blend(const std::vector<ClassLabel>& classes, const Image& class_map, Image& picture);
+// Blends each class's colour at 50 % into (h, w, 3) RGB `frame`. Black classes leave it as it is.
+void blend(const std::vector<ClassLabel>& classes, const Image& class_map, Image& frame);
 
 }  // namespace kseg

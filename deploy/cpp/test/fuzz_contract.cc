@@ -1,6 +1,6 @@
-// Damages a .tflite and its contract in fixed ways and reads them as a runner does: fuzz_contract
-// FILE.tflite ROUNDS. Build it with the sanitizers; exits with 1 when damage is not noticed. LiteRT
-// is not called: it never sees a file that check_whole refuses.
+// Corrupts a .tflite and its contract, reproducibly, and reads them as a runner does: fuzz_contract
+// FILE.tflite ROUNDS. Build it with the sanitizers. Exits with 1 if corruption goes unnoticed.
+// LiteRT is not called: it never gets a file that verify_checksum refuses.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,12 +27,12 @@ class Random {
   std::uint64_t state_;
 };
 
-// What JSON and FlatBuffers are most sensitive to.
+// Bytes to which JSON and FlatBuffers are most sensitive.
 constexpr std::uint8_t kBytes[] = {0,   1,   4,   0x7F, 0x80, 0xFF, '"', '\\', '{', '}',
                                    '[', ']', ',', ':',  '-',  '.',  'e', '9',  'u', 0xED};
 
 template <typename Container>
-void damage(Container& bytes, Random& random) {
+void corrupt(Container& bytes, Random& random) {
   using Byte = typename Container::value_type;
   const std::size_t times = 1 + random.below(4);
   for (std::size_t i = 0; i < times && !bytes.empty(); ++i) {
@@ -52,7 +52,7 @@ void damage(Container& bytes, Random& random) {
       case 3:
         bytes.erase(from, from + static_cast<std::ptrdiff_t>(1 + random.below(bytes.size() - at)));
         break;
-      default:  // Numbers and offsets that are too large.
+      default:  // Makes numbers and offsets too large.
         for (std::size_t k = at; k < bytes.size() && k < at + 4; ++k) {
           bytes[k] = static_cast<Byte>(0xFF);
         }
@@ -60,7 +60,7 @@ void damage(Container& bytes, Random& random) {
   }
 }
 
-// Finds the contract's text. Aborts when it lies outside the file.
+// Finds the contract's text. Aborts if that lies outside the file.
 kseg::Result<std::string_view> find_text(const kseg::Bytes& bytes) {
   const auto text = kseg::contract_text(bytes, "file");
   if (!text) return text;
@@ -71,30 +71,30 @@ kseg::Result<std::string_view> find_text(const kseg::Bytes& bytes) {
   return text;
 }
 
-// Reads the contract as a runner does. True when it is one.
+// Reads the contract as a runner does. Returns whether it is valid.
 bool read_contract(const kseg::Bytes& bytes) {
   const auto text = find_text(bytes);
   return text && kseg::parse_contract(*text, "file");
 }
 
-// Damages `tflite`, whose contract is `text`, by chance. Returns how much of it went unnoticed.
-int damage_by_chance(const kseg::Bytes& tflite, const std::string& text, int rounds) {
+// Corrupts `tflite`, whose contract is `text`, at random. Returns how many cases went unnoticed.
+int corrupt_at_random(const kseg::Bytes& tflite, const std::string& text, int rounds) {
   Random random(1);
   int unnoticed = 0;
   for (int round = 0; round < rounds; ++round) {
     std::string document = text;
-    damage(document, random);
+    corrupt(document, random);
     static_cast<void>(kseg::parse_contract(document, "file"));
     kseg::Bytes bytes = tflite;
-    damage(bytes, random);
-    if (bytes != tflite && kseg::check_whole(bytes, "file")) ++unnoticed;
+    corrupt(bytes, random);
+    if (bytes != tflite && kseg::verify_checksum(bytes, "file")) ++unnoticed;
     read_contract(bytes);
   }
   return unnoticed;
 }
 
-// Puts the worst values, one after the other, wherever an offset or a length may lie.
-void damage_every_offset(kseg::Bytes bytes) {
+// Writes extreme values, one after the other, wherever an offset or a length may lie.
+void corrupt_every_offset(kseg::Bytes bytes) {
   const auto size = static_cast<std::uint32_t>(bytes.size());
   const std::uint32_t words[] = {0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, size, size - 4};
   for (std::size_t at = 0; at + 4 <= bytes.size(); at += 2) {
@@ -108,8 +108,8 @@ void damage_every_offset(kseg::Bytes bytes) {
   }
 }
 
-// Cuts the contract's text at every byte, and the file at some. None may pass.
-int cut(const kseg::Bytes& tflite, const std::string& text) {
+// Truncates the contract's text at every byte, and the file at some. None may pass.
+int truncate_all(const kseg::Bytes& tflite, const std::string& text) {
   int unnoticed = 0;
   for (std::size_t size = 0; size < text.size(); ++size) {
     const std::string part(text, 0, size);
@@ -118,7 +118,7 @@ int cut(const kseg::Bytes& tflite, const std::string& text) {
   for (std::size_t size = 0; size < tflite.size(); size += 61) {
     const auto end = tflite.begin() + static_cast<std::ptrdiff_t>(size);
     const kseg::Bytes part(tflite.begin(), end);
-    if (kseg::check_whole(part, "file")) ++unnoticed;
+    if (kseg::verify_checksum(part, "file")) ++unnoticed;
     read_contract(part);
   }
   return unnoticed;
@@ -134,8 +134,8 @@ int main(int argc, char** argv) {
   text.insert(text.find('{') + 1, R"("a": "\u00e9 \ud83d\ude97 \n \"", "b": [-1.5e-3, null],)");
   if (!kseg::parse_contract(text, "file")) return 2;
   const int rounds = std::atoi(argv[2]);
-  const int unnoticed = damage_by_chance(*tflite, text, rounds) + cut(*tflite, text);
-  damage_every_offset(*tflite);
+  const int unnoticed = corrupt_at_random(*tflite, text, rounds) + truncate_all(*tflite, text);
+  corrupt_every_offset(*tflite);
   std::printf("%d rounds, %d unnoticed\n", rounds, unnoticed);
   return unnoticed == 0 ? 0 : 1;
 }

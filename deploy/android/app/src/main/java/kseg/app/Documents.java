@@ -11,13 +11,13 @@ import java.io.InputStream;
 import kseg.core.InputException;
 import kseg.core.Model;
 
-/** Files that the user picks. They are copied: LiteRT needs a path, and a document may go away. */
+/** Documents that the user picks, copied because LiteRT needs a path and a document may vanish. */
 final class Documents {
     private static final long MAX_BYTES = 1L << 30;
 
     private Documents() {}
 
-    /** What the document is called. */
+    /** The document's display name. */
     static String nameOf(ContentResolver resolver, Uri document) {
         String[] columns = {OpenableColumns.DISPLAY_NAME};
         try (Cursor cursor = resolver.query(document, columns, null, null, null)) {
@@ -25,13 +25,13 @@ final class Documents {
                 return cursor.getString(0);
             }
         } catch (RuntimeException error) {
-            // A provider of another app: it may throw anything. The name is only for people.
+            // Another app's provider may throw anything. The name is only displayed.
         }
         return String.valueOf(document.getLastPathSegment());
     }
 
     /**
-     * Replaces the file `to` by the document if that is a model; otherwise `to` stays as it was.
+     * Replaces the file `to` with the document if that is a valid model; else `to` is unchanged.
      */
     static void copyModel(ContentResolver resolver, Uri document, String name, File to)
             throws InputException {
@@ -40,7 +40,7 @@ final class Documents {
             copy(resolver, document, name, partial);
             Model.open(partial, name);
             if (!partial.renameTo(to)) {
-                throw new InputException(name + ": cannot be kept in the app's storage");
+                throw new InputException(name + ": cannot be saved in the app's storage");
             }
         } catch (IOException | RuntimeException error) {
             throw new InputException(name + ": cannot be read (" + error.getMessage() + ")");
@@ -53,15 +53,15 @@ final class Documents {
             throws IOException, InputException {
         try (InputStream in = resolver.openInputStream(document);
                 FileOutputStream out = new FileOutputStream(to)) {
-            if (in == null) throw new IOException("nothing there");
-            byte[] part = new byte[1 << 16];
+            if (in == null) throw new IOException("the document is missing");
+            byte[] chunk = new byte[1 << 16];
             long size = 0;
-            for (int count = in.read(part); count >= 0; count = in.read(part)) {
+            for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
                 size += count;
                 if (size > MAX_BYTES) {
                     throw new InputException(name + ": more than 1 GiB, too large for a model");
                 }
-                out.write(part, 0, count);
+                out.write(chunk, 0, count);
             }
             out.getFD().sync();
         }

@@ -4,13 +4,13 @@ import android.graphics.Rect;
 import androidx.camera.core.ImageAnalysis;
 import androidx.camera.core.ImageProxy;
 import java.util.function.Consumer;
-import kseg.core.Frames;
+import kseg.core.CameraFrames;
 import kseg.core.Image;
 import kseg.core.InputException;
 import kseg.core.Session;
 import kseg.core.Size;
 
-/** Hands CameraX's frames to the session, upright, and only the part that the preview shows. */
+/** Passes CameraX's frames to the session, upright and cropped to what the preview shows. */
 final class FrameReader implements ImageAnalysis.Analyzer {
     private final Session session;
     private final Consumer<String> errors;
@@ -28,7 +28,7 @@ final class FrameReader implements ImageAnalysis.Analyzer {
             if (!session.ready()) return;
             Rect window = image.getCropRect();
             ImageProxy.PlaneProxy plane = image.getPlanes()[0];
-            Frames.upright(
+            CameraFrames.upright(
                     plane.getBuffer(), plane.getRowStride(), plane.getPixelStride(), window.top,
                     window.left, new Size(window.height(), window.width()),
                     image.getImageInfo().getRotationDegrees(), frame);
@@ -36,6 +36,6 @@ final class FrameReader implements ImageAnalysis.Analyzer {
             errors.accept(error.getMessage());
             return;
         }
-        session.segment(frame, start); // The camera has its buffer back by now.
+        session.segment(frame, start); // The camera's buffer has been released.
     }
 }

@@ -10,14 +10,14 @@ import kseg.core.Graph;
 import kseg.core.InputException;
 import kseg.core.Model;
 
-/** A graph in LiteRT, with one input and one output buffer that are kept for good. */
+/** A graph compiled by LiteRT, with one input and one output buffer that are reused. */
 final class LiteRtGraph implements Graph {
     private final CompiledModel compiled;
     private final List<TensorBuffer> inputs = new ArrayList<>(), outputs = new ArrayList<>();
 
     /**
-     * Compiles a model for the GPU or the CPU: all of it or an error, since LiteRT is not told that
-     * the CPU may help the GPU out. Errors name `name`.
+     * Compiles a model for the GPU or the CPU. It fails unless that device runs the complete graph,
+     * because no other accelerator is allowed. Errors start with `name`.
      */
     static LiteRtGraph compile(Model model, boolean gpu, String name) throws InputException {
         Accelerator accelerator = gpu ? Accelerator.GPU : Accelerator.CPU;
@@ -27,7 +27,7 @@ final class LiteRtGraph implements Graph {
             return new LiteRtGraph(CompiledModel.create(model.path.getPath(), options));
         } catch (LiteRtException | RuntimeException | LinkageError error) {
             throw new InputException(
-                    name + ": LiteRT does not run it on the " + accelerator + " ("
+                    name + ": LiteRT cannot run it on the " + accelerator + " ("
                             + error.getMessage() + ")");
         }
     }
@@ -49,21 +49,21 @@ final class LiteRtGraph implements Graph {
     }
 
     private interface Call<T> {
-        T on() throws LiteRtException;
+        T run() throws LiteRtException;
     }
 
-    private static <T> T call(String what, Call<T> call) throws InputException {
+    private static <T> T call(String step, Call<T> call) throws InputException {
         try {
-            return call.on();
+            return call.run();
         } catch (LiteRtException | RuntimeException error) {
-            throw new InputException("LiteRT " + what + " failed (" + error.getMessage() + ")");
+            throw new InputException("LiteRT " + step + " failed (" + error.getMessage() + ")");
         }
     }
 
     @Override
     public void writeUint8(byte[] input) throws InputException {
         call("input", () -> {
-            inputs.get(0).writeInt8(input); // LiteRT copies bytes; it has no name for uint8.
+            inputs.get(0).writeInt8(input); // LiteRT copies the bytes; its API has no uint8.
             return null;
         });
     }

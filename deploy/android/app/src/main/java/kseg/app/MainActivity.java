@@ -20,12 +20,12 @@ import kseg.core.InputException;
 import kseg.core.Session;
 import kseg.core.Size;
 
-/** One screen: the road, its classes over it, the model, the CPU or GPU, and what a frame takes. */
+/** The only screen: camera preview, class overlay, model, CPU/GPU switch and latency. */
 public final class MainActivity extends ComponentActivity implements Session.Listener {
     private static final long SHOW_EVERY_NS = 500_000_000;
 
-    // All that touches a model or a frame runs here, so that nothing of it is locked; frames that
-    // come while a model loads or a frame is at work are dropped by CameraX.
+    // Everything that uses a model or a frame runs on this thread, so no locks are needed. CameraX
+    // drops frames that arrive while it is busy.
     private final ExecutorService thread = Executors.newSingleThreadExecutor();
     private final Session session = new Session(LiteRtGraph::compile, this);
     private final ActivityResultLauncher<String[]> picker =
@@ -34,12 +34,12 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
             registerForActivityResult(
                     new ActivityResultContracts.RequestPermission(), this::onPermission);
     private Settings settings;
-    private RoadCamera camera;
+    private BackCamera camera;
     private OverlayView overlay;
     private Switch gpu;
     private TextView model, latency, message;
-    private long shown; // When the latency was; of the session's thread.
-    private String notice = ""; // Shown while nothing newer is to be said.
+    private long latencyShownNs; // Used only by the session's thread.
+    private String notice = ""; // Shown until there is a newer message.
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -54,8 +54,8 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
         PreviewView preview = findViewById(R.id.preview);
         settings = new Settings(this);
         FrameReader reader = new FrameReader(session, this::onError);
-        camera = new RoadCamera(this, preview, thread, reader, this::onError);
-        // .tflite has no type of its own: any file may be picked, and is then looked at.
+        camera = new BackCamera(this, preview, thread, reader, this::onError);
+        // .tflite has no MIME type, so any file may be picked; it is checked afterwards.
         pick.setOnClickListener(view -> picker.launch(new String[] {"*/*"}));
         message.setText(R.string.pick_a_model);
         if (settings.tryingGpu()) {
@@ -76,7 +76,7 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
     protected void onDestroy() {
         camera.stop();
         thread.execute(session::close);
-        thread.shutdown(); // What was handed over before still runs.
+        thread.shutdown(); // Tasks already submitted still run.
         super.onDestroy();
     }
 
@@ -89,7 +89,7 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
     }
 
     private void onPicked(Uri document) {
-        if (document == null) return; // The user went back.
+        if (document == null) return; // The user cancelled.
         message.setText(R.string.loading);
         thread.execute(() -> {
             String name = Documents.nameOf(getContentResolver(), document);
@@ -116,7 +116,7 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
         thread.execute(() -> session.load(settings.model(), name, wantGpu));
     }
 
-    /** Moves the switch without hearing of it. */
+    /** Sets the switch without calling the listener. */
     private void setSwitch(boolean on) {
         gpu.setOnCheckedChangeListener(null);
         gpu.setChecked(on);
@@ -126,7 +126,7 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
     @Override
     public void onModel(String name, Contract contract, boolean onGpu, String note) {
         String text = String.format(
-                Locale.ROOT, "%s: %s, %s, %d x %d, made for %s", name, contract.model,
+                Locale.ROOT, "%s: %s, %s, %d x %d, for %s", name, contract.model,
                 contract.precision, contract.inputSize.height, contract.inputSize.width,
                 contract.profile);
         overlay.show(null, null);
@@ -147,11 +147,11 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
 
     @Override
     public void onLatency(double milliseconds, double agreement) {
-        if (System.nanoTime() - shown < SHOW_EVERY_NS) return;
-        shown = System.nanoTime();
+        if (System.nanoTime() - latencyShownNs < SHOW_EVERY_NS) return;
+        latencyShownNs = System.nanoTime();
         String check = Double.isNaN(agreement)
                 ? ""
-                : String.format(Locale.ROOT, ", first frame as the CPU: %.2f %%", 100 * agreement);
+                : String.format(Locale.ROOT, ", agreement with the CPU: %.2f %%", 100 * agreement);
         String text = String.format(Locale.ROOT, "%.1f ms%s", milliseconds, check);
         runOnUiThread(() -> latency.setText(text));
     }

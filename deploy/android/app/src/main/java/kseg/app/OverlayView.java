@@ -8,7 +8,7 @@ import android.util.AttributeSet;
 import android.view.View;
 import kseg.core.Size;
 
-/** The classes' colours over the preview, which shows the same part of the picture. */
+/** Class colours on top of the preview, which shows the same crop of the frame. */
 public final class OverlayView extends View {
     private final Object lock = new Object();
     private final Rect bounds = new Rect();
@@ -18,7 +18,7 @@ public final class OverlayView extends View {
         super(context, attributes);
     }
 
-    /** Shows ARGB colours of a frame; null for none. For any thread. */
+    /** Shows ARGB colours of a frame; null for none. May be called from any thread. */
     void show(int[] argb, Size size) {
         synchronized (lock) {
             if (argb == null) {
@@ -38,7 +38,7 @@ public final class OverlayView extends View {
     protected void onDraw(Canvas canvas) {
         bounds.set(0, 0, getWidth(), getHeight());
         synchronized (lock) {
-            // Without a filter: between two classes' colours lies a third one's.
+            // No filtering: it would blend two classes' colours into a third one's.
             if (bitmap != null) canvas.drawBitmap(bitmap, null, bounds, null);
         }
     }

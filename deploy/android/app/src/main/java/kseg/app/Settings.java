@@ -4,7 +4,7 @@ import android.content.Context;
 import android.content.SharedPreferences;
 import java.io.File;
 
-/** What the app remembers: the model, the switch, and whether it was last seen trying the GPU. */
+/** Stored settings: the model, the GPU switch, and whether the app was trying the GPU. */
 final class Settings {
     private static final String NAME = "name", GPU = "gpu", TRYING = "trying_gpu";
 
@@ -16,12 +16,12 @@ final class Settings {
         folder = context.getFilesDir();
     }
 
-    /** Where the model lies; it may not be there. */
+    /** The model's file; it may not exist. */
     File model() {
         return new File(folder, "model.tflite");
     }
 
-    /** What the user calls the model; empty before the first. */
+    /** The model's display name; empty before the first model. */
     String modelName() {
         return preferences.getString(NAME, "");
     }
@@ -42,7 +42,7 @@ final class Settings {
         return preferences.getBoolean(TRYING, false);
     }
 
-    /** On the disk when it returns: a driver that crashes takes the app with it. */
+    /** Written to disk before it returns, because a driver may crash the app. */
     void setTryingGpu(boolean trying) {
         if (trying != tryingGpu()) preferences.edit().putBoolean(TRYING, trying).commit();
     }

@@ -1,20 +1,20 @@
 package kseg.core;
 
 /**
- * A segmenter on an accelerator that has yet to prove itself: on the first frame it and the CPU are
- * both asked. Where they differ on too many pixels the CPU does the work from then on, else it
- * goes. GPU drivers answer wrongly without a word, and none of LiteRT's return codes tells.
+ * A segmenter on an accelerator, compared with the CPU on the first frame. If they differ on too
+ * many pixels, the CPU is used from then on; else it is closed. This is needed because GPU drivers
+ * can be silently wrong, which no return code of LiteRT shows.
  */
 public final class CheckedSegmenter implements AutoCloseable {
-    /** Smallest share of equal pixels, as kseg.export asks of fp16, in which GPUs compute. */
-    public static final double LIMIT = 0.995;
+    /** Smallest share of equal pixels: kseg.export's limit for fp16, a GPU's precision. */
+    public static final double MIN_AGREEMENT = 0.995;
 
     private Segmenter segmenter;
-    private Segmenter reference; // Until the first frame; null without a need for proof.
+    private Segmenter reference; // Until the first frame; null if there is nothing to compare.
     private double agreement = Double.NaN;
     private final Image ids = new Image(), expected = new Image();
 
-    /** Both are taken over. `reference` runs on the CPU; null when `segmenter` does. */
+    /** Takes ownership of both. `reference` runs on the CPU; null if `segmenter` does. */
     public CheckedSegmenter(Segmenter segmenter, Segmenter reference) {
         this.segmenter = segmenter;
         this.reference = reference;
@@ -27,9 +27,9 @@ public final class CheckedSegmenter implements AutoCloseable {
         if (reference != null) {
             reference.runFitted(fitted, expected);
             agreement = agreement(ids, expected);
-            boolean right = agreement >= LIMIT;
-            (right ? reference : segmenter).close();
-            if (!right) {
+            boolean accepted = agreement >= MIN_AGREEMENT;
+            (accepted ? reference : segmenter).close();
+            if (!accepted) {
                 segmenter = reference;
                 System.arraycopy(expected.data(), 0, ids.data(), 0, expected.data().length);
             }
@@ -38,14 +38,14 @@ public final class CheckedSegmenter implements AutoCloseable {
         segmenter.unfit(ids, frame.size(), classMap);
     }
 
-    /** Share of pixels on which both agreed on the first frame; NaN before it, or without proof. */
+    /** Share of equal pixels on the first frame; NaN before it, or if nothing was compared. */
     public double agreement() {
         return agreement;
     }
 
-    /** True when the accelerator was found to answer otherwise than the CPU. */
+    /** Whether the accelerator disagreed with the CPU. */
     public boolean rejected() {
-        return agreement < LIMIT;
+        return agreement < MIN_AGREEMENT;
     }
 
     public Contract contract() {

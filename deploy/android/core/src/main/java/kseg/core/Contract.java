@@ -6,13 +6,13 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** What a runner must know of a model: the JSON document inside the file (deploy/README.md). */
+/** The contract: the JSON document inside a .tflite that describes the model (deploy/README.md). */
 public final class Contract {
     public static final int VERSION = 1;
     static final int MAX_SIDE = 8192; // Of a model's input or output, in pixels.
-    static final byte UNSEEN = (byte) 255; // Id of what `crop` cut away.
+    static final byte UNSEEN_ID = (byte) 255; // Id of pixels that `crop` cut away.
 
-    /** One class: its id, what it is called and how it is drawn. */
+    /** One class: its id, name, colour, and whether it is drivable. */
     public static final class Label {
         public final int id; // 0 to 254
         public final String name;
@@ -28,20 +28,20 @@ public final class Contract {
             this.drivable = drivable;
         }
 
-        /** Black classes stay clear. */
+        /** Black classes are not drawn. */
         public boolean shown() {
             return (red | green | blue) != 0;
         }
     }
 
-    public final String model, precision, profile, dataset; // For people.
+    public final String model, precision, profile, dataset; // Not interpreted.
     public final Size inputSize;
-    public final DataType inputType; // UINT8 or FLOAT32, raw RGB 0..255 in both.
+    public final DataType inputType; // UINT8 or FLOAT32, raw RGB 0..255 in either.
     public final Fit fit;
     public final int padValue;
-    public final boolean answersLogits; // Else a class map.
+    public final boolean outputsLogits; // Else a class map.
     public final DataType outputType; // Class map: UINT8, INT32; logits: FLOAT32.
-    public final List<Label> classes; // At least 1, at most 255, each id once.
+    public final List<Label> classes; // 1 to 255, with unique ids.
 
     private Contract(Reader reader, DataType input, DataType output, boolean logits) {
         model = reader.text("model");
@@ -54,26 +54,26 @@ public final class Contract {
         padValue = reader.integerOf("pad_value", 0, 255);
         reader.expect(reader.text("channel_order").equals("RGB"), "channel_order");
         reader.valueRange();
-        answersLogits = logits;
+        outputsLogits = logits;
         outputType = output;
         classes = reader.classes();
     }
 
-    /** Reads and checks a contract's JSON text. Errors name `where`. */
+    /** Parses and checks a contract's JSON text. Errors start with `where`. */
     static Contract parse(byte[] json, String where) throws InputException {
         Object document;
         try {
             document = Json.parse(json);
         } catch (InputException error) {
-            throw damaged(where, error.getMessage());
+            throw invalid(where, error.getMessage());
         }
         Reader reader = new Reader(document);
         Long version = Reader.integer(reader.find("contract_version"), 1, Integer.MAX_VALUE);
-        if (version == null) throw damaged(where, "contract_version");
+        if (version == null) throw invalid(where, "contract_version");
         if (version > VERSION) {
             throw new InputException(
                     where + ": kseg contract version " + version
-                            + " is newer than this runner reads (" + VERSION
+                            + " is newer than this runner supports (" + VERSION
                             + "); update the runner or " + TfliteFile.REEXPORT);
         }
         String kind = reader.text("output_kind");
@@ -82,12 +82,12 @@ public final class Contract {
         boolean classMap =
                 kind.equals("class_map") && (output.equals("uint8") || output.equals("int32"));
         boolean stride = Reader.integer(reader.find("output_stride"), 1, 1) != null;
-        boolean takes = input.equals("uint8") || input.equals("float32");
-        if (!(logits || classMap) || !takes || !stride) {
+        boolean inputSupported = input.equals("uint8") || input.equals("float32");
+        if (!(logits || classMap) || !inputSupported || !stride) {
             throw new InputException(
-                    where + ": answers " + kind + " (" + output + ") from " + input
-                            + "; this runner needs class_map (uint8, int32) or logits (float32) of"
-                            + " stride 1 from uint8 or float32; " + TfliteFile.REEXPORT);
+                    where + ": unsupported model, " + input + " to " + kind + " (" + output
+                            + "); this runner supports uint8 or float32 to class_map (uint8,"
+                            + " int32) or logits (float32) of stride 1; " + TfliteFile.REEXPORT);
         }
         DataType inputType = input.equals("uint8") ? DataType.UINT8 : DataType.FLOAT32;
         DataType outputType =
@@ -95,19 +95,19 @@ public final class Contract {
                         : output.equals("uint8") ? DataType.UINT8
                         : DataType.INT32;
         Contract contract = new Contract(reader, inputType, outputType, logits);
-        if (reader.wrong != null) throw damaged(where, reader.wrong);
+        if (reader.invalid != null) throw invalid(where, reader.invalid);
         return contract;
     }
 
-    private static InputException damaged(String where, String why) {
+    private static InputException invalid(String where, String detail) {
         return new InputException(
-                where + ": its kseg contract is damaged (" + why + "); " + TfliteFile.REEXPORT);
+                where + ": invalid kseg contract (" + detail + "); " + TfliteFile.REEXPORT);
     }
 
-    /** The members of a document one after the other; the first that is wrong is remembered. */
+    /** Reads the members of a document and remembers the first invalid one. */
     private static final class Reader {
         private final Object document;
-        String wrong;
+        String invalid;
 
         Reader(Object document) {
             this.document = document;
@@ -132,8 +132,8 @@ public final class Contract {
             return value instanceof String ? (String) value : "";
         }
 
-        void expect(boolean right, String key) {
-            if (!right && wrong == null) wrong = key;
+        void expect(boolean valid, String key) {
+            if (!valid && invalid == null) invalid = key;
         }
 
         int integerOf(String key, int low, int high) {
@@ -150,7 +150,7 @@ public final class Contract {
             return Fit.LETTERBOX;
         }
 
-        /** `count` whole numbers from low to high, or null. */
+        /** `count` integers from low to high, or null. */
         static int[] integers(Object value, int count, int low, int high) {
             if (!(value instanceof List) || ((List<?>) value).size() != count) return null;
             int[] out = new int[count];
@@ -180,10 +180,10 @@ public final class Contract {
                 for (Object item : (List<?>) list) out.add(label(item));
             }
             expect(!out.isEmpty(), "labels");
-            boolean[] taken = new boolean[256];
+            boolean[] used = new boolean[256];
             for (Label label : out) {
-                expect(!taken[label.id], "labels");
-                taken[label.id] = true;
+                expect(!used[label.id], "labels");
+                used[label.id] = true;
             }
             return Collections.unmodifiableList(out);
         }

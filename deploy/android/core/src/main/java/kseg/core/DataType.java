@@ -1,6 +1,6 @@
 package kseg.core;
 
-/** What a tensor's elements are. */
+/** Element type of a tensor. */
 public enum DataType {
     UINT8("uint8"),
     INT32("int32"),
@@ -12,7 +12,7 @@ public enum DataType {
         this.label = label;
     }
 
-    /** The type of a number of TFLite's schema.fbs; null for those that no kseg model has. */
+    /** The type with a number of TFLite's schema.fbs; null for types that no kseg model has. */
     static DataType ofSchema(int number) {
         return number == 0 ? FLOAT32 : number == 2 ? INT32 : number == 3 ? UINT8 : null;
     }

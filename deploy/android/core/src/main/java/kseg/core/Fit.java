@@ -1,6 +1,6 @@
 package kseg.core;
 
-/** How a frame of another shape becomes the model's input (deploy/README.md). */
+/** How a frame of another shape is fitted to the model's input (deploy/README.md). */
 public enum Fit {
     LETTERBOX,
     STRETCH,

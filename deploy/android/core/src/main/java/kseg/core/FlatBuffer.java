@@ -6,13 +6,14 @@ import java.util.Arrays;
 import java.util.zip.CRC32;
 
 /**
- * FlatBuffers by hand: https://flatbuffers.dev/internals. Positions count from the file's start
- * and may lie outside: reading there answers -1, and everything understands a -1.
+ * Reads FlatBuffers (https://flatbuffers.dev/internals) with bounds checks. Written by hand so that
+ * the core needs no library. Positions count from the file's start; reading outside the file
+ * returns -1, and every method accepts -1 as a position.
  */
 final class FlatBuffer {
     static final long OUTSIDE = -1, ABSENT = -2;
 
-    /** Bytes, or items of a vector, that lie inside the file. */
+    /** A range of bytes, or the items of a vector, inside the file. */
     static final class Range {
         final long start;
         final int length;
@@ -49,9 +50,7 @@ final class FlatBuffer {
         return inside(position, 2) ? bytes.getShort((int) position) & 0xFFFF : -1;
     }
 
-    /**
-     * Where a table's field lies; ABSENT when the table has none, OUTSIDE when it is damaged.
-     */
+    /** Position of a table's field; ABSENT if the table has none, OUTSIDE if it is corrupt. */
     long field(long table, int number) {
         if (!inside(table, 4)) return OUTSIDE;
         long start = table - bytes.getInt((int) table);
@@ -62,7 +61,7 @@ final class FlatBuffer {
         return offset < 0 ? OUTSIDE : offset == 0 ? ABSENT : table + offset;
     }
 
-    /** Where the offset stored at `position` leads. */
+    /** Position that the offset stored at `position` points to. */
     long follow(long position) {
         long offset = uint32(position);
         return offset < 0 ? OUTSIDE : position + offset;
@@ -84,8 +83,8 @@ final class FlatBuffer {
                 && Arrays.equals(bytes(range, expected.length), expected);
     }
 
-    byte[] bytes(Range range, int most) {
-        byte[] out = new byte[Math.min(range.length, most)];
+    byte[] bytes(Range range, int limit) {
+        byte[] out = new byte[Math.min(range.length, limit)];
         ByteBuffer view = bytes.duplicate();
         seek(view, (int) range.start);
         view.get(out);
@@ -94,19 +93,19 @@ final class FlatBuffer {
 
     long crc32(long size) {
         CRC32 crc = new CRC32();
-        byte[] part = new byte[1 << 16]; // Android 7 has no update(ByteBuffer).
+        byte[] chunk = new byte[1 << 16]; // Android 7 has no update(ByteBuffer).
         ByteBuffer view = bytes.duplicate();
         seek(view, 0);
         for (long left = size; left > 0; ) {
-            int count = (int) Math.min(part.length, left);
-            view.get(part, 0, count);
-            crc.update(part, 0, count);
+            int count = (int) Math.min(chunk.length, left);
+            view.get(chunk, 0, count);
+            crc.update(chunk, 0, count);
             left -= count;
         }
         return crc.getValue();
     }
 
-    /** As Buffer's: ByteBuffer's own position(int) is younger than Android 9. */
+    /** Calls Buffer.position(int): ByteBuffer's own needs a newer Android than 9. */
     static void seek(Buffer buffer, int position) {
         buffer.position(position);
     }

@@ -1,6 +1,6 @@
 package kseg.core;
 
-/** One graph on one accelerator, as a runtime offers it: write the input, run, read the output. */
+/** A compiled graph on one accelerator: write the input, run, read the output. */
 public interface Graph extends AutoCloseable {
     void writeUint8(byte[] input) throws InputException;
 

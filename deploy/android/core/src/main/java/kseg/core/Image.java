@@ -21,7 +21,7 @@ public final class Image {
         return size.width * channels;
     }
 
-    /** Takes another shape. What the pixels hold is then undefined. */
+    /** Changes the shape. The pixels are undefined afterwards. */
     public void resize(Size to, int toChannels) {
         int bytes = Math.multiplyExact(Math.multiplyExact(to.height, to.width), toChannels);
         if (data.length != bytes) data = new byte[bytes];

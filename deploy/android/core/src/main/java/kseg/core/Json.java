@@ -7,9 +7,10 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * A strict reader of small JSON documents (RFC 8259) from sources that are not trusted.
+ * A strict parser of small JSON documents (RFC 8259) from untrusted sources. Written by hand so
+ * that the core needs no library and refuses what the other runners refuse.
  *
- * <p>Values are Boolean, Long (a number without fraction and exponent, up to 2^53), Double, String,
+ * <p>Values are Boolean, Long (a number without fraction or exponent, up to 2^53), Double, String,
  * {@code List<Object>}, {@code Map<String, Object>}, or null. Errors name the byte.
  */
 final class Json {
@@ -17,7 +18,7 @@ final class Json {
     static final int MAX_DEPTH = 16;
     static final int MAX_ITEMS = 4096; // Of one array or object.
 
-    private static final double EXACT = 9007199254740992.0; // 2^53: beyond it doubles have gaps.
+    private static final double EXACT = 9007199254740992.0; // 2^53: a double is exact up to here.
     private static final String ESCAPES = "\"\\/bfnrt";
     private static final String ESCAPED = "\"\\/\b\f\n\r\t";
 
@@ -29,23 +30,23 @@ final class Json {
     }
 
     /**
-     * Returns the document's value. Refuses what is over the limits, keys that come twice, text
-     * that is not UTF-8, NaN and Infinity, and anything after the value.
+     * Returns the document's value. Refuses documents over the limits, duplicate keys, text that is
+     * not UTF-8, NaN and Infinity, and anything after the value.
      */
     static Object parse(byte[] text) throws InputException {
         if (text.length > MAX_BYTES) throw new InputException("longer than a contract can be");
         Json json = new Json(text);
         Object value = json.value(0);
         json.skipSpace();
-        if (json.at != text.length) throw json.wrong("something follows the document");
+        if (json.at != text.length) throw json.error("text after the document");
         return value;
     }
 
-    private InputException wrong(String why) {
-        return new InputException(why + " at byte " + at);
+    private InputException error(String problem) {
+        return new InputException(problem + " at byte " + at);
     }
 
-    /** The byte at hand, 0 to 255; -1 at the end. */
+    /** The current byte, 0 to 255; -1 at the end. */
     private int peek() {
         return at < text.length ? text[at] & 0xFF : -1;
     }
@@ -64,7 +65,7 @@ final class Json {
     }
 
     private Object value(int depth) throws InputException {
-        if (depth > MAX_DEPTH) throw wrong("nested too deeply");
+        if (depth > MAX_DEPTH) throw error("nested too deeply");
         skipSpace();
         if (peek() == '{') return object(depth);
         if (peek() == '[') return array(depth);
@@ -73,7 +74,7 @@ final class Json {
         if (take("false")) return Boolean.FALSE;
         if (take("null")) return null;
         if (peek() == '-' || isDigit(peek())) return number();
-        throw wrong("expected a value");
+        throw error("expected a value");
     }
 
     private Map<String, Object> object(int depth) throws InputException {
@@ -83,16 +84,16 @@ final class Json {
         if (take("}")) return out;
         do {
             skipSpace();
-            if (peek() != '"') throw wrong("expected a key");
+            if (peek() != '"') throw error("expected a key");
             String key = string();
-            if (out.containsKey(key)) throw wrong("a key comes twice");
+            if (out.containsKey(key)) throw error("duplicate key");
             skipSpace();
-            if (!take(":")) throw wrong("expected ':'");
-            if (out.size() == MAX_ITEMS) throw wrong("too many items");
+            if (!take(":")) throw error("expected ':'");
+            if (out.size() == MAX_ITEMS) throw error("too many items");
             out.put(key, value(depth + 1));
             skipSpace();
         } while (take(","));
-        if (!take("}")) throw wrong("expected ',' or '}'");
+        if (!take("}")) throw error("expected ',' or '}'");
         return out;
     }
 
@@ -102,11 +103,11 @@ final class Json {
         skipSpace();
         if (take("]")) return out;
         do {
-            if (out.size() == MAX_ITEMS) throw wrong("too many items");
+            if (out.size() == MAX_ITEMS) throw error("too many items");
             out.add(value(depth + 1));
             skipSpace();
         } while (take(","));
-        if (!take("]")) throw wrong("expected ',' or ']'");
+        if (!take("]")) throw error("expected ',' or ']'");
         return out;
     }
 
@@ -119,20 +120,20 @@ final class Json {
                 at++;
                 return out.toString();
             }
-            if (c < 0x20) throw wrong("a control character in a string");
+            if (c < 0x20) throw error("control character in a string");
             if (c == '\\') {
                 escape(out);
                 continue;
             }
             int length = utf8Length();
-            if (length == 0) throw wrong("not UTF-8");
+            if (length == 0) throw error("not UTF-8");
             out.append(new String(text, at, length, StandardCharsets.UTF_8));
             at += length;
         }
-        throw wrong("a string has no end");
+        throw error("unterminated string");
     }
 
-    /** Bytes of the UTF-8 character at hand; 0 when it is none. */
+    /** Bytes of the current UTF-8 character; 0 if it is not UTF-8. */
     private int utf8Length() {
         int first = peek();
         if (first < 0x80) return 1;
@@ -157,16 +158,16 @@ final class Json {
             return;
         }
         int code = take("u") ? hex4() : -1;
-        if (code < 0) throw wrong("a bad escape");
-        if (code >= 0xD800 && code < 0xE000) { // Half of a character beyond U+FFFF.
+        if (code < 0) throw error("invalid escape");
+        if (code >= 0xD800 && code < 0xE000) { // Half of a surrogate pair (beyond U+FFFF).
             int low = code < 0xDC00 && take("\\u") ? hex4() : -1;
-            if (low < 0xDC00 || low >= 0xE000) throw wrong("half a surrogate pair");
+            if (low < 0xDC00 || low >= 0xE000) throw error("lone surrogate");
             code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         }
         out.appendCodePoint(code);
     }
 
-    /** The number of 4 hexadecimal digits; -1 when there are none. */
+    /** The value of 4 hexadecimal digits; -1 if there are none. */
     private int hex4() {
         if (text.length - at < 4) return -1;
         int out = 0;
@@ -189,22 +190,22 @@ final class Json {
         take("-");
         boolean leadingZero = peek() == '0';
         int first = at;
-        if (!takeDigits() || (leadingZero && at - first > 1)) throw wrong("a bad number");
-        boolean whole = true;
+        if (!takeDigits() || (leadingZero && at - first > 1)) throw error("invalid number");
+        boolean isInteger = true;
         if (take(".")) {
-            whole = false;
-            if (!takeDigits()) throw wrong("a bad number");
+            isInteger = false;
+            if (!takeDigits()) throw error("invalid number");
         }
         if (peek() == 'e' || peek() == 'E') {
-            whole = false;
+            isInteger = false;
             at++;
             if (peek() == '+' || peek() == '-') at++;
-            if (!takeDigits()) throw wrong("a bad number");
+            if (!takeDigits()) throw error("invalid number");
         }
         String digits = new String(text, start, at - start, StandardCharsets.US_ASCII);
         double real = Double.parseDouble(digits);
-        if (Double.isInfinite(real)) throw wrong("a number out of range");
-        if (whole && Math.abs(real) <= EXACT) return (long) real;
+        if (Double.isInfinite(real)) throw error("number out of range");
+        if (isInteger && Math.abs(real) <= EXACT) return (long) real;
         return real;
     }
 

@@ -2,20 +2,20 @@ package kseg.core;
 
 import java.util.Arrays;
 
-/** The latest frames' times; old ones give way. */
+/** Times of the latest frames. */
 public final class Latency {
     private final double[] times;
     private long count;
 
-    public Latency(int kept) {
-        times = new double[kept];
+    public Latency(int frames) {
+        times = new double[frames];
     }
 
     public void add(double milliseconds) {
         times[(int) (count++ % times.length)] = milliseconds;
     }
 
-    /** Median of the kept times, as numpy.median; NaN before the first. */
+    /** Median of these times, as numpy.median; NaN before the first frame. */
     public double median() {
         int size = (int) Math.min(count, times.length);
         if (size == 0) return Double.NaN;

@@ -1,6 +1,6 @@
 package kseg.core;
 
-/** The colours of a contract's classes, for an overlay that lies over the camera's picture. */
+/** The colours of a contract's classes, for the overlay on the camera preview. */
 public final class Palette {
     private static final int HALF = 0x80000000;
 
@@ -13,7 +13,7 @@ public final class Palette {
         }
     }
 
-    /** Class ids -> ARGB: half opaque; clear where the class is black or was not seen. */
+    /** Class ids -> ARGB: half opaque; transparent where the class is black or was not seen. */
     public void paint(Image classMap, int[] to) {
         byte[] ids = classMap.data();
         for (int i = 0; i < ids.length; i++) to[i] = argb[ids[i] & 0xFF];

@@ -3,13 +3,13 @@ package kseg.core;
 import java.util.Arrays;
 
 /**
- * RGB resizing to the bit as OpenCV does it: INTER_AREA when both sides shrink, else INTER_LINEAR.
+ * RGB resizing, bit-exact with OpenCV: INTER_AREA when both sides shrink, else INTER_LINEAR.
  *
- * <p>The arithmetic is that of OpenCV's modules/imgproc/src/resize.cpp, step by step, in float and
- * rounded after each operation, as Java always does.
+ * <p>It repeats the arithmetic of OpenCV's modules/imgproc/src/resize.cpp step by step, in float,
+ * rounded after each operation, which Java guarantees.
  */
 final class Resize {
-    private static final double SLIVER = 1e-3; // OpenCV leaves out what covers less of a pixel.
+    private static final double SLIVER = 1e-3; // OpenCV ignores smaller shares of a pixel.
     private static final double EPSILON = Math.ulp(1.0);
 
     private Resize() {}
@@ -19,8 +19,8 @@ final class Resize {
         double scaleY = scale(old.height, size.height), scaleX = scale(old.width, size.width);
         if (size.height > old.height || size.width > old.width) {
             linear(from, to);
-        } else if (whole(scaleY) && whole(scaleX)) {
-            areaWhole(from, (int) Math.rint(scaleY), (int) Math.rint(scaleX), to);
+        } else if (isInteger(scaleY) && isInteger(scaleX)) {
+            areaInteger(from, (int) Math.rint(scaleY), (int) Math.rint(scaleX), to);
         } else {
             area(from, to);
         }
@@ -30,7 +30,8 @@ final class Resize {
         return 1.0 / ((double) to / from);
     }
 
-    private static boolean whole(double scale) { // As OpenCV asks: 1 / (1 / 98) is none.
+    /** OpenCV's test, for which 1 / (1 / 98) is not an integer. */
+    private static boolean isInteger(double scale) {
         return Math.abs(scale - Math.rint(scale)) < EPSILON;
     }
 
@@ -38,17 +39,17 @@ final class Resize {
         return (byte) Math.max(0, Math.min(255, (int) Math.rint(value))); // Half to even.
     }
 
-    /** Shares of source pixels in target pixels along one axis that shrinks. */
-    private static final class Parts {
+    /** Weights of source pixels in target pixels, along one axis, when shrinking. */
+    private static final class AreaWeights {
         int count;
         int[] to, from;
         float[] weight;
 
-        Parts(int fromSide, int toSide) {
-            int most = fromSide + 2 * toSide;
-            to = new int[most];
-            from = new int[most];
-            weight = new float[most];
+        AreaWeights(int fromSide, int toSide) {
+            int capacity = fromSide + 2 * toSide;
+            to = new int[capacity];
+            from = new int[capacity];
+            weight = new float[capacity];
             double scale = scale(fromSide, toSide);
             for (int target = 0; target < toSide; target++) {
                 double start = target * scale, end = start + scale;
@@ -72,16 +73,16 @@ final class Resize {
     }
 
     private static void area(Image from, Image out) {
-        Parts columns = new Parts(from.size().width, out.size().width);
-        Parts rows = new Parts(from.size().height, out.size().height);
+        AreaWeights columns = new AreaWeights(from.size().width, out.size().width);
+        AreaWeights rows = new AreaWeights(from.size().height, out.size().height);
         float[] row = new float[out.rowBytes()], sum = new float[out.rowBytes()];
         byte[] target = out.data();
         for (int r = 0; r < rows.count; r++) {
             shrink(from.data(), rows.from[r] * from.rowBytes(), columns, row);
-            boolean opens = r == 0 || rows.to[r - 1] != rows.to[r];
+            boolean first = r == 0 || rows.to[r - 1] != rows.to[r];
             float weight = rows.weight[r];
             for (int i = 0; i < sum.length; i++) {
-                sum[i] = opens ? weight * row[i] : sum[i] + weight * row[i];
+                sum[i] = first ? weight * row[i] : sum[i] + weight * row[i];
             }
             if (r + 1 == rows.count || rows.to[r + 1] != rows.to[r]) {
                 int at = rows.to[r] * out.rowBytes();
@@ -90,8 +91,8 @@ final class Resize {
         }
     }
 
-    /** One row. Sums are kept in variables: kept in the array they cost more. */
-    private static void shrink(byte[] source, int line, Parts columns, float[] row) {
+    /** Shrinks one row. Sums are local variables, which is faster than summing in the array. */
+    private static void shrink(byte[] source, int line, AreaWeights columns, float[] row) {
         for (int i = 0; i < columns.count; ) {
             int to = columns.to[i];
             float red = 0, green = 0, blue = 0;
@@ -108,9 +109,9 @@ final class Resize {
         }
     }
 
-    /** Whole source pixels per target pixel along both axes: their plain mean. */
-    private static void areaWhole(Image from, int factorY, int factorX, Image out) {
-        boolean quad = factorY == 2 && factorX == 2; // OpenCV rounds this one half up.
+    /** An integer number of source pixels per target pixel along both axes: their mean. */
+    private static void areaInteger(Image from, int factorY, int factorX, Image out) {
+        boolean quad = factorY == 2 && factorX == 2; // OpenCV rounds this case half up.
         float share = 1.0f / (factorY * factorX);
         int[] sums = new int[out.rowBytes()];
         byte[] source = from.data(), target = out.data();
@@ -160,23 +161,23 @@ final class Resize {
         Taps columns = new Taps(from.size().width, out.size().width, true);
         Taps rows = new Taps(from.size().height, out.size().height, false);
         int[] above = new int[out.rowBytes()], below = new int[out.rowBytes()];
-        int aboveIs = -1, belowIs = -1;
+        int aboveRow = -1, belowRow = -1;
         byte[] target = out.data();
         for (int y = 0; y < out.size().height; y++) {
-            if (rows.first[y] != aboveIs && rows.first[y] == belowIs) {
+            if (rows.first[y] != aboveRow && rows.first[y] == belowRow) {
                 int[] swapped = above;
                 above = below;
                 below = swapped;
-                aboveIs = belowIs;
-                belowIs = -1;
+                aboveRow = belowRow;
+                belowRow = -1;
             }
-            if (rows.first[y] != aboveIs) {
-                aboveIs = rows.first[y];
-                stretch(from, aboveIs, columns, above);
+            if (rows.first[y] != aboveRow) {
+                aboveRow = rows.first[y];
+                stretch(from, aboveRow, columns, above);
             }
-            if (rows.second[y] != belowIs) {
-                belowIs = rows.second[y];
-                stretch(from, belowIs, columns, below);
+            if (rows.second[y] != belowRow) {
+                belowRow = rows.second[y];
+                stretch(from, belowRow, columns, below);
             }
             int at = y * out.rowBytes();
             for (int i = 0; i < above.length; i++) {

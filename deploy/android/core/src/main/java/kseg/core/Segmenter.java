@@ -1,17 +1,17 @@
 package kseg.core;
 
-/** The model in the car: a frame in, class ids out. For one thread at a time. */
+/** Runs a kseg model on frames of any size. For one thread at a time. */
 public final class Segmenter implements AutoCloseable {
     static final int MAX_FRAME_SIDE = 32768;
     private static final long MAX_SCALED_PIXELS = 1L << 26;
 
     private final Model model;
     private final Graph graph;
-    private final Geometry geometry = new Geometry();
+    private final FrameFitter fitter = new FrameFitter();
     private final Image fitted = new Image();
     private final float[] floats; // When the input is float32.
 
-    /** Takes the graph over: it is closed with the segmenter. */
+    /** Takes ownership of the graph: it is closed with the segmenter. */
     public Segmenter(Model model, Graph graph) {
         this.model = model;
         this.graph = graph;
@@ -38,15 +38,15 @@ public final class Segmenter implements AutoCloseable {
         if (size.height < 1 || size.width < 1 || size.height > MAX_FRAME_SIDE
                 || size.width > MAX_FRAME_SIDE) {
             throw new InputException(
-                    "a frame of size " + size + ": expected RGB of 1 to " + MAX_FRAME_SIDE
+                    "a frame of size " + size + ": expected 1 to " + MAX_FRAME_SIDE
                             + " pixels a side");
         }
-        Size scaled = Geometry.placement(size, contract.inputSize, contract.fit).size;
+        Size scaled = FrameFitter.placement(size, contract.inputSize, contract.fit).size;
         if ((long) scaled.height * scaled.width > MAX_SCALED_PIXELS) {
             throw new InputException(
                     "a frame of size " + size + " is too narrow to crop to " + contract.inputSize);
         }
-        geometry.fitFrame(frame, contract.inputSize, contract.fit, contract.padValue, fitted);
+        fitter.fitFrame(frame, contract.inputSize, contract.fit, contract.padValue, fitted);
         return fitted;
     }
 
@@ -61,40 +61,42 @@ public final class Segmenter implements AutoCloseable {
         }
         graph.run();
         ids.resize(model.contract.inputSize, 1);
-        if (model.contract.answersLogits) {
-            takeLogits(graph.readFloat32(), ids.data());
+        if (model.contract.outputsLogits) {
+            argmaxLogits(graph.readFloat32(), ids.data());
         } else if (model.contract.outputType == DataType.INT32) {
-            takeInt32(graph.readInt32(), ids.data());
+            copyInt32(graph.readInt32(), ids.data());
         } else {
-            byte[] answer = graph.readUint8();
-            expectCount(answer.length);
-            System.arraycopy(answer, 0, ids.data(), 0, answer.length);
+            byte[] output = graph.readUint8();
+            expectCount(output.length);
+            System.arraycopy(output, 0, ids.data(), 0, output.length);
         }
     }
 
     /** Class ids of the input's size -> ids of the frame's size. */
     void unfit(Image ids, Size frame, Image classMap) {
-        geometry.unfitClassMap(ids, frame, model.contract.fit, classMap);
+        fitter.unfitClassMap(ids, frame, model.contract.fit, classMap);
     }
 
     private void expectCount(int count) throws InputException {
         if (count != model.output.count()) {
             throw new InputException(
-                    "the model answers " + count + " values instead of " + model.output.count());
+                    "the model returned " + count + " values, expected " + model.output.count());
         }
     }
 
-    private void takeInt32(int[] answer, byte[] ids) throws InputException {
-        expectCount(answer.length);
+    private void copyInt32(int[] output, byte[] ids) throws InputException {
+        expectCount(output.length);
         for (int i = 0; i < ids.length; i++) {
-            int id = answer[i];
-            if (id < 0 || id > 255) throw new InputException("the model answers class " + id);
+            int id = output[i];
+            if (id < 0 || id > 255) {
+                throw new InputException("the model predicts class " + id + "; expected 0 to 255");
+            }
             ids[i] = (byte) id;
         }
     }
 
-    /** The first of the largest; channels beyond the classes are ignored. */
-    private void takeLogits(float[] logits, byte[] ids) throws InputException {
+    /** The first of equal maxima wins; channels beyond the classes are ignored. */
+    private void argmaxLogits(float[] logits, byte[] ids) throws InputException {
         expectCount(logits.length);
         int channels = model.output.shape[3], classes = model.contract.classes.size();
         for (int i = 0, at = 0; i < ids.length; i++, at += channels) {

@@ -4,39 +4,36 @@ import java.io.File;
 import java.util.Locale;
 
 /**
- * One model after the other, on the CPU or the GPU, over a stream of frames. Whatever goes wrong
- * with the GPU ends on the CPU, and is said. For one thread; the listener is called on it.
+ * Runs the current model, on the CPU or the GPU, on a stream of frames. If anything goes wrong with
+ * the GPU, it falls back to the CPU and reports that. For one thread, which calls the listener.
  */
 public final class Session {
-    private static final int KEPT_TIMES = 100;
+    private static final int LATENCY_FRAMES = 100;
 
     /** The runtime: LiteRT in the app. */
     public interface Runtime {
-        /** Fails when the accelerator cannot run all of the model. Errors name `name`. */
+        /** Fails if the accelerator cannot run the complete model. Errors start with `name`. */
         Graph compile(Model model, boolean gpu, String name) throws InputException;
     }
 
-    /** Who shows it. */
+    /** Shows what happens. */
     public interface Listener {
-        /**
-         * A model is there; `onGpu` is where it runs, `note` why not where it was asked to, or "".
-         */
+        /** A model was loaded. `note`: why it runs on the CPU instead of the GPU, or "". */
         void onModel(String name, Contract contract, boolean onGpu, String note);
 
-        /** Colours of a frame (ARGB), to be read before the call returns. */
+        /** Colours of a frame (ARGB), valid until the call returns. */
         void onFrame(int[] argb, Size size);
 
-        /**
-         * Each frame: median milliseconds to a class map; agreement with the CPU, NaN on the CPU.
-         */
+        /** After each frame: median latency; agreement with the CPU, NaN on the CPU. */
         void onLatency(double milliseconds, double agreement);
 
-        /** One line. Nothing runs, or what ran before runs on. */
+        /** One line. No model runs, or the previous one continues. */
         void onError(String message);
 
         /**
-         * True before the GPU is touched, false when its first frame is done or it was given up;
-         * may be told again. Who finds it true at the start knows that a driver took the app along.
+         * True before the GPU is used, false after its first frame or when it is given up; may be
+         * called again with the same value. If it was still true when the app ended, a driver
+         * crashed the app.
          */
         void onTryingGpu(boolean trying);
     }
@@ -47,22 +44,22 @@ public final class Session {
     private int[] argb = new int[0];
     private String name;
     private Model model;
-    private CheckedSegmenter segmenter; // Null until a model is there.
+    private CheckedSegmenter segmenter; // Null until a model is loaded.
     private Palette palette;
     private Latency latency;
-    private boolean onGpu, proven;
+    private boolean onGpu, verified;
 
     public Session(Runtime runtime, Listener listener) {
         this.runtime = runtime;
         this.listener = listener;
     }
 
-    /** True when frames are of use. */
+    /** Whether a model is loaded, so that frames can be segmented. */
     public boolean ready() {
         return segmenter != null;
     }
 
-    /** Takes another model. When it cannot be had, what ran before runs on. */
+    /** Loads a model. If that fails, the previous one continues. */
     public void load(File file, String newName, boolean wantGpu) {
         try {
             use(Model.open(file, newName), newName, wantGpu, "");
@@ -89,16 +86,16 @@ public final class Session {
         if (segmenter != null) segmenter.close();
         segmenter = gpu == null ? new CheckedSegmenter(cpu, null) : new CheckedSegmenter(gpu, cpu);
         onGpu = gpu != null;
-        proven = !onGpu;
+        verified = !onGpu;
         listener.onTryingGpu(onGpu);
         model = newModel;
         name = newName;
         palette = new Palette(model.contract);
-        latency = new Latency(KEPT_TIMES);
+        latency = new Latency(LATENCY_FRAMES);
         listener.onModel(name, model.contract, onGpu, note);
     }
 
-    /** RGB frame of any size; `start` is when work on it began, as System.nanoTime(). */
+    /** RGB frame of any size; `start`: when processing began, by System.nanoTime(). */
     public void segment(Image frame, long start) {
         if (segmenter == null) return;
         try {
@@ -107,11 +104,11 @@ public final class Session {
             recover(error.getMessage());
             return;
         }
-        if (proven) {
+        if (verified) {
             latency.add((System.nanoTime() - start) / 1e6);
             listener.onLatency(latency.median(), onGpu ? segmenter.agreement() : Double.NaN);
         } else {
-            prove(); // This frame ran twice: its time says nothing.
+            checkAgreement(); // This frame ran on both devices, so its time does not count.
         }
         int pixels = classMap.data().length;
         if (argb.length != pixels) argb = new int[pixels];
@@ -119,20 +116,20 @@ public final class Session {
         listener.onFrame(argb, classMap.size());
     }
 
-    private void prove() {
-        proven = true;
+    private void checkAgreement() {
+        verified = true;
         listener.onTryingGpu(false);
         if (!segmenter.rejected()) return;
         onGpu = false;
         String note = String.format(
                 Locale.ROOT,
-                "%s: the GPU answers as the CPU on only %.1f %% of the first frame's pixels (limit"
+                "%s: the GPU agrees with the CPU on only %.1f %% of the first frame's pixels (limit"
                         + " %.1f %%); running on the CPU",
-                name, 100 * segmenter.agreement(), 100 * CheckedSegmenter.LIMIT);
+                name, 100 * segmenter.agreement(), 100 * CheckedSegmenter.MIN_AGREEMENT);
         listener.onModel(name, model.contract, false, note);
     }
 
-    /** A frame failed. The GPU gives way to the CPU; the CPU stops. */
+    /** After a failed frame: falls back from the GPU to the CPU, or stops if the CPU failed. */
     private void recover(String message) {
         if (onGpu) {
             try {
@@ -146,7 +143,7 @@ public final class Session {
         listener.onError(message);
     }
 
-    /** Lets the model go. */
+    /** Closes the model. */
     public void close() {
         if (segmenter == null) return;
         segmenter.close();

@@ -10,15 +10,14 @@ import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 
 /**
- * What kseg must read of a .tflite itself: that it is whole, the contract inside, and what its
- * graph takes and answers. Every offset is checked before it is followed, so any bytes may be
- * handed over.
+ * Reads a .tflite: the contract inside, the checksum, and the graph's input and output types. Every
+ * offset is checked before it is followed, so the file may hold any bytes.
  */
 public final class TfliteFile {
     static final String REEXPORT = "re-export it with `python -m kseg.export --tflite`";
 
     private static final byte[] CONTRACT_NAME = ascii("kseg_contract");
-    private static final int SEAL_BYTES = 8;
+    private static final int TRAILER_BYTES = 8;
 
     // Field numbers of TFLite's schema.fbs (version 3).
     private static final int MODEL_SUBGRAPHS = 2, MODEL_BUFFERS = 4, MODEL_METADATA = 6;
@@ -30,13 +29,13 @@ public final class TfliteFile {
     private final FlatBuffer file;
     private final String where;
 
-    /** `bytes` is the whole file; errors name `where`. */
+    /** `bytes`: the complete file. Errors start with `where`. */
     public TfliteFile(ByteBuffer bytes, String where) {
         this.file = new FlatBuffer(bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN));
         this.where = where;
     }
 
-    /** Maps a file of less than 2 GiB into memory. Errors name `where`. */
+    /** Maps a file of less than 2 GiB into memory. Errors start with `where`. */
     public static TfliteFile open(File path, String where) throws InputException {
         try (FileInputStream stream = new FileInputStream(path);
                 FileChannel channel = stream.getChannel()) {
@@ -51,7 +50,7 @@ public final class TfliteFile {
         }
     }
 
-    /** Why: Java puts it in the last parentheses, behind the path. */
+    /** The system's reason, which Java puts into the last parentheses, after the path. */
     private static String reason(IOException error) {
         String message = String.valueOf(error.getMessage());
         int open = message.lastIndexOf('('), close = message.lastIndexOf(')');
@@ -66,19 +65,19 @@ public final class TfliteFile {
                     where + ": not a .tflite file (its first bytes are " + firstBytes() + ")");
         }
         long model = file.follow(0);
-        if (model < 0) throw damaged("its root");
+        if (model < 0) throw corrupt("its root");
         long metadata = file.field(model, MODEL_METADATA);
         InputException none = new InputException(where + ": no kseg contract inside; " + REEXPORT);
         if (metadata == FlatBuffer.ABSENT) throw none;
         FlatBuffer.Range entries = file.vector(metadata, 4);
-        if (entries == null) throw damaged("its metadata");
+        if (entries == null) throw corrupt("its metadata");
         for (int i = 0; i < entries.length; i++) {
             long entry = file.follow(entries.start + 4L * i);
-            if (entry < 0) throw damaged("a metadata entry");
+            if (entry < 0) throw corrupt("a metadata entry");
             long nameField = file.field(entry, METADATA_NAME);
             if (nameField == FlatBuffer.ABSENT) continue;
             FlatBuffer.Range name = file.vector(nameField, 1);
-            if (name == null) throw damaged("a metadata name");
+            if (name == null) throw corrupt("a metadata name");
             if (file.equal(name, CONTRACT_NAME)) return bufferOf(model, entry);
         }
         throw none;
@@ -88,67 +87,67 @@ public final class TfliteFile {
         long indexField = file.field(entry, METADATA_BUFFER);
         long index = indexField == FlatBuffer.ABSENT ? 0 : file.uint32(indexField);
         FlatBuffer.Range buffers = file.vector(file.field(model, MODEL_BUFFERS), 4);
-        if (index < 0 || buffers == null || index >= buffers.length) throw damaged("its contract");
+        if (index < 0 || buffers == null || index >= buffers.length) throw corrupt("its contract");
         long buffer = file.follow(buffers.start + 4 * index);
-        if (buffer < 0) throw damaged("its contract");
+        if (buffer < 0) throw corrupt("its contract");
         FlatBuffer.Range data = file.vector(file.field(buffer, BUFFER_DATA), 1);
-        if (data == null) throw damaged("its contract");
-        // One byte more than a contract can have, so that the reader says so.
+        if (data == null) throw corrupt("its contract");
+        // One byte more than a contract may have, so that the parser reports it.
         return file.bytes(data, Json.MAX_BYTES + 1);
     }
 
-    private InputException damaged(String what) {
+    private InputException corrupt(String offset) {
         return new InputException(
-                where + ": damaged .tflite file (" + what + " leads outside); " + REEXPORT);
+                where + ": corrupt .tflite file (" + offset + " points outside); " + REEXPORT);
     }
 
     /**
      * Fails unless the last 8 bytes are "KCRC" and the CRC-32 of all bytes before them. LiteRT
-     * checks a file's structure but not its numbers: it runs damaged weights without a word.
+     * verifies a file's structure but not its numbers: it silently runs corrupt weights.
      */
-    void checkWhole() throws InputException {
-        long size = file.size() - SEAL_BYTES;
+    void verifyChecksum() throws InputException {
+        long size = file.size() - TRAILER_BYTES;
         FlatBuffer.Range mark = file.range(size, 4);
         if (mark == null || !file.equal(mark, ascii("KCRC"))) {
             throw new InputException(
-                    where + ": cut off, or not sealed by kseg.export; " + REEXPORT);
+                    where + ": truncated, or without kseg.export's checksum; " + REEXPORT);
         }
         if (file.uint32(size + 4) != file.crc32(size)) {
             throw new InputException(
                     where
-                            + ": damaged .tflite file (its checksum differs); copy it anew or "
+                            + ": corrupt .tflite file (checksum mismatch); copy it again or "
                             + REEXPORT);
         }
     }
 
-    /** The only input of the graph, or its only output. */
+    /** Type of the graph's only input or only output. */
     TensorType tensor(boolean isInput) throws InputException {
         long model = file.follow(0);
         FlatBuffer.Range graphs = file.vector(file.field(model, MODEL_SUBGRAPHS), 4);
         long graph = graphs == null || graphs.length != 1 ? -1 : file.follow(graphs.start);
         int field = isInput ? GRAPH_INPUTS : GRAPH_OUTPUTS;
-        FlatBuffer.Range ends = file.vector(file.field(graph, field), 4);
+        FlatBuffer.Range indices = file.vector(file.field(graph, field), 4);
         FlatBuffer.Range tensors = file.vector(file.field(graph, GRAPH_TENSORS), 4);
-        long index = ends == null || ends.length != 1 ? -1 : file.uint32(ends.start);
-        if (index < 0 || tensors == null || index >= tensors.length) throw refused();
+        long index = indices == null || indices.length != 1 ? -1 : file.uint32(indices.start);
+        if (index < 0 || tensors == null || index >= tensors.length) throw unsupported();
         long tensor = file.follow(tensors.start + 4 * index);
         long typeField = file.field(tensor, TENSOR_TYPE);
         int typeNumber = typeField == FlatBuffer.ABSENT ? 0 : file.uint8(typeField);
         DataType type = DataType.ofSchema(typeNumber);
         FlatBuffer.Range sides = file.vector(file.field(tensor, TENSOR_SHAPE), 4);
-        if (type == null || sides == null || sides.length > 4) throw refused();
+        if (type == null || sides == null || sides.length > 4) throw unsupported();
         int[] shape = new int[sides.length];
         for (int i = 0; i < shape.length; i++) {
             long side = file.uint32(sides.start + 4L * i);
-            if (side < 1 || side > Contract.MAX_SIDE) throw refused();
+            if (side < 1 || side > Contract.MAX_SIDE) throw unsupported();
             shape[i] = (int) side;
         }
         return new TensorType(shape, type);
     }
 
-    private InputException refused() {
+    private InputException unsupported() {
         return new InputException(
-                where + ": its graph is not one that kseg.export writes; " + REEXPORT);
+                where + ": its graph was not written by kseg.export; " + REEXPORT);
     }
 
     /** The first 8 bytes as Python prints them. */

@@ -24,11 +24,11 @@ import java.util.concurrent.Executor;
 import java.util.function.Consumer;
 
 /**
- * The back camera: a preview, and the same part of each frame for analysis. CameraX starts and
+ * The back camera: a preview, and the same crop of each frame for analysis. CameraX starts and
  * stops it with the activity. For the main thread.
  */
-final class RoadCamera implements DisplayManager.DisplayListener {
-    // Frames of the size that driving data sets have; models are trained on them made smaller.
+final class BackCamera implements DisplayManager.DisplayListener {
+    // The frame size of driving data sets; models are trained on such frames, downscaled.
     private static final Size WANTED = new Size(1280, 720);
 
     private final ComponentActivity activity;
@@ -39,7 +39,7 @@ final class RoadCamera implements DisplayManager.DisplayListener {
     private ProcessCameraProvider provider;
     private int rotation;
 
-    RoadCamera(
+    BackCamera(
             ComponentActivity activity, PreviewView view, Executor worker,
             ImageAnalysis.Analyzer analyzer, Consumer<String> errors) {
         this.activity = activity;
@@ -49,7 +49,7 @@ final class RoadCamera implements DisplayManager.DisplayListener {
         this.errors = errors;
     }
 
-    /** Needs the permission. */
+    /** Needs the camera permission. */
     void start() {
         ListenableFuture<ProcessCameraProvider> future =
                 ProcessCameraProvider.getInstance(activity);
@@ -58,10 +58,10 @@ final class RoadCamera implements DisplayManager.DisplayListener {
                 provider = future.get();
                 bind();
             } catch (ExecutionException | InterruptedException error) {
-                errors.accept("camera: CameraX does not start (" + error.getMessage() + ")");
+                errors.accept("camera: CameraX cannot start (" + error.getMessage() + ")");
             }
         }, ContextCompat.getMainExecutor(activity));
-        // A turn changes the view's shape, or, by 180 degrees, only the display.
+        // A rotation changes the view's shape or, by 180 degrees, only the display.
         view.addOnLayoutChangeListener((v, left, top, right, bottom, a, b, c, d) -> {
             if (right - left != c - a || bottom - top != d - b) view.post(this::bind);
         });
@@ -73,7 +73,7 @@ final class RoadCamera implements DisplayManager.DisplayListener {
         activity.getSystemService(DisplayManager.class).unregisterDisplayListener(this);
     }
 
-    /** Ties the camera to the activity anew, for the view and the display as they are. */
+    /** Binds the camera to the activity again, for the current view and display. */
     private void bind() {
         ViewPort viewPort = view.getViewPort();
         Display display = view.getDisplay();
@@ -99,7 +99,7 @@ final class RoadCamera implements DisplayManager.DisplayListener {
                 .build();
         try {
             if (!provider.hasCamera(CameraSelector.DEFAULT_BACK_CAMERA)) {
-                errors.accept("camera: this device has none at its back");
+                errors.accept("camera: this device has no back camera");
                 return;
             }
             provider.unbindAll();

@@ -1,22 +1,22 @@
-#include "run/timing.h"
+#include "run/stage_timing.h"
 
 #include <algorithm>
 
 namespace kseg {
 namespace {
 
-constexpr std::size_t kKept = 1 << 14;  // A camera has no end: old frames give way to new ones.
+constexpr std::size_t kMaxFrames = 1 << 14;  // A camera runs without end: the latest are latest.
 constexpr std::array<const char*, kStages> kNames{"fit", "inference", "unfit", "draw", "measure"};
 
-struct Figures {
+struct Summary {
   double minimum = 0, median = 0;
 };
 
 struct Row {
-  Figures wall, cpu;
+  Summary wall, cpu;
 };
 
-Figures figures(std::vector<double> values) {
+Summary summarize(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;
   const double median =
@@ -24,19 +24,19 @@ Figures figures(std::vector<double> values) {
   return {values.front(), median};
 }
 
-// `of`: FrameTimes -> the Lap to look at.
-template <typename Of>
-Row row(const std::vector<FrameTimes>& kept, const Of& of) {
+// select_lap: FrameTimes -> Lap.
+template <typename SelectLap>
+Row row(const std::vector<FrameTimes>& latest, const SelectLap& select_lap) {
   std::vector<double> wall, cpu;
-  for (const FrameTimes& times : kept) {
-    const Lap lap = of(times);
+  for (const FrameTimes& times : latest) {
+    const Lap lap = select_lap(times);
     wall.push_back(lap.wall_ms);
     cpu.push_back(lap.cpu_ms);
   }
-  return {figures(std::move(wall)), figures(std::move(cpu))};
+  return {summarize(std::move(wall)), summarize(std::move(cpu))};
 }
 
-Lap beside_inference(const FrameTimes& times) {
+Lap all_but_inference(const FrameTimes& times) {
   Lap sum;
   for (std::size_t stage = 0; stage < kStages; ++stage) {
     if (stage == kInferenceStage) continue;
@@ -48,36 +48,36 @@ Lap beside_inference(const FrameTimes& times) {
 
 void print_row(std::FILE* file, const char* name, const Row& row, const Row& inference,
                bool one_thread) {
-  const Figures& part = one_thread ? row.cpu : row.wall;
-  const Figures& whole = one_thread ? inference.cpu : inference.wall;
+  const Summary& stage = one_thread ? row.cpu : row.wall;
+  const Summary& reference = one_thread ? inference.cpu : inference.wall;
   std::fprintf(file, "%-18s%7.2f / %6.2f", name, row.wall.minimum, row.wall.median);
   if (one_thread) std::fprintf(file, "  %7.2f / %6.2f", row.cpu.minimum, row.cpu.median);
-  std::fprintf(file, "  %6.1f / %5.1f %%\n", 100 * part.minimum / whole.minimum,
-               100 * part.median / whole.median);
+  std::fprintf(file, "  %6.1f / %5.1f %%\n", 100 * stage.minimum / reference.minimum,
+               100 * stage.median / reference.median);
 }
 
 }  // namespace
 
-void Timing::add(const FrameTimes& times) {
-  if (kept_.size() < kKept) kept_.emplace_back();
-  kept_[count_++ % kKept] = times;
+void StageTiming::add(const FrameTimes& times) {
+  if (latest_.size() < kMaxFrames) latest_.emplace_back();
+  latest_[count_++ % kMaxFrames] = times;
 }
 
-void Timing::print(std::FILE* file, bool one_thread) const {
-  if (kept_.empty()) return;
+void StageTiming::print(std::FILE* file, bool one_thread) const {
+  if (latest_.empty()) return;
   std::fprintf(file, "%-18s%-16s%s  of inference\n", "minimum / median", "  wall ms",
                one_thread ? "  processor ms    " : "");
   const auto stage_row = [this](std::size_t stage) {
-    return row(kept_, [stage](const FrameTimes& times) { return times[stage]; });
+    return row(latest_, [stage](const FrameTimes& times) { return times[stage]; });
   };
   const Row inference = stage_row(kInferenceStage);
   for (std::size_t stage = 0; stage < kStages; ++stage) {
-    const Row found = stage_row(stage);
-    if (found.wall.median > 0) {  // Else it was not asked for.
-      print_row(file, kNames[stage], found, inference, one_thread);
+    const Row times = stage_row(stage);
+    if (times.wall.median > 0) {  // Else the stage did not run.
+      print_row(file, kNames[stage], times, inference, one_thread);
     }
   }
-  print_row(file, "beside inference", row(kept_, beside_inference), inference, one_thread);
+  print_row(file, "all but inference", row(latest_, all_but_inference), inference, one_thread);
 }
 
 }  // namespace kseg

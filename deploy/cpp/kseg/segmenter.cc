@@ -1,4 +1,4 @@
-#include "kseg/model.h"
+#include "kseg/segmenter.h"
 
 #include <algorithm>
 #include <cstring>
@@ -13,22 +13,22 @@ std::string text(Size size) {
   return "(" + std::to_string(size.height) + ", " + std::to_string(size.width) + ")";
 }
 
-// What a graph must look like to be what its contract says.
+// Fails unless a graph's input and output match its contract.
 Status check_graph(const Contract& contract, const Graph& graph, const std::string& path) {
   const auto [height, width] = contract.input_size;
   const std::vector<int> input{1, height, width, 3};
   std::vector<int> output{1, height, width};
-  // Logits may have channels beyond the classes, which fill up the GPU's slices of 4.
+  // There may be more channels than classes: they fill up the GPU's slices of 4.
   const int classes = static_cast<int>(contract.classes.size());
   if (contract.output_kind == OutputKind::kLogits && graph.output().shape.size() == 4) {
     output.push_back(std::max(classes, graph.output().shape[3]));
   }
-  const bool fits = graph.input().shape == input && graph.output().shape == output &&
-                    graph.input().type == contract.input_dtype &&
-                    graph.output().type == contract.output_dtype &&
-                    (contract.output_kind == OutputKind::kClassMap) == (output.size() == 3);
-  if (fits) return Done{};
-  return Error{path + ": its contract and its graph differ (" + graph.input().text() + " to " +
+  const bool matches = graph.input().shape == input && graph.output().shape == output &&
+                       graph.input().type == contract.input_dtype &&
+                       graph.output().type == contract.output_dtype &&
+                       (contract.output_kind == OutputKind::kClassMap) == (output.size() == 3);
+  if (matches) return Done{};
+  return Error{path + ": its contract does not match its graph (" + graph.input().text() + " to " +
                graph.output().text() + "); " + kReexport};
 }
 
@@ -37,7 +37,7 @@ Status check_frame(const FrameView& frame) {
   if (frame.rgb == nullptr || size.height < 1 || size.width < 1 || size.height > kMaxFrameSide ||
       size.width > kMaxFrameSide || frame.stride < 3 * static_cast<std::size_t>(size.width)) {
     return Error{"a frame of size " + text(size) + " and stride " + std::to_string(frame.stride) +
-                 ": expected RGB of 1 to " + std::to_string(kMaxFrameSide) + " pixels a side"};
+                 ": expected 1 to " + std::to_string(kMaxFrameSide) + " pixels a side"};
   }
   return Done{};
 }
@@ -51,15 +51,15 @@ Result<Segmenter> Segmenter::load(const std::string& path, const SegmenterOption
   if (!json_text) return json_text.error();
   auto contract = parse_contract(*json_text, path);
   if (!contract) return contract.error();
-  const Status whole = check_whole(*tflite, path);  // Before LiteRT sees a byte of it.
-  if (!whole) return whole.error();
+  const Status intact = verify_checksum(*tflite, path);  // Before LiteRT reads any of it.
+  if (!intact) return intact.error();
   const auto litert = LiteRt::open(options.litert, options.accelerator == Accelerator::kGpu);
   if (!litert) return litert.error();
   auto graph =
       Graph::compile(*litert, std::move(*tflite), options.accelerator, options.threads, path);
   if (!graph) return graph.error();
-  const Status fits = check_graph(*contract, *graph, path);
-  if (!fits) return fits.error();
+  const Status matches = check_graph(*contract, *graph, path);
+  if (!matches) return matches.error();
   return Segmenter(std::move(*contract), std::move(*graph), options.accelerator);
 }
 
@@ -69,30 +69,30 @@ Segmenter::Segmenter(Contract contract, Graph graph, Accelerator accelerator)
   output_.resize(graph_.output().bytes());
 }
 
-Status Segmenter::run(const FrameView& frame, Image& class_map, RunTimes* times) {
+Status Segmenter::run(const FrameView& frame, Image& class_map, StageLaps* laps) {
   Stopwatch watch;
-  RunTimes took;
-  const Status right = check_frame(frame);
-  if (!right) return right;
+  StageLaps current;
+  const Status valid = check_frame(frame);
+  if (!valid) return valid;
   const Size scaled = placement(frame.size, contract_.input_size, contract_.fit).size;
   if (std::int64_t{scaled.height} * scaled.width > kMaxScaledPixels) {
     return Error{"a frame of size " + text(frame.size) + " is too narrow to crop to " +
                  text(contract_.input_size)};
   }
   fit_frame(frame, contract_.input_size, contract_.fit, contract_.pad_value, fitted_);
-  took.fit = watch.lap();
+  current.fit = watch.lap();
   const Status done = infer({fitted_.data.data(), fitted_.size, fitted_.row_bytes()}, ids_);
   if (!done) return done;
-  took.inference = watch.lap();
+  current.inference = watch.lap();
   unfit_class_map(ids_, frame.size, contract_.fit, class_map);
-  took.unfit = watch.lap();
-  if (times != nullptr) *times = took;
+  current.unfit = watch.lap();
+  if (laps != nullptr) *laps = current;
   return Done{};
 }
 
 Status Segmenter::run_fitted(const FrameView& frame, Image& class_map) {
-  const Status right = check_frame(frame);
-  if (!right) return right;
+  const Status valid = check_frame(frame);
+  if (!valid) return valid;
   if (frame.size != contract_.input_size) {
     return Error{"a fitted frame of size " + text(frame.size) + ": the model needs " +
                  text(contract_.input_size)};
@@ -118,12 +118,12 @@ Status Segmenter::infer(const FrameView& fitted, Image& class_map) {
   const Status done = graph_.run(input, output_.data());
   if (!done) return done;
   class_map.resize(contract_.input_size, 1);
-  if (contract_.output_kind == OutputKind::kClassMap) return take_class_map(class_map);
-  take_logits(class_map);
+  if (contract_.output_kind == OutputKind::kClassMap) return read_class_map(class_map);
+  argmax_logits(class_map);
   return Done{};
 }
 
-Status Segmenter::take_class_map(Image& class_map) const {
+Status Segmenter::read_class_map(Image& class_map) const {
   if (contract_.output_dtype == DataType::kUint8) {
     class_map.data = output_;
     return Done{};
@@ -131,19 +131,21 @@ Status Segmenter::take_class_map(Image& class_map) const {
   for (std::size_t i = 0; i < class_map.data.size(); ++i) {
     std::int32_t id = 0;
     std::memcpy(&id, output_.data() + 4 * i, 4);
-    if (id < 0 || id > 255) return Error{"the model answers class " + std::to_string(id)};
+    if (id < 0 || id > 255) {
+      return Error{"the model predicts class " + std::to_string(id) + "; expected 0 to 255"};
+    }
     class_map.data[i] = static_cast<std::uint8_t>(id);
   }
   return Done{};
 }
 
-void Segmenter::take_logits(Image& class_map) const {
+void Segmenter::argmax_logits(Image& class_map) const {
   const std::size_t channels = static_cast<std::size_t>(graph_.output().shape[3]);
   const std::size_t classes = contract_.classes.size();
   std::vector<float> logits(classes);
   for (std::size_t i = 0; i < class_map.data.size(); ++i) {
     std::memcpy(logits.data(), output_.data() + 4 * i * channels, 4 * classes);
-    const auto best = std::max_element(logits.begin(), logits.end());  // The first of equals.
+    const auto best = std::max_element(logits.begin(), logits.end());  // The first of equal maxima.
     const auto channel = static_cast<std::size_t>(best - logits.begin());
     class_map.data[i] = static_cast<std::uint8_t>(channel);
   }

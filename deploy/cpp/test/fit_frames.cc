@@ -1,6 +1,6 @@
-// The fit over a pipe, for tests/deploy/test_cpp.py. Reads, again and again, 6 int32 (frame height and
-// width, input height and width, fit, pad value), the frame and a class map of the input's size;
-// writes the fitted frame and the class map brought back to the frame.
+// Fits frames that arrive on stdin, for tests/deploy/test_cpp.py. Repeatedly reads 6 int32 (frame
+// height and width, input height and width, fit, pad value), a frame and a class map of the input's
+// size; writes the fitted frame and the class map mapped back to the frame.
 #include <cstdio>
 
 #include "kseg/fit.h"

@@ -8,9 +8,10 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * Little-endian numbers and raw pixels over standard input and output, for tests/deploy/test_android.py.
+ * Little-endian numbers and raw pixels on standard input and output, for
+ * tests/deploy/test_android.py.
  */
-final class Pipe {
+final class BinaryIo {
     private final DataInputStream in = new DataInputStream(System.in);
     private final OutputStream out = new BufferedOutputStream(System.out, 1 << 16);
 

@@ -7,9 +7,9 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Reads paths from standard input and says of each file, in one line, what the core makes of it.
+ * Reads paths from standard input and prints one line per file: the model, or the error.
  */
-final class OpenFiles {
+final class ReadModels {
     public static void main(String[] args) throws Exception {
         PrintStream out = new PrintStream(System.out, true, "UTF-8");
         InputStreamReader in = new InputStreamReader(System.in, StandardCharsets.UTF_8);

@@ -1,4 +1,4 @@
-#include "run/devices.h"
+#include "run/gpu_devices.h"
 
 #include <dlfcn.h>
 
@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "run/apart.h"
+#include "run/child_process.h"
 
 namespace kseg {
 namespace {
@@ -15,7 +15,8 @@ namespace {
 constexpr unsigned kSeconds = 30;
 constexpr std::uint32_t kMaxDevices = 64;
 
-// What is called of Vulkan 1.0 and OpenCL 1.0, as their headers declare it on 64-bit machines.
+// The subset of Vulkan 1.0 and OpenCL 1.0 that is used, as declared by their headers on 64-bit
+// machines.
 constexpr std::int32_t kVulkanInstanceInfo = 1, kVulkanCpu = 4;
 constexpr std::uint64_t kOpenClAll = 0xFFFFFFFF, kOpenClCpu = 2;
 constexpr std::uint32_t kOpenClType = 0x1000, kOpenClName = 0x102B;
@@ -35,7 +36,7 @@ struct VulkanProperties {
   std::uint32_t versions_and_ids[4];
   std::int32_t type;
   char name[256];
-  char rest[2048];  // The true structure has 824 bytes in all.
+  char rest[2048];  // The real struct has 824 bytes in total.
 };
 
 using VkCreateInstance = std::int32_t(const VulkanInstanceInfo*, const void*, void**);
@@ -54,44 +55,44 @@ void append(std::string& names, const char* name, bool software) {
   names += std::string(names.empty() ? "" : ", ") + name + (software ? " (software)" : "");
 }
 
-Devices ask_vulkan() {
+GpuDevices query_vulkan() {
   void* library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return {"", "no library (libvulkan.so.1)"};
   const auto create = find<VkCreateInstance>(library, "vkCreateInstance");
   const auto enumerate = find<VkEnumerate>(library, "vkEnumeratePhysicalDevices");
   const auto describe = find<VkGetProperties>(library, "vkGetPhysicalDeviceProperties");
-  if (!create || !enumerate || !describe) return {"", "libvulkan.so.1 is no Vulkan loader"};
+  if (!create || !enumerate || !describe) return {"", "libvulkan.so.1 is not a Vulkan loader"};
   const VulkanInstanceInfo info;
   void* instance = nullptr;
-  if (create(&info, nullptr, &instance) != 0) return {"", "no driver that works"};
+  if (create(&info, nullptr, &instance) != 0) return {"", "no working driver"};
   std::vector<void*> handles(kMaxDevices);
   std::uint32_t count = kMaxDevices;
-  if (enumerate(instance, &count, handles.data()) < 0) return {"", "no driver that works"};
-  Devices found{"", "no device"};
+  if (enumerate(instance, &count, handles.data()) < 0) return {"", "no working driver"};
+  GpuDevices devices{"", "no device"};
   for (std::uint32_t i = 0; i < count; ++i) {
     VulkanProperties properties{};
     describe(handles[i], &properties);
     properties.name[sizeof properties.name - 1] = '\0';
-    append(found.names, properties.name, properties.type == kVulkanCpu);
+    append(devices.names, properties.name, properties.type == kVulkanCpu);
   }
-  return found;
+  return devices;
 }
 
-Devices ask_opencl() {
+GpuDevices query_opencl() {
   void* library = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
-  // Android's, and Mali's on Linux.
+  // The name on Android, and of Mali's driver on Linux.
   if (library == nullptr) library = dlopen("libOpenCL.so", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return {"", "no library (libOpenCL.so)"};
   const auto get_platforms = find<ClGetPlatforms>(library, "clGetPlatformIDs");
   const auto get_devices = find<ClGetDevices>(library, "clGetDeviceIDs");
   const auto get_info = find<ClGetInfo>(library, "clGetDeviceInfo");
-  if (!get_platforms || !get_devices || !get_info) return {"", "libOpenCL.so is no OpenCL"};
+  if (!get_platforms || !get_devices || !get_info) return {"", "libOpenCL.so is not OpenCL"};
   std::vector<void*> platforms(kMaxDevices), handles(kMaxDevices);
   std::uint32_t platform_count = 0;
   if (get_platforms(kMaxDevices, platforms.data(), &platform_count) != 0 || platform_count == 0) {
     return {"", "no platform"};
   }
-  Devices found{"", "no device"};
+  GpuDevices devices{"", "no device"};
   for (std::uint32_t i = 0; i < platform_count && i < kMaxDevices; ++i) {
     std::uint32_t count = 0;
     if (get_devices(platforms[i], kOpenClAll, kMaxDevices, handles.data(), &count) != 0) continue;
@@ -100,33 +101,33 @@ Devices ask_opencl() {
       std::uint64_t type = 0;
       get_info(handles[k], kOpenClName, sizeof name - 1, name, nullptr);
       get_info(handles[k], kOpenClType, sizeof type, &type, nullptr);
-      append(found.names, name, (type & kOpenClCpu) != 0);
+      append(devices.names, name, (type & kOpenClCpu) != 0);
     }
   }
-  return found;
+  return devices;
 }
 
-Devices ask_apart(Devices (*ask)()) {
+GpuDevices query_in_child_process(GpuDevices (*query)()) {
   std::FILE* file = std::tmpfile();
-  const std::string crashed = run_apart(file, kSeconds, [file, ask] {
-    const Devices found = ask();
-    std::fprintf(file, "%s\n%s\n", found.names.c_str(), found.problem.c_str());
+  const std::string failure = run_in_child_process(file, kSeconds, [file, query] {
+    const GpuDevices devices = query();
+    std::fprintf(file, "%s\n%s\n", devices.names.c_str(), devices.problem.c_str());
   });
-  Devices found;
+  GpuDevices devices;
   char line[4096];
-  for (std::string* to : {&found.names, &found.problem}) {
-    if (crashed.empty() && std::fgets(line, sizeof line, file) != nullptr) *to = line;
+  for (std::string* to : {&devices.names, &devices.problem}) {
+    if (failure.empty() && std::fgets(line, sizeof line, file) != nullptr) *to = line;
     if (!to->empty() && to->back() == '\n') to->pop_back();
   }
   if (file != nullptr) std::fclose(file);
-  if (!crashed.empty()) found.problem = crashed;
-  return found;
+  if (!failure.empty()) devices.problem = failure;
+  return devices;
 }
 
 }  // namespace
 
-Devices vulkan_devices() { return ask_apart(ask_vulkan); }
+GpuDevices vulkan_devices() { return query_in_child_process(query_vulkan); }
 
-Devices opencl_devices() { return ask_apart(ask_opencl); }
+GpuDevices opencl_devices() { return query_in_child_process(query_opencl); }
 
 }  // namespace kseg

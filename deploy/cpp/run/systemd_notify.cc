@@ -1,4 +1,4 @@
-#include "run/notify.h"
+#include "run/systemd_notify.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,7 +10,7 @@
 
 namespace kseg {
 
-void notify(const char* state) {
+void notify_systemd(const char* state) {
   const char* path = std::getenv("NOTIFY_SOCKET");
   sockaddr_un address = {};
   const std::size_t length = path != nullptr ? std::strlen(path) : 0;
@@ -19,9 +19,9 @@ void notify(const char* state) {
   if (socket_fd < 0) return;
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path, length);
-  if (path[0] == '@') address.sun_path[0] = '\0';  // An abstract name.
+  if (path[0] == '@') address.sun_path[0] = '\0';  // An abstract socket.
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-  // A manager that does not listen is no reason to stop driving.
+  // Failure is ignored: the run goes on even if systemd does not listen.
   (void)sendto(socket_fd, state, std::strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
                reinterpret_cast<const sockaddr*>(&address), size);
   close(socket_fd);

@@ -1,12 +1,13 @@
 package kseg.core;
 
 /**
- * How a frame of any size becomes the model's input, and how the answer goes back: to the bit as
- * kseg/preprocess.py does it.
+ * Fits frames of any size to the model's input, and class maps back to the frame. Bit-exact with
+ * kseg/preprocess.py.
  */
-final class Geometry {
+final class FrameFitter {
     /**
-     * A frame scaled to `size` lies at (top, left) in the input; negative: that much is cut off.
+     * Where a frame scaled to `size` lies in the input; if top or left is negative, that much is
+     * cut away.
      */
     static final class Placement {
         final Size size;
@@ -19,7 +20,7 @@ final class Geometry {
         }
     }
 
-    private final Image scaled = new Image(); // Kept, so that a stream of frames allocates little.
+    private final Image scaled = new Image(); // Reused for every frame.
     private int[] columns = new int[0];
 
     static Placement placement(Size frame, Size input, Fit fit) {
@@ -52,7 +53,7 @@ final class Geometry {
         paste(source, place.top, place.left, out);
     }
 
-    /** Copies what two windows share: `from` laid into `to` with its corner at (top, left). */
+    /** Copies the part of `from` that lies inside `to` when its corner is at (top, left). */
     private static void paste(Image from, int top, int left, Image to) {
         int fromTop = Math.max(-top, 0), fromLeft = Math.max(-left, 0);
         int toTop = Math.max(top, 0), toLeft = Math.max(left, 0);
@@ -65,7 +66,10 @@ final class Geometry {
         }
     }
 
-    /** Class ids of the input's size -> ids of the frame's size, nearest; UNSEEN where crop cut. */
+    /**
+     * Class ids of the input's size -> ids of the frame's size, nearest neighbour; UNSEEN_ID where
+     * `crop` cut away.
+     */
     void unfitClassMap(Image classMap, Size frame, Fit fit, Image out) {
         Size input = classMap.size();
         Placement place = placement(frame, input, fit);
@@ -81,13 +85,13 @@ final class Geometry {
             int line = fromY * input.width, at = y * frame.width;
             for (int x : columns) {
                 boolean seen = rowSeen && x >= 0 && x < input.width;
-                to[at++] = seen ? ids[line + x] : Contract.UNSEEN;
+                to[at++] = seen ? ids[line + x] : Contract.UNSEEN_ID;
             }
         }
     }
 
     /**
-     * The middle of a frame's pixel falls into one pixel of the scaled frame: integers throughout.
+     * The centre of each frame pixel lies in one pixel of the scaled frame. Integers are exact.
      */
     private static int nearest(int position, int fromSide, int toSide) {
         return (int) ((2L * position + 1) * fromSide / (2L * toSide));

@@ -3,22 +3,22 @@ package kseg.core;
 import java.nio.ByteBuffer;
 
 /**
- * Camera frames as Android hands them out: RGBA with gaps, turned, and with a window to look at.
+ * Camera frames as Android delivers them: RGBA with padded rows, rotated, with a crop window.
  */
-public final class Frames {
-    private Frames() {}
+public final class CameraFrames {
+    private CameraFrames() {}
 
     /**
-     * Cuts a window out of an RGBA picture and turns it upright.
+     * Crops a window from an RGBA frame and rotates it upright.
      *
-     * @param rgba the first byte of each pixel is red; read by position, its own position untouched
+     * @param rgba the first byte of each pixel is red; the buffer's position is not changed
      * @param rowStride bytes from row to row
      * @param pixelStride bytes from pixel to pixel, at least 3
      * @param top first row of the window
      * @param left first column of the window
-     * @param window height and width of the window, before turning
-     * @param degrees clockwise turn that makes it upright: 0, 90, 180 or 270
-     * @param out RGB; height and width of the window, exchanged for 90 and 270 degrees
+     * @param window height and width of the window, before rotation
+     * @param degrees clockwise rotation that makes it upright: 0, 90, 180 or 270
+     * @param out RGB; height and width of the window, swapped for 90 and 270 degrees
      */
     public static void upright(
             ByteBuffer rgba, int rowStride, int pixelStride, int top, int left, Size window,
@@ -30,18 +30,18 @@ public final class Frames {
         if (!inside || degrees % 90 != 0 || degrees < 0 || degrees > 270) {
             throw new InputException(
                     "a camera frame with window " + window + " at (" + top + ", " + left
-                            + "), strides " + rowStride + " and " + pixelStride + ", turned by "
-                            + degrees + ": not one that this app reads");
+                            + "), strides " + rowStride + " and " + pixelStride + ", rotated by "
+                            + degrees + ": unsupported");
         }
-        boolean lies = degrees % 180 == 90;
-        out.resize(lies ? new Size(window.width, window.height) : window, 3);
+        boolean sideways = degrees % 180 == 90;
+        out.resize(sideways ? new Size(window.width, window.height) : window, 3);
         byte[] row = new byte[(window.width - 1) * pixelStride + 3], to = out.data();
         ByteBuffer view = rgba.duplicate();
         int height = window.height, width = window.width;
         for (int y = 0; y < height; y++) {
             FlatBuffer.seek(view, (top + y) * rowStride + left * pixelStride);
             view.get(row);
-            // Where the row's first pixel goes, and how far its neighbours lie apart there.
+            // Target index of the row's first pixel, and the step to its neighbour's.
             int first = degrees == 0 ? y * width
                     : degrees == 90 ? height - 1 - y
                     : degrees == 180 ? (height - y) * width - 1

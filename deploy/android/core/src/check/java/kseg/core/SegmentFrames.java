@@ -7,13 +7,13 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
 /**
- * The whole core, with LiteRT at the other end of a pipe: SegmentPipe MODEL. Reads, again and
- * again, 2 int32 (frame height and width) and the frame; writes the graph's input, reads its
- * output, writes the class map and its colours (int32 ARGB).
+ * Segments frames with the complete core, while the test runs the graph: SegmentFrames MODEL.
+ * Repeatedly reads 2 int32 (frame height and width) and the frame, writes the graph's input, reads
+ * the graph's output, and writes the class map and its colours (int32 ARGB).
  */
-final class SegmentPipe {
+final class SegmentFrames {
     public static void main(String[] args) throws Exception {
-        Pipe pipe = new Pipe();
+        BinaryIo io = new BinaryIo();
         Model model;
         try {
             model = Model.open(new File(args[0]), args[0]);
@@ -24,16 +24,16 @@ final class SegmentPipe {
         }
         Image frame = new Image(), classMap = new Image();
         Palette palette = new Palette(model.contract);
-        try (Segmenter segmenter = new Segmenter(model, new PipeGraph(pipe, model))) {
-            for (int[] head = pipe.header(2); head != null; head = pipe.header(2)) {
+        try (Segmenter segmenter = new Segmenter(model, new RemoteGraph(io, model))) {
+            for (int[] head = io.header(2); head != null; head = io.header(2)) {
                 frame.resize(new Size(head[0], head[1]), 3);
-                pipe.read(frame.data());
+                io.read(frame.data());
                 segmenter.run(frame, classMap);
                 int[] colors = new int[classMap.data().length];
                 palette.paint(classMap, colors);
-                pipe.write(classMap.data());
-                pipe.write(little(4 * colors.length, buffer -> buffer.asIntBuffer().put(colors)));
-                pipe.flush();
+                io.write(classMap.data());
+                io.write(little(4 * colors.length, buffer -> buffer.asIntBuffer().put(colors)));
+                io.flush();
             }
         }
     }
@@ -48,20 +48,20 @@ final class SegmentPipe {
         return out;
     }
 
-    /** Whoever reads the pipe runs the graph. */
-    private static final class PipeGraph implements Graph {
-        private final Pipe pipe;
+    /** A graph that runs in the process at the other end of the io. */
+    private static final class RemoteGraph implements Graph {
+        private final BinaryIo io;
         private final int count;
 
-        PipeGraph(Pipe pipe, Model model) {
-            this.pipe = pipe;
+        RemoteGraph(BinaryIo io, Model model) {
+            this.io = io;
             this.count = (int) model.output.count();
         }
 
         @Override
         public void writeUint8(byte[] input) {
             try {
-                pipe.write(input);
+                io.write(input);
             } catch (IOException error) {
                 throw new UncheckedIOException(error);
             }
@@ -75,20 +75,20 @@ final class SegmentPipe {
         @Override
         public void run() {
             try {
-                pipe.flush();
+                io.flush();
             } catch (IOException error) {
                 throw new UncheckedIOException(error);
             }
         }
 
         private ByteBuffer read(int bytes) {
-            byte[] answer = new byte[bytes];
+            byte[] output = new byte[bytes];
             try {
-                pipe.read(answer);
+                io.read(output);
             } catch (IOException error) {
                 throw new UncheckedIOException(error);
             }
-            return ByteBuffer.wrap(answer).order(ByteOrder.LITTLE_ENDIAN);
+            return ByteBuffer.wrap(output).order(ByteOrder.LITTLE_ENDIAN);
         }
 
         @Override

@@ -10,11 +10,11 @@ import java.util.Arrays;
 import java.util.Random;
 
 /**
- * Damages a .tflite and its contract in fixed ways and reads them: FuzzFile FILE ROUNDS. Any
- * exception but InputException ends it; exits with 1 when damage is not noticed.
+ * Corrupts a .tflite and its contract, reproducibly, and reads them: FuzzModel FILE ROUNDS. Any
+ * exception but InputException ends it. Exits with 1 if corruption goes unnoticed.
  */
-final class FuzzFile {
-    // What JSON and FlatBuffers are most sensitive to.
+final class FuzzModel {
+    // Bytes to which JSON and FlatBuffers are most sensitive.
     private static final int[] BYTES = {
         0, 1, 4, 0x7F, 0x80, 0xFF, 0xED, '"', '\\', '{', '}', '[',
         ']', ',', ':', '-', '.', 'e', '9', 'u'
@@ -30,10 +30,10 @@ final class FuzzFile {
         String more = "{\"a\": \"\\u00e9 \\ud83d\\ude97 \\n \u00e9\", \"b\": [-1.5e-3, null], ";
         byte[] text = json.replaceFirst("\\{", more.replace("\\", "\\\\")).getBytes("UTF-8");
         Contract.parse(text, "file");
-        FuzzFile fuzz = new FuzzFile();
-        fuzz.damageByChance(file, text, rounds);
-        fuzz.cut(file, text);
-        damageEveryOffset(file.clone());
+        FuzzModel fuzz = new FuzzModel();
+        fuzz.corruptAtRandom(file, text, rounds);
+        fuzz.truncate(file, text);
+        corruptEveryOffset(file.clone());
         System.out.println(rounds + " rounds, " + fuzz.unnoticed + " unnoticed");
         System.exit(fuzz.unnoticed == 0 ? 0 : 1);
     }
@@ -63,18 +63,19 @@ final class FuzzFile {
         passes(() -> file.tensor(false));
     }
 
-    private void damageByChance(byte[] file, byte[] text, int rounds) {
+    private void corruptAtRandom(byte[] file, byte[] text, int rounds) {
         for (int round = 0; round < rounds; round++) {
-            byte[] document = damaged(text);
+            byte[] document = corrupted(text);
             passes(() -> Contract.parse(document, "file"));
-            byte[] bytes = damaged(file);
-            if (!Arrays.equals(bytes, file) && passes(() -> open(bytes).checkWhole())) unnoticed++;
+            byte[] bytes = corrupted(file);
+            boolean changed = !Arrays.equals(bytes, file);
+            if (changed && passes(() -> open(bytes).verifyChecksum())) unnoticed++;
             readAll(bytes);
         }
     }
 
-    private byte[] damaged(byte[] whole) {
-        byte[] bytes = whole.clone();
+    private byte[] corrupted(byte[] original) {
+        byte[] bytes = original.clone();
         for (int times = 1 + random.nextInt(4); times > 0 && bytes.length > 0; times--) {
             int at = random.nextInt(bytes.length);
             byte pick = (byte) BYTES[random.nextInt(BYTES.length)];
@@ -88,19 +89,19 @@ final class FuzzFile {
                 case 2:
                     byte[] more = new byte[1 + random.nextInt(40)];
                     Arrays.fill(more, pick);
-                    bytes = spliced(bytes, at, 0, more);
+                    bytes = splice(bytes, at, 0, more);
                     break;
                 case 3:
-                    bytes = spliced(bytes, at, 1 + random.nextInt(bytes.length - at), new byte[0]);
+                    bytes = splice(bytes, at, 1 + random.nextInt(bytes.length - at), new byte[0]);
                     break;
-                default: // Numbers and offsets that are too large.
+                default: // Makes numbers and offsets too large.
                     Arrays.fill(bytes, at, Math.min(at + 4, bytes.length), (byte) 0xFF);
             }
         }
         return bytes;
     }
 
-    private static byte[] spliced(byte[] bytes, int at, int removed, byte[] added) {
+    private static byte[] splice(byte[] bytes, int at, int removed, byte[] added) {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         out.write(bytes, 0, at);
         out.write(added, 0, added.length);
@@ -108,21 +109,21 @@ final class FuzzFile {
         return out.toByteArray();
     }
 
-    /** Cuts the contract's text at every byte, and the file at some. None may pass. */
-    private void cut(byte[] file, byte[] text) {
+    /** Truncates the contract's text at every byte, and the file at some. None may pass. */
+    private void truncate(byte[] file, byte[] text) {
         for (int size = 0; size < text.length; size++) {
-            byte[] part = Arrays.copyOf(text, size);
-            if (passes(() -> Contract.parse(part, "file"))) unnoticed++;
+            byte[] truncated = Arrays.copyOf(text, size);
+            if (passes(() -> Contract.parse(truncated, "file"))) unnoticed++;
         }
         for (int size = 0; size < file.length; size += 61) {
-            byte[] part = Arrays.copyOf(file, size);
-            if (passes(() -> open(part).checkWhole())) unnoticed++;
-            readAll(part);
+            byte[] truncated = Arrays.copyOf(file, size);
+            if (passes(() -> open(truncated).verifyChecksum())) unnoticed++;
+            readAll(truncated);
         }
     }
 
-    /** Puts the worst values, one after the other, wherever an offset or a length may lie. */
-    private static void damageEveryOffset(byte[] bytes) {
+    /** Writes extreme values, one after the other, wherever an offset or a length may lie. */
+    private static void corruptEveryOffset(byte[] bytes) {
         int[] words = {0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, bytes.length, bytes.length - 4};
         ByteBuffer view = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
         for (int at = 0; at + 4 <= bytes.length; at += 2) {
