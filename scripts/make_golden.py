@@ -1,29 +1,29 @@
-"""Makes tests/golden: tiny .tflite files of every form, frames, and what every runner must answer.
+"""Makes tests/golden: tiny .tflite files of every form, frames, and the expected class maps.
 
-    python scripts/make_golden.py     minutes; frames come out the same each time, weights need not
+    python scripts/make_golden.py     takes minutes; frames are reproducible, weights need not be
 
-Runners of any language are held to golden.json:
+golden.json, with which runners of every language are compared:
 
-model, tolerance, cases   the fp32 file for CPUs, met with every kind of resize and every fit
-forms                     what else a runner meets, each with a file, a tolerance and cases of its
-                          own: the precisions and profiles of kseg.export, all of one training run,
-                          and graphs without weights that show what a runner does around a graph;
-                          with `replace` it is the file with [old, new] exchanged and sealed anew
-damaged                   the file of what must be refused; written by hand, not by this script
+model, tolerance, cases   the fp32 file for CPUs, with every kind of resize and every fit
+forms                     further files, each with a tolerance and cases of its own: the precisions
+                          and profiles of kseg.export, all from one training run, and graphs without
+                          weights that show what a runner does around a graph. With `replace`, the
+                          form is the file with [old, new] replaced and a new checksum
+damaged                   the file that lists what must be refused; written by hand
 
-In a case `input` is the fitted frame, to the bit; what the graph is handed are its values as
-`input_dtype`, unchanged (0 to 255), in the shape (1, height, width, 3). `class_map` may differ in
-the share `tolerance` of the pixels, because machines add floats up in different orders; between two
-runners on one machine none may.
+In a case, `input` is the fitted frame, bit-exact. The graph gets exactly these values (0 to 255) as
+`input_dtype`, in the shape (1, height, width, 3). `class_map` may differ in the share `tolerance` of
+the pixels, because machines sum floats in different orders; two runners on one machine must agree.
 
-The graphs without weights: tensor-DTYPE.tflite answers what it is handed: red in the upper third of
-the rows, green in the middle, blue below. logits-padded.tflite answers red, green, blue and 1e9, of
-which the last is no class.
+The graphs without weights: tensor-DTYPE.tflite returns its input: red in the upper third of the
+rows, green in the middle, blue below. logits-padded.tflite returns red, green, blue and 1e9; the
+last channel is not a class.
 
-damaged.json: what is done to `model`, and the refusal: "FILE: " and `error`, in which * stands for
-words of each language's own. `bytes` take its place; it ends at byte `keep`; `append` comes behind
-it; the lowest bit of byte `flip` is turned; or `replace`, [old, new] of one length, is done
-everywhere and the file sealed anew. `keep` and `flip` below 0 count from the end.
+damaged.json: how to change `model`, and the expected error: "FILE: " followed by `error`, in which *
+stands for words that differ between languages. `bytes` replaces the file; `keep` truncates it at
+that byte; `append` is added at the end; `flip` inverts the lowest bit of that byte; `replace`, [old,
+new] of equal length, is applied everywhere, with a new checksum. Negative `keep` and `flip` count
+from the end.
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ import cv2
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SIZE = (72, 128)
-# Name, top, left, height, width: what is cut out of the validation frames, so that each kind of
-# resize is met: area average by a fraction, bilinear upwards, area average by 2.
-CUTS = [
+# Name, top, left, height, width of the crop from a validation frame. They cover each kind of
+# resize: area average by a fraction, bilinear upscaling, area average by 2.
+CROPS = [
     ("fraction", 20, 60, 150, 201),
     ("upwards", 70, 100, 61, 100),
     ("half", 36, 40, 144, 160),
@@ -64,13 +64,13 @@ FORMS = [
     "model-gpu-classic-fp16.tflite",
     "model-logits-int8.tflite",
 ]
-# Profiles cpu and gpu share their graphs; a second copy would be a tenth of the golden set.
-GPU_TWIN = ("model-fp16.tflite", "model-gpu-fp16.tflite")
+# Profiles cpu and gpu share their graphs, so the gpu file is not stored (a tenth of the set).
+CPU_AND_GPU_FILE = ("model-fp16.tflite", "model-gpu-fp16.tflite")
 GPU_REPLACE = ['"profile": "cpu"', '"profile": "gpu"']
-# int8 rounds, so that a float on the edge can move a whole step.
+# int8 rounds: a small float difference can change a value by a full step.
 TOLERANCES = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01, "int8-dynamic": 0.01}
-# Nothing is added up in the graphs without weights.
-PROBES = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
+# The graphs without weights: they sum nothing, so their tolerance is 0.
+WEIGHTLESS = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
 DAMAGED = "damaged.json"
 LIMIT_BYTES = 700_000
 
@@ -85,9 +85,9 @@ def main():
         shutil.copy(exported / "model-fp32.tflite", GOLDEN / "model.tflite")
         for name in FORMS:
             shutil.copy(exported / name, GOLDEN / name)
-        check_gpu_twin(*(exported / name for name in GPU_TWIN))
-        write_probes()
-        cut_frames(folder / "demo" / "images" / "100k" / "val")
+        check_same_graph(*(exported / name for name in CPU_AND_GPU_FILE))
+        write_weightless_graphs()
+        crop_frames(folder / "demo" / "images" / "100k" / "val")
         write_document(folder)
     size = sum(p.stat().st_size for p in GOLDEN.iterdir())
     print(f"{GOLDEN}: {size} bytes")
@@ -122,22 +122,22 @@ def train_model(folder):
         argv = [str(run), "--tflite", "--frames", "12", "--no-verify-gpu", *flags]
         ok = ok and export.main(argv) == 0
     if not ok:
-        sys.exit("no model")
+        sys.exit("the model could not be made")
     return run
 
 
-def check_gpu_twin(on_cpu, on_gpu):
-    """Ends unless both files are the same but for their contracts."""
+def check_same_graph(on_cpu, on_gpu):
+    """Exits unless both files are the same except for their contracts."""
     from kseg import contract
 
-    told = contract.read(on_gpu)
-    first, second = (contract.embed(path.read_bytes(), told) for path in (on_cpu, on_gpu))
+    gpu_contract = contract.read(on_gpu)
+    first, second = (contract.embed(path.read_bytes(), gpu_contract) for path in (on_cpu, on_gpu))
     if first != second:
         sys.exit(f"{on_cpu.name} and {on_gpu.name} differ in more than their contracts")
 
 
-def write_probes():
-    """Writes the graphs without weights, under the contract of the trained one."""
+def write_weightless_graphs():
+    """Writes the graphs without weights, with the contract of the trained one."""
     import tensorflow as tf
 
     from kseg import contract
@@ -150,91 +150,95 @@ def write_probes():
     def padded(image):
         return tf.pad(image, [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=1e9)
 
-    whole = contract.read(GOLDEN / "model.tflite")
+    original = contract.read(GOLDEN / "model.tflite")
     logits = {"output_kind": "logits", "output_dtype": "float32"}
-    probes = [("uint8", tensor, {}), ("float32", tensor, {}), ("float32", padded, logits)]
-    for name, (dtype, function, changes) in zip(PROBES, probes, strict=True):
+    graphs = [("uint8", tensor, {}), ("float32", tensor, {}), ("float32", padded, logits)]
+    for name, (dtype, function, changes) in zip(WEIGHTLESS, graphs, strict=True):
         image = tf.TensorSpec((1, *SIZE, 3), dtype, name="image")
         concrete = tf.function(function, input_signature=[image]).get_concrete_function()
         tflite = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
-        told = dataclasses.replace(whole, model="none", input_dtype=dtype, metrics={}, **changes)
-        (GOLDEN / name).write_bytes(contract.append_checksum(contract.embed(tflite, told)))
+        changed = dataclasses.replace(
+            original, model="none", input_dtype=dtype, metrics={}, **changes
+        )
+        (GOLDEN / name).write_bytes(contract.append_checksum(contract.embed(tflite, changed)))
 
 
-def cut_frames(images):
+def crop_frames(images):
+    """Writes the crops of the first validation frames."""
     for path, (name, top, left, height, width) in zip(
-        sorted(images.glob("*.jpg")), CUTS, strict=False
+        sorted(images.glob("*.jpg")), CROPS, strict=False
     ):
         frame = cv2.imread(str(path))[top : top + height, left : left + width]
         write(f"{name}.png", frame)
 
 
 def write_document(folder):
-    """Writes what deploy/python/run.py makes of every case, and golden.json."""
+    """Writes the Python runner's class map of every case, and golden.json."""
     from kseg import contract
 
-    tflite, whole = (GOLDEN / "model.tflite").read_bytes(), contract.read(GOLDEN / "model.tflite")
+    path = GOLDEN / "model.tflite"
+    tflite, original = path.read_bytes(), contract.read(path)
     cases = []
     for name, fit in CASES:
         path = folder / f"{fit}.tflite"
         path.write_bytes(
-            contract.append_checksum(contract.embed(tflite, dataclasses.replace(whole, fit=fit)))
+            contract.append_checksum(contract.embed(tflite, dataclasses.replace(original, fit=fit)))
         )
-        cases.append(answer(path, f"{name}-{fit}", f"{name}.png"))
+        cases.append(write_case(path, f"{name}-{fit}", f"{name}.png"))
     document = {
         "model": "model.tflite",
-        "tolerance": TOLERANCES[whole.precision],
+        "tolerance": TOLERANCES[original.precision],
         "cases": cases,
-        "forms": [*map(form, FORMS), gpu_form(), *map(form, PROBES)],
+        "forms": [*map(form, FORMS), gpu_form(), *map(form, WEIGHTLESS)],
         "damaged": DAMAGED,
     }
     (GOLDEN / "golden.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 def form(file):
-    """Writes the answers of one of the other files. Returns its entry."""
+    """Writes the cases of one of the other files. Returns its entry."""
     from kseg import contract
 
-    told, probe = contract.read(GOLDEN / file), file in PROBES
+    document, weightless = contract.read(GOLDEN / file), file in WEIGHTLESS
     names = [f"{name}-{fit}" for name, fit in CASES[:2]]
-    # Of fitted frames: a test can tell by hand what a probe must answer.
-    frames = [f"{n}-{fit}-input.png" if probe else f"{n}.png" for n, fit in CASES[:2]]
-    tag = f"-{file.split('-')[0] if probe else Path(file).stem}"
+    # Graphs without weights get fitted frames, so that a test can compute their class maps.
+    frames = [f"{n}-{fit}-input.png" if weightless else f"{n}.png" for n, fit in CASES[:2]]
+    tag = f"-{file.split('-')[0] if weightless else Path(file).stem}"
     path = GOLDEN / file
     return {
         "model": file,
-        "profile": told.profile,
-        "precision": told.precision,
-        "input_dtype": told.input_dtype,
-        "output_kind": told.output_kind,
-        "tolerance": 0 if probe else TOLERANCES[told.precision],
-        "cases": [answer(path, *both, tag) for both in zip(names, frames, strict=True)],
+        "profile": document.profile,
+        "precision": document.precision,
+        "input_dtype": document.input_dtype,
+        "output_kind": document.output_kind,
+        "tolerance": 0 if weightless else TOLERANCES[document.precision],
+        "cases": [write_case(path, *both, tag) for both in zip(names, frames, strict=True)],
     }
 
 
 def gpu_form():
-    """The entry of the file that is not there: a CPU's answers are the same."""
-    entry = form(GPU_TWIN[0])
+    """Returns the entry of the gpu file, whose class maps on a CPU are those of the cpu file."""
+    entry = form(CPU_AND_GPU_FILE[0])
     return {**entry, "profile": "gpu", "replace": GPU_REPLACE}
 
 
-def answer(path, name, frame, tag=""):
+def write_case(path, name, frame, tag=""):
     """Writes the input and the class map of one frame. Returns the case."""
     sys.path.insert(0, str(ROOT / "deploy" / "python"))
     import run
 
-    runner = run.Segmenter(path, 1)
-    told = runner.contract
+    segmenter = run.Segmenter(path, 1)
+    document = segmenter.contract
     image = cv2.imread(str(GOLDEN / frame), cv2.IMREAD_COLOR_RGB)
     case = {
         "frame": frame,
-        "fit": told["fit"],
+        "fit": document["fit"],
         "input": f"{name}-input.png",
         "class_map": f"{name}-class-map{tag}.png",
     }
-    fitted = run.fit_frame(image, told["input_size"], told["fit"], told["pad_value"])
+    fitted = run.fit_frame(image, document["input_size"], document["fit"], document["pad_value"])
     write(case["input"], cv2.cvtColor(fitted, cv2.COLOR_RGB2BGR))
-    write(case["class_map"], runner(image))
+    write(case["class_map"], segmenter(image))
     return case
 
 
