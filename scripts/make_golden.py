@@ -11,19 +11,20 @@ forms                     further files, each with a tolerance and cases of its 
                           form is the file with [old, new] replaced and a new checksum
 damaged                   the file that lists what must be refused; written by hand
 
-In a case, `input` is the fitted frame, bit-exact. The graph gets exactly these values (0 to 255) as
-`input_dtype`, in the shape (1, height, width, 3). `class_map` may differ in the share `tolerance` of
-the pixels, because machines sum floats in different orders; two runners on one machine must agree.
+In a case, `input` is the fitted frame, bit-exact. The graph gets exactly these values (0 to 255)
+as `input_dtype`, in the shape (1, height, width, 3). `class_map` may differ in the share
+`tolerance` of the pixels, because machines sum floats in different orders; two runners on one
+machine must agree.
 
 The graphs without weights: tensor-DTYPE.tflite returns its input: red in the upper third of the
 rows, green in the middle, blue below. logits-padded.tflite returns red, green, blue and 1e9; the
 last channel is not a class.
 
-damaged.json: how to change `model`, and the expected error: "FILE: " followed by `error`, in which *
-stands for words that differ between languages. `bytes` replaces the file; `keep` truncates it at
-that byte; `append` is added at the end; `flip` inverts the lowest bit of that byte; `replace`, [old,
-new] of equal length, is applied everywhere, with a new checksum. Negative `keep` and `flip` count
-from the end.
+damaged.json: how to change `model`, and the expected error: "FILE: " followed by `error`, in which
+* stands for words that differ between languages. `bytes` replaces the file; `keep` truncates it at
+that byte; `append` is added at the end; `flip` inverts the lowest bit of that byte; `replace`,
+[old, new] of equal length, is applied everywhere, with a new checksum. Negative `keep` and `flip`
+count from the end.
 """
 
 import dataclasses
