@@ -112,8 +112,8 @@ def test_a_video_with_a_corrupt_frame_is_drawn_to_its_end(trained_run, tmp_path,
     (tmp_path / "torn.avi").write_bytes(data)
     out = tmp_path / "out"
     assert command(predict.main, [trained_run, tmp_path / "torn.avi", "--out", out]) == 0
-    told = capsys.readouterr()
-    assert "5 frames in " in told.out and "skipped 1 of 6" in told.err
+    printed = capsys.readouterr()
+    assert "5 frames in " in printed.out and "skipped 1 of 6" in printed.err
     assert cv2.VideoCapture(str(out / "torn.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
@@ -250,27 +250,27 @@ def test_runs_are_compared_with_flicker_confidence_and_gif(
     assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == 4 and clip.read()[1].shape == (192, 320, 3)
     with Image.open(out / "drive.gif") as gif:
         assert gif.size == (128, 76) and gif.info["loop"] == 0
-    told = json.loads((out / "drive.flicker.json").read_text())
-    run, beside = told["runs"]["run"], told["runs"]["other"]
-    assert run == beside and len(run["frames"]) == 3 and told["frames_per_second"] == 10
+    report = json.loads((out / "drive.flicker.json").read_text())
+    first, second = report["runs"]["run"], report["runs"]["other"]
+    assert first == second and len(first["frames"]) == 3 and report["frames_per_second"] == 10
     masks = [
         cv2.imread(str(out / "masks" / "run" / f"drive-{i:06d}.png"), cv2.IMREAD_UNCHANGED)
         for i in range(4)
     ]
     shares = [np.mean(a != b) for a, b in itertools.pairwise(masks)]
-    assert run["flicker"] == pytest.approx(np.mean(shares), abs=1e-5) and np.mean(shares) > 0
+    assert first["flicker"] == pytest.approx(np.mean(shares), abs=1e-5) and np.mean(shares) > 0
     words = capsys.readouterr().out
-    assert f"run: {run['flicker']:.2%} of pixels" in words and "4 frames" in words
+    assert f"run: {first['flicker']:.2%} of pixels" in words and "4 frames" in words
 
 
 def test_a_gif_keeps_durations_colours_and_static_regions(tmp_path):
     from PIL import Image
 
-    pictures = [np.full((40, 60, 3), (200, 30, 30), np.uint8) for _ in range(30)]
-    for number, picture in enumerate(pictures):
-        picture[10:20, number : number + 10] = (20, 60, 220)
+    images = [np.full((40, 60, 3), (200, 30, 30), np.uint8) for _ in range(30)]
+    for number, image in enumerate(images):
+        image[10:20, number : number + 10] = (20, 60, 220)
     path = tmp_path / "moving.gif"
-    video.write_gif(path, pictures, 12)
+    video.write_gif(path, images, 12)
     with Image.open(path) as gif:
         times, seen = [], []
         for number in range(gif.n_frames):
@@ -278,8 +278,8 @@ def test_a_gif_keeps_durations_colours_and_static_regions(tmp_path):
             times.append(gif.info["duration"])
             seen.append(np.asarray(gif.convert("RGB")))
     assert sum(times) == 2500 and set(times) == {80, 90} and len(seen) == 30
-    assert np.abs(np.stack(seen).astype(int) - pictures).max() <= 4
-    # Thirty whole pictures of noise-free colour would still be more than what changes.
+    assert np.abs(np.stack(seen).astype(int) - images).max() <= 4
+    # Thirty complete frames of plain colour would still be larger than the changes.
     assert path.stat().st_size < 6000
 
 

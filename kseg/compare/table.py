@@ -115,12 +115,12 @@ def classes(rows: Sequence[dict]) -> list[str]:
 
 def columns(rows: Sequence[dict]) -> list[tuple[str, Callable[[dict], str]]]:
     """Returns the columns of the table as (heading, function of a row -> text)."""
-    by_class = [(name, _percent(f"iou/{name}")) for name in classes(rows)]
+    by_class = [(name, _percent_of(f"iou/{name}")) for name in classes(rows)]
     return [
-        ("mean IoU", _percent("mean_iou")),
+        ("mean IoU", _percent_of("mean_iou")),
         *by_class,
-        ("drivable IoU", _percent("drivable_iou")),
-        ("boundary IoU", _percent("mean_boundary_iou")),
+        ("drivable IoU", _percent_of("drivable_iou")),
+        ("boundary IoU", _percent_of("mean_boundary_iou")),
         ("parameters, M", _scaled("parameters", _MEGA, 2)),
         ("weights, MB", _scaled("weights_bytes", _MEGA, 2)),
         (".tflite, MB", _scaled("tflite_bytes", _MEGA, 2)),
@@ -222,7 +222,7 @@ def _line(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def _percent(key):
+def _percent_of(key):
     return lambda row: percent_cell(row.get(key))
 
 

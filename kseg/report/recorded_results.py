@@ -48,13 +48,13 @@ def data_set(manifest: Manifest) -> dict[str, Any]:
 def settings(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
     """The settings that differ between the runs, and the others."""
     values = [json.loads(run.config.to_json()) for run in runs]
-    found: dict[str, list[dict[str, Any]]] = {"differing": [], "same": []}
+    rows: dict[str, list[dict[str, Any]]] = {"differing": [], "same": []}
     for field in dataclasses.fields(runs[0].config):
         each = [value[field.name] for value in values]
         differs = any(value != each[0] for value in each)
         row = {"name": field.name, "differs": differs, "texts": [_text(value) for value in each]}
-        found["differing" if differs else "same"].append(row)
-    return found
+        rows["differing" if differs else "same"].append(row)
+    return rows
 
 
 def _text(value):
@@ -65,7 +65,7 @@ def _text(value):
 
 def exports(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The files that kseg.export made of the runs. Raises InputError."""
-    found = []
+    exported = []
     for i, run in enumerate(runs):
         reports = [_read_json(path) for path in sorted(run.path.glob("*.tflite.report.json"))]
         if not reports:
@@ -77,8 +77,8 @@ def exports(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 f"{run.path}: a .tflite.report.json was not written by kseg.export ({error!r})"
             ) from error
         page = run.path / "export_report.html"
-        found.append({"run": i, "files": files, "page": str(page) if page.is_file() else ""})
-    return found
+        exported.append({"run": i, "files": files, "page": str(page) if page.is_file() else ""})
+    return exported
 
 
 def comparisons(runs: Sequence[Run], folders: Sequence[str]) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def _comparison(path):
 
 def attention_pages(runs: Sequence[Run], out: Path) -> list[dict[str, Any]]:
     """Links from the page `out` to the pages that kseg.attention wrote into the runs."""
-    found = []
+    linked = []
     for i, run in enumerate(runs):
         pages = sorted((run.path / "attention").glob("*.attention.html"))
         links = [
@@ -118,8 +118,8 @@ def attention_pages(runs: Sequence[Run], out: Path) -> list[dict[str, Any]]:
             for page in pages
         ]
         if links:
-            found.append({"run": i, "links": links})
-    return found
+            linked.append({"run": i, "links": links})
+    return linked
 
 
 def timings(runs: Sequence[Run], files: Sequence[str]) -> list[dict[str, Any]]:

@@ -51,9 +51,9 @@ def page(
         "settings": recorded_results.settings(runs),
         **recorded,
     }
-    for name, found in groups.items():
+    for name, groupings in groups.items():
         values[name] = [
-            score_sections.group_scores(runs, counts, heading, each) for heading, each in found
+            score_sections.group_scores(runs, counts, heading, each) for heading, each in groupings
         ]
     return pages.render("kseg.report/report.html", {**values, "sections": _sections(values)})
 

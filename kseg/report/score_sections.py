@@ -53,7 +53,9 @@ def summary(runs: Sequence[Run], counts: Sequence[RunCounts]) -> dict[str, Any]:
     values = [c.scores(run.labels) for run, c in zip(runs, counts, strict=True)]
     errors = [calibration.ece(c.calibration.sum(axis=0)) for c in counts]
     names = [name for name in _COLUMNS if name in values[0]]
-    best = [max(value[name] for value in values) for name in names] + [min(errors)]
+    best = [max(value[name] for value in values) for name in names] + [
+        min(errors, key=lambda error: math.inf if error is None else error)
+    ]
     scores = [
         [value[name] for name in names] + [e] for value, e in zip(values, errors, strict=True)
     ]

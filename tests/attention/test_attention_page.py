@@ -70,10 +70,10 @@ def document(path):
 
 
 def test_stages_have_the_geometry_of_their_patches(seen):
-    told = [
+    geometry = [
         (s.kernel, s.stride, s.padding, s.cell_pixels, s.query_pixels, s.reduction) for s in seen
     ]
-    assert told == [
+    assert geometry == [
         (7, 4, 3, 1, 4, (8, 8)),
         (3, 2, 1, 4, 8, (4, 4)),
         (3, 2, 1, 8, 16, (2, 2)),
@@ -117,8 +117,8 @@ def test_keys_are_drawn_where_they_stand(seen):
 def test_heat_is_lightest_at_the_peak(seen):
     grid = np.full((3, 5), 0.1, np.float32)
     grid[1, 2] = 0.5
-    picture = figures.heat_map(np.full((*SIZE, 3), 100, np.uint8), seen[0], grid).mean(-1)
-    assert picture[48, 80] == picture.max() > picture[0, 0] > picture[96, 0]
+    drawn = figures.heat_map(np.full((*SIZE, 3), 100, np.uint8), seen[0], grid).mean(-1)
+    assert drawn[48, 80] == drawn.max() > drawn[0, 0] > drawn[96, 0]
 
 
 def test_packed_weights_come_back(seen):
@@ -153,15 +153,15 @@ def test_the_command_writes_a_page_and_images(written, seen):
     names = ["attention-mean.png", "attention.html", "attention.png", "patches.png"]
     assert sorted(p.name for p in written.iterdir()) == [f"street.{name}" for name in names]
     for path in written.glob("*.png"):
-        picture = cv2.imread(str(path))
-        assert picture.shape[1] > 1200 and picture.std() > 20
-    told = document(written / "street.attention.html")
-    assert told["at"] == attention_page.nearest_point(POINT, SIZE, told["points"])
-    packed = base64.b64decode(told["stages"][2]["weights"].split(",")[1])
+        figure = cv2.imread(str(path))
+        assert figure.shape[1] > 1200 and figure.std() > 20
+    data = document(written / "street.attention.html")
+    assert data["at"] == attention_page.nearest_point(POINT, SIZE, data["points"])
+    packed = base64.b64decode(data["stages"][2]["weights"].split(",")[1])
     packed = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(
         packed,
-        attention_page.pack_weights(seen[2], attention_page.grid_points(SIZE, told["points"])),
+        attention_page.pack_weights(seen[2], attention_page.grid_points(SIZE, data["points"])),
     )
 
 
@@ -247,15 +247,15 @@ def open_page(browser, path, size=(1200, 900), **features):
 
 def peaks(seen, point=None):
     """The peaks in the captions, computed in Python."""
-    found = []
+    values = []
     for stage in seen:
         grids = (
             stage_attention.mean_attention(stage)
             if point is None
             else stage_attention.point_attention(stage, point)
         )
-        found += [float(grid.max()) for _, grid in figures.head_panels(grids)]
-    return found
+        values += [float(grid.max()) for _, grid in figures.head_panels(grids)]
+    return values
 
 
 def shown(browser):
@@ -307,10 +307,10 @@ def test_arrow_keys_move_the_point_and_the_checkbox_selects_the_mean(browser, wr
     ):
         browser.press(key, code)
         row, column = row + move[0], column + move[1]
-        told = browser.value(STATUS)
+        status = browser.value(STATUS)
         # JavaScript rounds halves up.
         y, x = np.floor(points[row, column] + 0.5)
-        assert f"x {x:.0f}, y {y:.0f}" in told
+        assert f"x {x:.0f}, y {y:.0f}" in status
     assert shown(browser) == pytest.approx(peaks(seen, points[row, column]), abs=0.006, rel=0.02)
     browser.press("Tab")
     assert browser.value("document.activeElement.id") == "mean"

@@ -58,10 +58,10 @@ def words(text):
 
 
 def test_optional_keys_of_a_report_may_be_missing():
-    told = words(html([report()]))
-    assert "all files passed" in told and "79.00% -1.00 points" in told
-    assert "5.2 ms" in told and "1.23 MB" in told and "not run" in told
-    assert "CONV_2D 44" in told and "alternative - -" in told
+    text = words(html([report()]))
+    assert "all files passed" in text and "79.00% -1.00 points" in text
+    assert "5.2 ms" in text and "1.23 MB" in text and "not run" in text
+    assert "CONV_2D 44" in text and "alternative - -" in text
 
 
 def test_agreement_is_100_only_when_every_pixel_agrees():
@@ -86,14 +86,14 @@ def test_everything_in_a_complete_report_is_shown():
             "cpu": {"mean_iou": 0.75},
         },
     )
-    text = html([report(), complete], embedded={"model-gpu-fp16.tflite": '{"model": "unet"}'})
-    told = words(text)
-    assert "Export of unet: 1 of 2 files REJECTED" in told
-    assert "gpu fp16: 2 x CAST <left on the CPU>" in told and "<left" not in text
-    assert "ran on a GPU: SwiftShader" in told and "99.950% as the CPU, 4 frames" in told
-    assert "on the GPU, 4 frames 70.00% -5.00 points" in told
-    assert "on the CPU, the same 75.00%" in told
-    assert "88 on the GPU, 2 left on the CPU" in told and '"model": "unet"' in told
+    page = html([report(), complete], embedded={"model-gpu-fp16.tflite": '{"model": "unet"}'})
+    text = words(page)
+    assert "Export of unet: 1 of 2 files REJECTED" in text
+    assert "gpu fp16: 2 x CAST <left on the CPU>" in text and "<left" not in page
+    assert "ran on a GPU: SwiftShader" in text and "99.950% as the CPU, 4 frames" in text
+    assert "on the GPU, 4 frames 70.00% -5.00 points" in text
+    assert "on the CPU, the same 75.00%" in text
+    assert "88 on the GPU, 2 left on the CPU" in text and '"model": "unet"' in text
 
 
 def test_the_page_is_self_contained_and_has_no_script():
@@ -111,9 +111,9 @@ def test_a_single_differing_pixel_is_visible_in_a_shrunk_image():
     text = html([report()], [compared(size=size)])
     assert "1 of 480,000 pixels differ" in text and "a&amp;b" in text
     last = [a["src"] for tag, a in Page(text).tags if tag == "img"][-1]
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(last.split(",")[1]), np.uint8), 1)
-    assert picture.shape == (160, 480, 3)
-    light = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) > 150
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(last.split(",")[1]), np.uint8), 1)
+    assert drawn.shape == (160, 480, 3)
+    light = cv2.cvtColor(drawn, cv2.COLOR_BGR2GRAY) > 150
     # Row 3 and column 4 of 400x1200 lie in pixel (1, 1) or on its edge; marks are 3x3.
     assert 9 <= light.sum() <= 16 and np.abs(np.argwhere(light) - [1, 1]).max() <= 2
 
@@ -155,9 +155,9 @@ def test_the_page_has_the_contract_of_the_file_beside_it(tmp_path, tflite_path):
     (tmp_path / "model-fp32.tflite").write_bytes(tflite_path.read_bytes())
     path = tmp_path / "export_report.html"
     export_page.write(path, [report(), report("gone.tflite")], [], BDD100K_DRIVABLE)
-    told = words(path.read_text())
-    assert "Contract in model-fp32.tflite" in told and "Contract in gone" not in told
-    assert "deeplab_v3_plus_mobilenet_v2" in told
+    text = words(path.read_text())
+    assert "Contract in model-fp32.tflite" in text and "Contract in gone" not in text
+    assert "deeplab_v3_plus_mobilenet_v2" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "model-fp32.tflite"]
 
 
@@ -167,11 +167,11 @@ def test_export_writes_it_and_standard_metadata(tflite_path):
     text = words((tflite_path.parent / "export_report.html").read_text())
     # Of the latest export of the run that all tests share.
     reports = [json.loads(p.read_text()) for p in tflite_path.parent.glob("*.report.json")]
-    assert any(f"{told['bytes'] / 1e6:.2f} MB" in text for told in reports)
+    assert any(f"{report['bytes'] / 1e6:.2f} MB" in text for report in reports)
     assert tflite_metadata.labels(tflite_path.read_bytes()) == BDD100K_DRIVABLE.names
 
 
 @pytest.mark.parametrize("value", [0.8, None])
 def test_classes_without_a_score_have_a_dash(value):
-    told = words(html([report(keras=SCORES | {"iou/direct": value})]))
-    assert ("direct 80.00%" in told) == (value is not None)
+    text = words(html([report(keras=SCORES | {"iou/direct": value})]))
+    assert ("direct 80.00%" in text) == (value is not None)

@@ -96,14 +96,14 @@ def test_thirds_are_ordered_from_dark_to_bright():
 
 def test_scenes_are_known_by_name_or_by_file_or_not_at_all():
     keys = ["0001TP_1", "0016E5_2", "0001TP_3", "0016E5_4"]
-    ((heading, found),) = frame_groups.scene_groups(keys, "camvid", {})
+    ((heading, groups),) = frame_groups.scene_groups(keys, "camvid", {})
     assert heading == "drive"
-    assert [(n, f.tolist()) for n, f in found] == [("0001TP", [0, 2]), ("0016E5", [1, 3])]
+    assert [(n, f.tolist()) for n, f in groups] == [("0001TP", [0, 2]), ("0016E5", [1, 3])]
     assert list(frame_groups.scene_groups(keys, "folder", {})) == []
     assert list(frame_groups.scene_groups(keys[::2], "camvid", {})) == []  # All of one drive.
     attributes = {"weather": {"0001TP_1": "rainy", "0001TP_3": "rainy"}}
-    ((heading, found),) = frame_groups.scene_groups(keys, "folder", attributes)
-    assert [(n, f.tolist()) for n, f in found] == [("not known", [1, 3]), ("rainy", [0, 2])]
+    ((heading, groups),) = frame_groups.scene_groups(keys, "folder", attributes)
+    assert [(n, f.tolist()) for n, f in groups] == [("not known", [1, 3]), ("rainy", [0, 2])]
 
 
 def test_scenes_are_read_as_bdd100k_writes_them(tmp_path, capsys):
@@ -335,15 +335,15 @@ def test_runs_get_the_shortest_unique_names(capsys):
 def runs(trained_run, config, tmp_path_factory):
     """Two runs: the one that all tests share, and one with random weights."""
     root = tmp_path_factory.mktemp("report")
-    found = [root / "one", root / "two & <b>"]
-    for path in found:
+    paths = [root / "one", root / "two & <b>"]
+    for path in paths:
         path.mkdir()
         for name in ("config.json", "labels.json", "best.weights.h5", "history.csv"):
             shutil.copy(trained_run / name, path)
     model = trained_model.build_model(config, BDD100K_DRIVABLE)
     randomize(model, seed=1)
-    model.save_weights(found[1] / run_folder.BEST, overwrite=True)
-    return found
+    model.save_weights(paths[1] / run_folder.BEST, overwrite=True)
+    return paths
 
 
 @pytest.fixture(scope="module")

@@ -189,10 +189,10 @@ def test_classes_are_distinguishable_without_colour():
 def test_heat_maps_have_a_line_at_half():
     heat = np.zeros((10, 10))
     heat[:, 5:] = 0.4
-    picture = inspect_figures.heat_map(heat, 0.4)
-    white = (picture == 255).all(axis=-1)
-    assert picture.shape == (40, 40, 3) and set(np.flatnonzero(white.any(axis=0))) <= {19, 20, 21}
-    assert white.any() and picture[20, 39].tolist() != picture[20, 0].tolist()
+    drawn = inspect_figures.heat_map(heat, 0.4)
+    white = (drawn == 255).all(axis=-1)
+    assert drawn.shape == (40, 40, 3) and set(np.flatnonzero(white.any(axis=0))) <= {19, 20, 21}
+    assert white.any() and drawn[20, 39].tolist() != drawn[20, 0].tolist()
 
 
 def test_page_is_written_next_to_the_folder_and_leaves_no_partial_file(grays, monkeypatch):
