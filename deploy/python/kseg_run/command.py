@@ -113,8 +113,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--device",
         choices=DEVICES,
         default="cpu",
-        help="cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU, or "
-        "the CPU with a message",
+        help="cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU "
+        "if it works, else the CPU, with a message",
     )
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads (default: LiteRT's choice)"
