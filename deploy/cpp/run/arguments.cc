@@ -26,8 +26,8 @@ or a GStreamer pipeline.
   --frames N      stop after this many frames
   --repeat N      run a file or folder N times, write nothing, report memory
   --timing        print the time of each stage of a frame, without decoding and writing
-  --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU if
-                  it works, else the CPU, with a message
+  --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU
+                  if it works, else the CPU, with a message
   --threads N     CPU threads (default: LiteRT's choice)
   --reconnect S   seconds to wait for a lost camera (default: 60)
   --litert PATH   libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search path)
