@@ -11,6 +11,24 @@ from kseg.report.run_counts import RunCounts
 from kseg.report.runs import Run
 from kseg.visualize import pages
 
+# {title: name of its values}, in the order of the page.
+_SECTIONS = {
+    "Side by side": "frames",
+    "Curves": "curves",
+    "Classes": "class_scores",
+    "Confusion": "confusion",
+    "Calibration": "calibration",
+    "Brightness": "brightness",
+    "Scenes": "scenes",
+    "Frames": "frames",
+    "Data set": "data_set",
+    "Comparison": "comparisons",
+    "Exports": "exports",
+    "Timings": "timings",
+    "Attention": "attention_pages",
+    "Settings": "settings",
+}
+
 
 def page(
     runs: Sequence[Run],
@@ -28,11 +46,11 @@ def page(
     """
     labels = runs[0].labels
     names = " and ".join(run.name for run in runs) if len(runs) < 3 else f"{len(runs)} runs"
+
+    def by_group(groupings):
+        return [score_sections.group_scores(runs, counts, *grouping) for grouping in groupings]
+
     thirds = frame_groups.brightness_thirds(counts[0].luma)
-    groups = {
-        "brightness": [("brightness", thirds)] if thirds else [],
-        "scenes": scenes,
-    }
     values: dict[str, Any] = {
         "title": f"{names} on {runs[0].manifest.dataset}, {split}",
         "verdict": score_sections.verdict(runs, counts, split),
@@ -46,36 +64,12 @@ def page(
         "confusion": score_sections.confusion(counts),
         "calibration": list(score_sections.calibrations(runs, counts)),
         "calibration_bins": calibration.BINS,
+        "brightness": by_group([("brightness", thirds)] if thirds else []),
+        "scenes": by_group(scenes),
         "frames": frame_values(runs, counts, shown) if shown else None,
         "data_set": recorded_results.data_set(runs[0].manifest),
         "settings": recorded_results.settings(runs),
         **recorded,
     }
-    for name, groupings in groups.items():
-        values[name] = [
-            score_sections.group_scores(runs, counts, heading, each) for heading, each in groupings
-        ]
-    return pages.render("kseg.report/report.html", {**values, "sections": _sections(values)})
-
-
-def _sections(values):
-    """The titles of the sections that have content, in the order of the page."""
-    return [title for title, name in _SECTIONS.items() if values[name]]
-
-
-_SECTIONS = {
-    "Side by side": "frames",
-    "Curves": "curves",
-    "Classes": "class_scores",
-    "Confusion": "confusion",
-    "Calibration": "calibration_bins",
-    "Brightness": "brightness",
-    "Scenes": "scenes",
-    "Frames": "frames",
-    "Data set": "data_set",
-    "Comparison": "comparisons",
-    "Exports": "exports",
-    "Timings": "timings",
-    "Attention": "attention_pages",
-    "Settings": "settings",
-}
+    sections = [title for title, name in _SECTIONS.items() if values[name]]
+    return pages.render("kseg.report/report.html", {**values, "sections": sections})

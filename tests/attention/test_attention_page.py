@@ -50,7 +50,7 @@ def image():
 
 
 @pytest.fixture(scope="module")
-def seen(run, image):
+def stages(run, image):
     return stage_attention.extract_stage_attention(trained_model.load(run)[0], image)
 
 
@@ -69,9 +69,9 @@ def document(path):
     return json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S)[1])
 
 
-def test_stages_have_the_geometry_of_their_patches(seen):
+def test_stages_have_the_geometry_of_their_patches(stages):
     geometry = [
-        (s.kernel, s.stride, s.padding, s.cell_pixels, s.query_pixels, s.reduction) for s in seen
+        (s.kernel, s.stride, s.padding, s.cell_pixels, s.query_pixels, s.reduction) for s in stages
     ]
     assert geometry == [
         (7, 4, 3, 1, 4, (8, 8)),
@@ -79,11 +79,11 @@ def test_stages_have_the_geometry_of_their_patches(seen):
         (3, 2, 1, 8, 16, (2, 2)),
         (3, 2, 1, 16, 32, (1, 1)),
     ]
-    assert [s.block for s in seen] == [2] * 4
+    assert [s.block for s in stages] == [2] * 4
 
 
-def test_a_point_picks_the_query_whose_cell_it_lies_in(seen):
-    first, *_, last = seen  # 25x41 queries of 4 pixels; 4x6 of 32.
+def test_a_point_picks_the_query_whose_cell_it_lies_in(stages):
+    first, *_, last = stages  # 25x41 queries of 4 pixels; 4x6 of 32.
     assert stage_attention.query_cell(first, (0, 0)) == (0, 0)
     assert stage_attention.query_cell(first, (7.9, 8)) == (1, 2)
     assert stage_attention.query_index(first, (7.9, 8)) == 1 * 41 + 2
@@ -93,8 +93,8 @@ def test_a_point_picks_the_query_whose_cell_it_lies_in(seen):
     assert np.array_equal(stage_attention.point_attention(first, (7.9, 8)), expected)
 
 
-def test_points_and_means_share_out_one(seen):
-    for stage in seen:
+def test_attention_weights_sum_to_one(stages):
+    for stage in stages:
         for grids in (
             stage_attention.point_attention(stage, POINT),
             stage_attention.mean_attention(stage),
@@ -105,8 +105,8 @@ def test_points_and_means_share_out_one(seen):
             assert np.allclose(mean, grids.mean(0)) and (len(grids) == 1) == (name == "head 1")
 
 
-def test_keys_are_drawn_where_they_stand(seen):
-    first = seen[0]  # 3x5 keys of 32 pixels reach to row 95; row 96 and column 160 have none.
+def test_keys_cover_their_pixels(stages):
+    first = stages[0]  # 3x5 keys of 32 pixels reach to row 95; row 96 and column 160 have none.
     grid = np.arange(15.0).reshape(3, 5)
     values = stage_attention.upsample_keys(grid, first, SIZE, fill=-1)
     assert values.shape == SIZE and values[0, 0] == 0 and values[31, 32] == 1
@@ -114,16 +114,16 @@ def test_keys_are_drawn_where_they_stand(seen):
     assert [np.sum(values == n) for n in range(15)] == [32 * 32] * 15
 
 
-def test_heat_is_lightest_at_the_peak(seen):
+def test_heat_is_lightest_at_the_peak(stages):
     grid = np.full((3, 5), 0.1, np.float32)
     grid[1, 2] = 0.5
-    drawn = figures.heat_map(np.full((*SIZE, 3), 100, np.uint8), seen[0], grid).mean(-1)
+    drawn = figures.heat_map(np.full((*SIZE, 3), 100, np.uint8), stages[0], grid).mean(-1)
     assert drawn[48, 80] == drawn.max() > drawn[0, 0] > drawn[96, 0]
 
 
-def test_packed_weights_come_back(seen):
+def test_packed_weights_are_restored(stages):
     points = attention_page.grid_points(SIZE, (3, 4))
-    for stage in seen:
+    for stage in stages:
         packed = attention_page.pack_weights(stage, points)
         heads, keys = len(stage.weights), stage.weights.shape[-1]
         assert packed.shape == (heads * 13, keys) and (packed.max(1) == 255).all()
@@ -149,7 +149,7 @@ def test_query_points_cover_the_image_evenly():
             ]
 
 
-def test_the_command_writes_a_page_and_images(written, seen):
+def test_the_command_writes_a_page_and_images(written, stages):
     names = ["attention-mean.png", "attention.html", "attention.png", "patches.png"]
     assert sorted(p.name for p in written.iterdir()) == [f"street.{name}" for name in names]
     for path in written.glob("*.png"):
@@ -161,7 +161,7 @@ def test_the_command_writes_a_page_and_images(written, seen):
     packed = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(
         packed,
-        attention_page.pack_weights(seen[2], attention_page.grid_points(SIZE, data["points"])),
+        attention_page.pack_weights(stages[2], attention_page.grid_points(SIZE, data["points"])),
     )
 
 
@@ -186,7 +186,7 @@ def test_a_video_is_drawn_at_one_query_point(run, image, tmp_path):
     assert document(tmp_path / "one" / "drive.attention.html")["size"] == [64, 96]
 
 
-def test_a_point_of_the_frame_is_taken_into_the_letterbox():
+def test_a_point_of_the_frame_is_mapped_into_the_letterbox():
     config = dataclasses.replace(Config(), size=(100, 200), fit="letterbox")
     # A frame of 400x400 becomes 100x100, 50 pixels from the left.
     assert attention.model_point((200, 100), (400, 400), config) == (50, 75)
@@ -245,10 +245,10 @@ def open_page(browser, path, size=(1200, 900), **features):
     assert browser.value(READY) and browser.problems == []
 
 
-def peaks(seen, point=None):
+def peaks(stages, point=None):
     """The peaks in the captions, computed in Python."""
     values = []
-    for stage in seen:
+    for stage in stages:
         grids = (
             stage_attention.mean_attention(stage)
             if point is None
@@ -270,13 +270,13 @@ def test_the_page_fits_desktop_and_phone(browser, written, size, scheme):
     assert browser.value("document.querySelectorAll('canvas[data-stage]').length") == 1 + 3 + 6 + 9
 
 
-def test_a_click_shows_the_heads_of_the_nearest_point(browser, written, seen):
+def test_a_click_shows_the_heads_of_the_nearest_point(browser, written, stages):
     open_page(browser, written)
     grid = attention_page.point_grid(SIZE)
     points = attention_page.grid_points(SIZE, grid)
     start = attention_page.nearest_point(POINT, SIZE, grid)
     first = points[start[0] * grid[1] + start[1]]
-    assert shown(browser) == pytest.approx(peaks(seen, first), abs=0.006, rel=0.02)
+    assert shown(browser) == pytest.approx(peaks(stages, first), abs=0.006, rel=0.02)
     # A click a fifth from the left, near the bottom.
     box = browser.value(
         "(({x, y, width, height}) => [x, y, width, height])"
@@ -288,10 +288,10 @@ def test_a_click_shows_the_heads_of_the_nearest_point(browser, written, seen):
     row, column = attention_page.nearest_point((0.9 * SIZE[0], 0.2 * SIZE[1]), SIZE, grid)
     point = points[row * grid[1] + column]
     assert f"x {round(point[1])}, y {round(point[0])}" in browser.value(STATUS)
-    assert shown(browser) == pytest.approx(peaks(seen, point), abs=0.006, rel=0.02)
+    assert shown(browser) == pytest.approx(peaks(stages, point), abs=0.006, rel=0.02)
 
 
-def test_arrow_keys_move_the_point_and_the_checkbox_selects_the_mean(browser, written, seen):
+def test_arrow_keys_move_the_point_and_the_checkbox_selects_the_mean(browser, written, stages):
     open_page(browser, written)
     browser.press("Tab")
     assert browser.value("document.activeElement.id") == "query"
@@ -311,9 +311,9 @@ def test_arrow_keys_move_the_point_and_the_checkbox_selects_the_mean(browser, wr
         # JavaScript rounds halves up.
         y, x = np.floor(points[row, column] + 0.5)
         assert f"x {x:.0f}, y {y:.0f}" in status
-    assert shown(browser) == pytest.approx(peaks(seen, points[row, column]), abs=0.006, rel=0.02)
+    assert shown(browser) == pytest.approx(peaks(stages, points[row, column]), abs=0.006, rel=0.02)
     browser.press("Tab")
     assert browser.value("document.activeElement.id") == "mean"
     browser.value("document.activeElement.click()")
     assert "mean over all queries" in browser.value(STATUS)
-    assert shown(browser) == pytest.approx(peaks(seen), abs=0.006, rel=0.02)
+    assert shown(browser) == pytest.approx(peaks(stages), abs=0.006, rel=0.02)
