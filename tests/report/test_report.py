@@ -274,7 +274,7 @@ def test_a_comparison_is_repeated(tmp_path, capsys):
     # Both given and found: shown once.
     (found,) = recorded_results.comparisons([run, run], [path.parent])
     text = words(made_page([run], comparisons=[found]))
-    assert text.count("<a> 50.00 25.00 - - - 2.00 - 3.0 1.5") == 1 and "7 rounds" in text
+    assert text.count("<a> 50.00 25.00 - - - 2.00 - 3.0 1.5") == 1 and "A CPU" in text
     path.write_text("[1]")
     assert command(lambda _: recorded_results.comparisons([run], []), []) == 2
     assert_one_line(capsys, "comparison.json", "kseg.compare")

@@ -1,4 +1,4 @@
-// A click or an arrow key moves the query point; every canvas then shows one head's weights there.
+/* A click or an arrow key moves the query point; every canvas then shows one head's weights there. */
 (async () => {
   const data = JSON.parse(document.getElementById("attention").textContent);
   const [height, width] = data.size, [rows, columns] = data.points;

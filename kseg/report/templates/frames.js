@@ -1,4 +1,4 @@
-// Wipes between two images of one frame. The images are those of the articles below.
+/* Wipes between two images of one frame. The images are those of the articles below. */
 (() => {
   const find = (id) => document.getElementById("viewer-" + id);
   const [frame, left, right, wipe] = ["frame", "left", "right", "wipe"].map(find);
