@@ -1,5 +1,8 @@
 """Templates compile, escape their values, and are installed with the package."""
 
+import configparser
+import fnmatch
+
 import jinja2
 import numpy as np
 import pytest
@@ -34,6 +37,14 @@ def template(monkeypatch):
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_every_template_compiles(name):
     assert pages._environment.get_template(name)
+
+
+def test_all_template_files_are_package_data():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    patterns = setup["options.package_data"]["*"].split()
+    for path in (ROOT / "kseg").rglob("templates/*"):
+        assert any(fnmatch.fnmatch(f"templates/{path.name}", one) for one in patterns), path
 
 
 def test_values_are_escaped_and_legends_name_pattern_and_class(template):
