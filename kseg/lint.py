@@ -1,8 +1,9 @@
-"""python -m kseg.lint FILE.tflite --profile gpu: what a target will do with any .tflite."""
+"""python -m kseg.lint FILE.tflite --profile gpu: which operators of a .tflite a target runs."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from kseg.errors import run
 from kseg.export.profiles import PROFILES
@@ -11,17 +12,19 @@ EXAMPLES = """examples:
   python -m kseg.lint runs/demo/model-fp32.tflite --profile gpu
   python -m kseg.lint others.tflite --profile gpu-classic gpu-gl
 
-Any .tflite, not only ours. It reads the file against tables of what each delegate takes (LiteRT
-f67457790); only `python -m kseg.export --verify-gpu` runs it on a delegate.
+Works on any .tflite, not only on files from kseg.export. It compares the file with tables of the
+operators that each delegate supports (LiteRT f67457790) and runs nothing; to run a file on a
+delegate, use `python -m kseg.export --verify-gpu`.
 
-exit codes: 0 the target runs all of it, 2 bad input, 3 problems found
+exit codes: 0 the target runs all operators, 2 bad input, 3 problems found
 """
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.lint",
-        description="Predicts which operators of a .tflite a target runs, and names the others.",
+        description="Predicts which operators of a .tflite a target runs; lists the others with "
+        "remedies.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,8 +49,8 @@ def main(argv=None):
     return 3 if any(report["problems"] for report in reports) else 0
 
 
-def summary(report):
-    """Returns one line on what kseg.export.linter.inspect found."""
+def summary(report: dict[str, Any]) -> str:
+    """Returns one line on a report of kseg.export.linter.inspect."""
     if report["partitions"] is None:
         return f"{report['operators']} operators, {len(report['problems'])} problems"
     return (

@@ -1,1 +1,1 @@
-"""What export needs: converting, looking into the file, and proving it right."""
+"""Export: conversion to .tflite, linting, and verification against the Keras model."""

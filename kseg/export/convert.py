@@ -1,50 +1,57 @@
-"""Keras model -> .tflite bytes: batch 1, static, builtins only, in the form its profile wants."""
+"""Converts a Keras model to .tflite: batch 1, static shapes, builtin operators only."""
 
 import contextlib
 import tempfile
-import typing
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from kseg.errors import InputError
-from kseg.export.profiles import PROFILES
+from kseg.export.profiles import PROFILES, Profile
 
-# ARG_MAX on LiteRT's GPU accelerator lets the zero padding of its 4-channel slices win, silently.
-# Channels filled up to a multiple of 4 with this value never do; it is finite in float16 too.
-_NEVER = -6e4
-_SLICE = 4
+# LiteRT's GPU accelerator pads channels with zeros to slices of 4, and its ARG_MAX silently returns
+# a padding channel when all logits are negative. So the class channels are padded to a multiple of
+# 4 with this value, which never wins. It is finite in float16 too.
+_NEVER_WINS = -6e4
+_SLICE_CHANNELS = 4
 
 
-class Form(typing.NamedTuple):
-    """What a file takes and answers: "image" (1, H, W, 3) raw RGB -> its output's name."""
+class Form(NamedTuple):
+    """Input and output of a file: "image" (1, H, W, 3) raw RGB -> "class_map" or "logits"."""
 
-    image_dtype: str  # uint8 or float32, 0..255 either way
+    image_dtype: str  # uint8 or float32, 0..255 in both cases
     output: str  # class-map (1, H, W) uint8 ids, or logits (1, H, W, C) float32
-    pad_classes: bool = True  # fill the class channels up before ARG_MAX
+    pad_classes: bool = True  # pad the class channels before ARG_MAX
 
 
-def form(profile, output=None):
-    """Returns the Form of a profile's files; output None is the profile's own.
+def form(profile: Profile, output: str | None = None) -> Form:
+    """Returns the Form of a profile's files. output: None means the profile's default.
 
-    Raises InputError when the profile cannot answer so.
+    Raises InputError when the profile does not have that output.
     """
     output = output or profile.outputs[0]
     if output not in profile.outputs:
         raise InputError(
             f"--output {output}: {profile.runtime} has no ARG_MAX; with --profile {profile.name} "
-            f"take {' or '.join(profile.outputs)}"
+            f"use {' or '.join(profile.outputs)}"
         )
     return Form(profile.image_dtype, output)
 
 
-def to_tflite(model, precision, profile=PROFILES["cpu"], output=None):
+def to_tflite(
+    model: keras.Model,
+    precision: str,
+    profile: Profile = PROFILES["cpu"],
+    output: str | None = None,
+) -> bytes:
     """Converts a model (B, H, W, 3) float32 -> (B, H, W, C) logits. Returns the file's bytes.
 
-    Normalisation and resizing lie inside, the argmax too unless the output is logits. precision is
-    that of the weights: "fp32", "fp16", or "int8-dynamic" (activations are quantised while it
-    runs); "int8" and "int16x8" need frames to calibrate on and are made by kseg.export.quantize and
-    kseg.export.quantize_int16x8. Raises InputError under JAX.
+    The file contains normalisation and resizing, and the argmax unless the output is logits.
+    precision: of the weights, "fp32", "fp16", or "int8-dynamic" (activations are quantized at run
+    time). "int8" and "int16x8" need frames to calibrate on: kseg.export.quantize and
+    kseg.export.quantize_int16x8 write those. Raises InputError under JAX.
     """
     with saved_model(model, form(profile, output)) as folder:
         converter = from_saved_model(folder)
@@ -56,25 +63,25 @@ def to_tflite(model, precision, profile=PROFILES["cpu"], output=None):
 
 
 @contextlib.contextmanager
-def saved_model(model, form):
-    """A folder with the model as a SavedModel of that Form, while the context lasts.
+def saved_model(model: keras.Model, form: Form) -> Iterator[str]:
+    """Yields a temporary folder with the model as a SavedModel of that Form.
 
     Converting a Keras 3 model directly would leave its variables unfrozen.
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"export needs the TensorFlow backend, got {keras.backend.backend()}; unset "
-            "KERAS_BACKEND (weights trained under JAX load all the same)"
+            "KERAS_BACKEND (weights trained under JAX load under TensorFlow too)"
         )
     height, width = model.input_shape[1:3]
 
-    def serve(image):
+    def serve(image: Any) -> dict[str, Any]:
         logits = model(tf.cast(image, tf.float32), training=False)
         if form.output == "logits":
             return {"logits": logits}
         if form.pad_classes:
             logits = pad_to_slices(logits)
-        # tf.argmax: keras.ops.argmax guards against -0.0 with operators TFLite has not.
+        # Not keras.ops.argmax: it handles -0.0 with operators that TFLite does not have.
         return {"class_map": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)}
 
     with tempfile.TemporaryDirectory() as folder:
@@ -86,18 +93,18 @@ def saved_model(model, form):
         yield folder
 
 
-def pad_to_slices(logits):
-    """(1, H, W, C) -> (1, H, W, C rounded up to a multiple of 4), with classes that never win."""
-    missing = -logits.shape[-1] % _SLICE
+def pad_to_slices(logits: Any) -> Any:
+    """Pads logits (1, H, W, C) to a multiple of 4 channels with classes that never win."""
+    missing = -logits.shape[-1] % _SLICE_CHANNELS
     if not missing:
         return logits
     padding = [[0, 0], [0, 0], [0, 0], [0, missing]]
-    return tf.pad(logits, padding, constant_values=_NEVER)
+    return tf.pad(logits, padding, constant_values=_NEVER_WINS)
 
 
-def from_saved_model(folder):
-    """Returns a converter that keeps to what phones have."""
+def from_saved_model(folder: str) -> Any:
+    """Returns a tf.lite.TFLiteConverter that writes builtin operators only."""
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-    # Not SELECT_TF_OPS, as Keras' own model.export: no phone has those.
+    # Keras' own model.export allows SELECT_TF_OPS, which no phone has.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter

@@ -1,10 +1,16 @@
-"""Why a GPU delegate leaves an operator to the CPU, and what to do about it.
+"""Rules by which a GPU delegate leaves an operator to the CPU, each with a remedy.
 
-Sources are those of kseg.export.profiles, and where a rule says "measured",
+The sources are those of kseg.export.profiles. Where a rule says "measured", it was measured on
 LiteRT 2.3's accelerator.
 """
 
+from collections.abc import Callable
+
 from kseg.export import profiles
+from kseg.export.profiles import Profile
+from kseg.export.tflite_graph import Operator
+
+Refusal = tuple[str, str]  # (reason, remedy)
 
 _QUANTIZED = {"INT8", "UINT8"}
 _FLOATS = {"FLOAT32", "FLOAT16"}
@@ -13,39 +19,42 @@ _UNSIGNED = {"UINT8", "UINT16", "UINT32"}
 
 REMEDIES = {
     "ARG_MAX": "export logits (--output logits) and take the argmax in the runner",
-    "CAST": "hand over float32 and take float32 back, as the profiles gpu-classic and gpu-gl do",
+    "CAST": "use float32 input and output, as the profiles gpu-classic and gpu-gl do",
     "SPACE_TO_BATCH_ND": "a dilated convolution was not recognised: give the model a static size",
     "BATCH_TO_SPACE_ND": "a dilated convolution was not recognised: give the model a static size",
     "TRANSPOSE": "attention needs OpenCL or LiteRT 2: use --profile gpu-classic or gpu",
     "BATCH_MATMUL": "attention needs OpenCL or LiteRT 2: use --profile gpu-classic or gpu",
-    "TILE": "spread maps with Resizing(interpolation='nearest') instead of UpSampling2D",
-    "BROADCAST_TO": "spread maps with Resizing(interpolation='nearest')",
+    "TILE": "broadcast with Resizing(interpolation='nearest') instead of UpSampling2D",
+    "BROADCAST_TO": "broadcast with Resizing(interpolation='nearest')",
     "EXPAND_DIMS": "use Reshape with a static shape",
     "SQUEEZE": "use Reshape with a static shape, or keepdims",
-    "SHAPE": "give the model a static size and resizes a static target",
+    "SHAPE": "give the model a static size and each resize a static target",
     "FILL": "give the model a static size",
-    "WHERE": "multiply by a mask instead of choosing by a condition",
+    "WHERE": "multiply by a mask instead of selecting by a condition",
 }
-RANK_REMEDY = "write it with at most four dimensions (UpSampling2D makes five: use Resizing)"
+RANK_REMEDY = "use at most four dimensions (UpSampling2D makes five: use Resizing)"
 SLICE_REMEDY = "pad the class channels to a multiple of 4 with a value that never wins"
 
 
-def refusal(op, profile):
-    """Returns (why, remedy) when the profile's GPU delegate does not take the operator, or None."""
-    why = _by_table(op, profile) or _by_types(op, profile)
-    if why:
-        return why, REMEDIES.get(op.name, "replace the layer or leave it out of the exported graph")
+def refusal(op: Operator, profile: Profile) -> Refusal | None:
+    """Returns (reason, remedy) when the profile's GPU delegate does not run the operator."""
+    reason = _not_in_table(op, profile) or _wrong_dtype(op, profile)
+    if reason:
+        remedy = "replace the layer or leave it out of the exported graph"
+        return reason, REMEDIES.get(op.name, remedy)
     for tensor in op.inputs + op.outputs:
         if len(tensor.shape) > 4:
-            return f"{tensor.name} has rank {len(tensor.shape)}, delegates stop at 4", RANK_REMEDY
+            reason = f"{tensor.name} has rank {len(tensor.shape)}, delegates take at most 4"
+            return reason, RANK_REMEDY
     for rule in _RULES:
-        found = rule(op, profile)
-        if found:
-            return found
+        refused = rule(op, profile)
+        if refused:
+            return refused
     return None
 
 
-def _by_table(op, profile):
+def _not_in_table(op: Operator, profile: Profile) -> str | None:
+    assert profile.operators is not None
     if op.name not in profile.operators:
         return f"not among the operators of {profile.runtime}"
     limit = profiles.OPENCL_VERSIONS.get(op.name)
@@ -54,11 +63,11 @@ def _by_table(op, profile):
     return None
 
 
-def _by_types(op, profile):
-    """Tensors that are computed, not constant, must be of a type the delegate handles."""
+def _wrong_dtype(op: Operator, profile: Profile) -> str | None:
+    """Computed tensors must have a dtype that the delegate takes; constants may have any."""
     inputs = outputs = _FLOATS | _QUANTIZED
     if profile.operators is profiles.ML_DRIFT:
-        extra = set()
+        extra: set[str] = set()
         if op.name in profiles.ML_DRIFT_ANY_TYPE:
             extra = _INTEGERS | _UNSIGNED
         elif op.name in profiles.ML_DRIFT_INTEGER:
@@ -79,20 +88,20 @@ def _by_types(op, profile):
     return None
 
 
-def _batch(op, _):
+def _batch(op: Operator, _: Profile) -> Refusal | None:
     for tensor in op.runtime_inputs + op.outputs:
         if len(tensor.shape) == 4 and tensor.shape[0] != 1:
-            return f"{tensor.name} has batch {tensor.shape[0]}, delegates want 1", "export batch 1"
+            return f"{tensor.name} has batch {tensor.shape[0]}, delegates need 1", "export batch 1"
     return None
 
 
-def _softmax(op, _):
+def _softmax(op: Operator, _: Profile) -> Refusal | None:
     if op.name == "SOFTMAX" and op.options.beta != 1:
-        return f"beta is {op.options.beta:g}, delegates want 1", "scale before the softmax"
+        return f"beta is {op.options.beta:g}, delegates need 1", "scale before the softmax"
     return None
 
 
-def _constant_axes(op, profile):
+def _constant_axes(op: Operator, profile: Profile) -> Refusal | None:
     if op.name not in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "TRANSPOSE"):
         return None
     if op.inputs[1].data is None:
@@ -100,35 +109,45 @@ def _constant_axes(op, profile):
     axes = {int(a) % len(op.inputs[0].shape) for a in op.inputs[1].values()}
     if op.name == "MEAN" and profile.operators is profiles.OPENGL and axes != {1, 2}:
         return (
-            f"averages over axes {sorted(axes)}, OpenGL does so over height and width alone",
+            f"averages over axes {sorted(axes)}, OpenGL only over height and width",
             "layer norm needs OpenCL or LiteRT 2: use --profile gpu-classic or gpu",
         )
     return None
 
 
-def _opengl_matrices(op, profile):
+def _opengl_matrices(op: Operator, profile: Profile) -> Refusal | None:
     computed = op.name == "BATCH_MATMUL" and len(op.runtime_inputs) == 2
     if computed and profile.operators is profiles.OPENGL:
         return "multiplies two computed matrices, OpenGL has no shader", REMEDIES[op.name]
     return None
 
 
-def _opengl_resize(op, profile):
+def _opengl_resize(op: Operator, profile: Profile) -> Refusal | None:
     if not op.name.startswith("RESIZE_") or profile.operators is not profiles.OPENGL:
         return None
     sides = zip(op.inputs[0].shape[1:3], op.outputs[0].shape[1:3], strict=True)
     if any(after < before for before, after in sides):
-        return "makes the map smaller, OpenGL only enlarges", "pool or stride instead"
+        return "makes the feature map smaller, OpenGL only enlarges", "pool or stride instead"
     return None
 
 
-def _argmax_slices(op, profile):
-    """Measured: the zero padding of 4-channel slices wins where all classes are negative."""
+def _argmax_slices(op: Operator, profile: Profile) -> Refusal | None:
+    """Measured: the zero padding of 4-channel slices wins where all logits are negative."""
     if op.name == "ARG_MAX" and profile.operators is profiles.ML_DRIFT:
         channels = op.inputs[0].shape[-1]
         if channels % 4:
-            return f"{channels} channels: the answer can be a class that is not there", SLICE_REMEDY
+            return (
+                f"{channels} channels: the result can be a class that does not exist",
+                SLICE_REMEDY,
+            )
     return None
 
 
-_RULES = (_batch, _softmax, _constant_axes, _opengl_matrices, _opengl_resize, _argmax_slices)
+_RULES: tuple[Callable[[Operator, Profile], Refusal | None], ...] = (
+    _batch,
+    _softmax,
+    _constant_axes,
+    _opengl_matrices,
+    _opengl_resize,
+    _argmax_slices,
+)

@@ -1,106 +1,118 @@
-"""What a target will do with a .tflite, told without the target: a necessary check, not a proof.
+"""Predicts which operators of a .tflite a target runs, without that target.
 
-Whether the answers are right only a run tells: kseg.export.agreement on the CPU, kseg.runtime.gpu.
+A necessary check. Whether the predictions of the file are right only a run can show:
+kseg.export.compare_with_keras on the CPU, kseg.runtime.gpu on a GPU.
 """
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from kseg.export import delegate_rules, tflite_graph
-from kseg.export.profiles import PROFILES
+from kseg.export.profiles import PROFILES, Profile
+from kseg.export.tflite_graph import Operator
 
 _MAX_RANK = 4
-# They appear when a dilated convolution was not recognised; every target pays for them.
-_SPLITTING = ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+# The converter writes them for a dilated convolution that it does not recognise. They are slow on
+# every target.
+_DILATION_OPERATORS = ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
 
 
 class Finding(NamedTuple):
-    """One operator that is refused or left on the CPU; layer as in graph.Operator."""
+    """An operator that the target refuses or leaves to the CPU. layer: Operator.layer."""
 
     operator: str
     layer: str
     why: str
     remedy: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.operator} ({self.layer}): {self.why}; {self.remedy}"
 
 
-def operators(tflite):
-    """Returns a Counter of the operator names in the file (bytes)."""
+def operators(tflite: bytes) -> Counter[str]:
+    """Counts the operators of a file by name."""
     return Counter(op.name for ops in tflite_graph.read(tflite) for op in ops)
 
 
-def problems(tflite, profile=PROFILES["cpu"]):
-    """Returns what makes the file unfit for the target, a list of lines; empty: all is well."""
+def problems(tflite: bytes, profile: Profile = PROFILES["cpu"]) -> list[str]:
+    """Returns lines on what makes the file unfit for the target; empty when it is fit."""
     return inspect(tflite, profile)["problems"]
 
 
-def inspect(tflite, profile, where="model"):
-    """Returns {"profile", "operators", "delegated", "left_on_cpu", "partitions", "largest",
-    "problems"}.
+def inspect(tflite: bytes, profile: Profile, where: str = "model") -> dict[str, Any]:
+    """Lints a file. Returns a dict with
 
-    operators, delegated and left_on_cpu are counts; delegated and what follows are what the GPU
-    delegate is predicted to do, None for a CPU. partitions counts groups of either kind, largest
-    the operators of the largest on the GPU: TFLite delegates that alone unless told otherwise, and
-    LiteRT's accelerator refuses the file unless it is all. problems are lines that name operator,
-    layer and remedy. Raises InputError, naming `where`, when the bytes are no .tflite.
+    "profile", "operators": name of the profile, number of operators;
+    "delegated", "left_on_cpu": operators that the GPU delegate is predicted to run or not;
+    "partitions", "largest": groups of consecutive operators of either kind, and the operators of
+    the largest group on the GPU. By default TFLite delegates only that group, and LiteRT's
+    accelerator refuses a file unless the group is all of it;
+    "problems": lines that name operator, layer and remedy.
+
+    From "delegated" to "largest" the values are None for a CPU. Raises InputError, naming `where`,
+    when the bytes are not a .tflite.
     """
     subgraphs = tflite_graph.read(tflite, where)
-    everything = [op for ops in subgraphs for op in ops]
-    found = [finding for op in everything for finding in _unfit_anywhere(op)]
-    report = {"profile": profile.name, "operators": len(everything)}
+    all_ops = [op for ops in subgraphs for op in ops]
+    findings = [finding for op in all_ops for finding in _unfit_anywhere(op)]
+    report: dict[str, Any] = {"profile": profile.name, "operators": len(all_ops)}
     report |= dict.fromkeys(("delegated", "left_on_cpu", "partitions", "largest"))
     if profile.operators is not None:
-        live = [op for op in subgraphs[0] if not _is_weight(op)]
-        refused = {id(op): delegate_rules.refusal(op, profile) for op in live}
-        parts = partitions(live, lambda op: refused[id(op)] is None)
-        sizes = [len(ops) for taken, ops in parts if taken]
-        report["delegated"], report["largest"] = sum(sizes), max(sizes, default=0)
-        report["left_on_cpu"] = len(live) - report["delegated"]
-        report["partitions"] = len(parts)
-        known = {(f.operator, f.layer) for f in found}
-        for op in live:
-            if refused[id(op)] and (op.name, op.layer) not in known:
-                found.append(Finding(op.name, op.layer, *refused[id(op)]))
-    report["problems"] = _lines(found)
+        ops = [op for op in subgraphs[0] if not _is_weight(op)]
+        refusals = {id(op): delegate_rules.refusal(op, profile) for op in ops}
+        groups = partitions(ops, lambda op: refusals[id(op)] is None)
+        gpu_sizes = [len(group) for on_gpu, group in groups if on_gpu]
+        report["delegated"], report["largest"] = sum(gpu_sizes), max(gpu_sizes, default=0)
+        report["left_on_cpu"] = len(ops) - report["delegated"]
+        report["partitions"] = len(groups)
+        reported = {(finding.operator, finding.layer) for finding in findings}
+        for op in ops:
+            refusal = refusals[id(op)]
+            if refusal and (op.name, op.layer) not in reported:
+                findings.append(Finding(op.name, op.layer, *refusal))
+    report["problems"] = _lines(findings)
     return report
 
 
-def partitions(ops, taken):
-    """Returns [(taken, operators), ...]: the groups that run one after the other.
+def partitions(
+    ops: Sequence[Operator], is_delegated: Callable[[Operator], bool]
+) -> list[tuple[bool, list[Operator]]]:
+    """Returns [(is delegated, operators), ...]: the groups in which a file runs, in order.
 
-    As TFLite's PartitionGraphIntoIndependentNodeSubsets: each group takes every operator of its
-    kind whose inputs are ready, so a group ends only where it waits for the other kind.
+    As TFLite's PartitionGraphIntoIndependentNodeSubsets: a group takes every operator of its kind
+    whose inputs are computed, so it ends only where it needs a result of the other kind.
     """
-    made = {t.index for op in ops for t in op.outputs}
-    ready, waiting, groups = set(), list(ops), []
+    produced = {t.index for op in ops for t in op.outputs}
+    computed: set[int] = set()
+    waiting, groups = list(ops), []
 
-    def runs(op):
-        return all(t.index in ready or t.index not in made for t in op.inputs)
+    def can_run(op: Operator) -> bool:
+        return all(t.index in computed or t.index not in produced for t in op.inputs)
 
     while waiting:
-        kind = taken(next(op for op in waiting if runs(op)))
+        kind = is_delegated(next(op for op in waiting if can_run(op)))
         group = []
-        for op in waiting:  # In the file's order, so one pass finds all.
-            if taken(op) == kind and runs(op):
+        for op in waiting:  # The file is in execution order, so one pass finds all.
+            if is_delegated(op) == kind and can_run(op):
                 group.append(op)
-                ready |= {t.index for t in op.outputs}
-        inside = {id(op) for op in group}
-        waiting = [op for op in waiting if id(op) not in inside]
+                computed |= {t.index for t in op.outputs}
+        in_group = {id(op) for op in group}
+        waiting = [op for op in waiting if id(op) not in in_group]
         groups.append((kind, group))
     return groups
 
 
-def _unfit_anywhere(op):
+def _unfit_anywhere(op: Operator) -> Iterator[Finding]:
+    """Problems on every target."""
     if op.name.startswith("CUSTOM"):
         why = "not a builtin operator, no phone has it"
-        yield Finding(op.name, op.layer, why, "write the layer with Keras layers that convert")
-    if op.name in _SPLITTING:
+        yield Finding(op.name, op.layer, why, "build the layer from Keras layers that convert")
+    if op.name in _DILATION_OPERATORS:
         yield Finding(op.name, op.layer, "splits the graph", delegate_rules.REMEDIES[op.name])
     for tensor in op.outputs:
         if len(tensor.shape) > _MAX_RANK:
-            why = f"{tensor.name} has rank {len(tensor.shape)}, delegates stop at {_MAX_RANK}"
+            why = f"{tensor.name} has rank {len(tensor.shape)}, delegates take at most {_MAX_RANK}"
             yield Finding(op.name, op.layer, why, delegate_rules.RANK_REMEDY)
     for tensor in op.runtime_inputs + op.outputs:
         if tensor.dynamic:
@@ -111,12 +123,12 @@ def _unfit_anywhere(op):
             yield Finding(op.name, op.layer, why, "use int32 (tf.argmax: output_type=tf.int32)")
 
 
-def _is_weight(op):
-    """fp16 weights are constants behind DEQUANTIZE, which delegates take away."""
+def _is_weight(op: Operator) -> bool:
+    """Whether it only converts fp16 weights to float32; delegates remove such a DEQUANTIZE."""
     return op.name == "DEQUANTIZE" and not op.runtime_inputs
 
 
-def _lines(found):
-    """Each distinct line once, with how often it occurs."""
-    counts = Counter(map(str, found))
+def _lines(findings: Iterable[Finding]) -> list[str]:
+    """Each distinct line once, with its count."""
+    counts = Counter(map(str, findings))
     return [line if n == 1 else f"{n} x {line}" for line, n in counts.items()]

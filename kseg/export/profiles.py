@@ -1,29 +1,38 @@
-"""The targets a .tflite is made for: what each hands over and takes back, and what it can run.
+"""Export profiles: for each target its input and output forms and the operators it runs.
 
-Operator tables: google-ai-edge/LiteRT at f67457790, files named beside each. Data only; the rules
-that need a look at tensors are in kseg.export.delegate_rules.
+The operator tables are from google-ai-edge/LiteRT at f67457790; the source file is named beside
+each. Rules that depend on an operator's tensors are in kseg.export.delegate_rules.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 
 class Profile(NamedTuple):
-    """A target: the form of its files, and the operators its GPU delegate takes (None: a CPU)."""
+    """A target: the form of its files, and the operators of its GPU delegate (None: a CPU)."""
 
     name: str
     runtime: str
-    image_dtype: str  # raw RGB in 0..255 either way
+    image_dtype: str  # raw RGB in 0..255 in both cases
     outputs: tuple[str, ...]  # the first is the default
     precisions: tuple[str, ...]
     operators: frozenset[str] | None = None
 
 
-def _names(text):
+class Target(NamedTuple):
+    """One .tflite to write."""
+
+    profile: Profile
+    precision: str
+    path: Path
+
+
+def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int16x8")
-# Those for which LiteRT has kernels that depend on the CPU. int16x8 runs on plain C++ everywhere.
+# Those for which LiteRT has CPU-specific kernels. int16x8 runs on portable C++ kernels everywhere.
 TUNED = ("fp32", "fp16", "int8", "int8-dynamic")
 
 # tflite/delegates/gpu/common/model_builder.cc, NewOperationParser. CAST is there too, but only
@@ -39,8 +48,8 @@ OPENCL = _names(
     TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK"""
 )
 
-# Of those, what tflite/delegates/gpu/gl/kernels/registry.cc has no shader for. BATCH_MATMUL stays:
-# with a constant matrix it becomes a convolution.
+# Those without the operators that tflite/delegates/gpu/gl/kernels/registry.cc has no shader for.
+# BATCH_MATMUL stays, because with a constant matrix it becomes a convolution.
 OPENGL = OPENCL - _names(
     """CAST CUMSUM DENSIFY EQUAL GATHER GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND NOT_EQUAL
     ONE_HOT REDUCE_MAX REDUCE_MIN REDUCE_PROD SELECT SELECT_V2 SIGN SPLIT SPLIT_V SUM TRANSPOSE
@@ -53,8 +62,8 @@ ML_DRIFT = (OPENCL - {"DENSIFY"}) | _names(
     LOGICAL_OR REDUCE_ALL REDUCE_ANY REVERSE_V2 RIGHT_SHIFT ROUND TOPK_V2"""
 )
 
-# Highest operator version the classic delegate parses (CheckMaxSupportedOpVersion, same file as
-# OPENCL); elementwise operators but MUL stop at 2.
+# Highest operator version that the classic delegate parses (CheckMaxSupportedOpVersion, same file
+# as OPENCL); 2 for elementwise operators except MUL.
 OPENCL_VERSIONS = {
     "CONCATENATION": 2,
     "CONV_2D": 6,
@@ -80,7 +89,8 @@ OPENCL_VERSIONS = {
     "DIV": 2,
 }
 
-# ML Drift's tensors besides float (GetOpsToReplaceWithOptions, same file as ML_DRIFT).
+# Operators for which ML Drift also takes tensors that are not float (GetOpsToReplaceWithOptions,
+# same file as ML_DRIFT).
 ML_DRIFT_ANY_TYPE = _names(
     """BITCAST CAST CONCATENATION DYNAMIC_UPDATE_SLICE GATHER PACK PAD PADV2 RESHAPE REVERSE_V2
     SELECT SELECT_V2 SLICE STRIDED_SLICE TRANSPOSE"""

@@ -1,14 +1,19 @@
-"""int8: weights and activations, ranges from calibration frames, what suffers most left in float.
+"""int8 quantization: weights and activations, with ranges from calibration frames.
 
-TensorFlow's own quantiser (per channel, symmetric weights, arXiv:1712.05877) through its debugger,
-which calibrates once and then writes a file with any operators left in float within a second.
+TensorFlow's own quantizer (symmetric weights per channel, arXiv:1712.05877), driven through its
+debugger: it calibrates once, and then writes a file with any set of operators left in float within
+a second. Operators that lose too much accuracy stay in float.
 """
 
+import contextlib
 import csv
 import io
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
@@ -16,98 +21,108 @@ from ai_edge_litert import schema_py_generated as schema
 from kseg import contract
 from kseg.export import tflite_graph
 from kseg.export.convert import form, from_saved_model, saved_model
+from kseg.export.profiles import Profile
 
-_DEBUGGED = 8  # Frames on which the damage of each operator is measured.
+_DEBUG_FRAMES = 8  # Frames on which the error of each operator is measured.
+_IMAGE = "serve_image:0"  # The input tensor, as the converter names it.
 
 
 class Quantizer:
-    """Writes int8 files of a model; a context, since the SavedModel lies on disk meanwhile."""
+    """Writes int8 files of a model; a context manager, because it keeps a SavedModel on disk."""
 
-    def __init__(self, model, images, profile, output=None):
-        """images: a list of (H, W, 3) uint8 RGB frames to calibrate on."""
-        # The filled-up channels would take all of an int8 range for themselves.
+    def __init__(
+        self,
+        model: keras.Model,
+        images: Sequence[np.ndarray],
+        profile: Profile,
+        output: str | None = None,
+    ) -> None:
+        """images: (H, W, 3) uint8 RGB frames to calibrate on."""
+        # pad_classes would add channels of -6e4, which would take up all of an int8 range.
         float_form = form(profile, output)._replace(image_dtype="float32", pad_classes=False)
-        self._saved = saved_model(model, float_form)
-        self._images = _with_both_ends(images)
-        self._step = -(-len(images) // _DEBUGGED)
-        self._read_by = {}
+        self._saved_model = saved_model(model, float_form)
+        self._images = _to_batches(images)
+        self._debug_step = -(-len(images) // _DEBUG_FRAMES)
+        self._consumers: dict[str, list[str]] = {}
 
-    def __enter__(self):
-        converter = from_saved_model(self._saved.__enter__())
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ({"image": x} for x in self._images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # On the age of the interpreter that it uses.
-            self._debugger = tf.lite.experimental.QuantizationDebugger(
-                converter=converter,
-                debug_dataset=lambda: ([x] for x in self._images[:: self._step]),
-                debug_options=_options(),
-            )
+    def __enter__(self) -> "Quantizer":
+        with contextlib.ExitStack() as stack:
+            converter = from_saved_model(stack.enter_context(self._saved_model))
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ({"image": x} for x in self._images)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            with _without_interpreter_warnings():
+                self._debugger = tf.lite.experimental.QuantizationDebugger(
+                    converter=converter,
+                    debug_dataset=lambda: ([x] for x in self._images[:: self._debug_step]),
+                    debug_options=_options(),
+                )
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error):
-        return self._saved.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
-    def convert(self, in_float=()):
-        """Returns the file's bytes; the tensors named stay in float.
+    def convert(self, in_float: Sequence[str] = ()) -> bytes:
+        """Returns an int8 file in which the named tensors stay in float.
 
-        That is, what computes them and what reads them does: else they were quantised in between.
+        The operators that compute them and those that read them do: otherwise the tensors would be
+        quantized in between. Call it without names first.
         """
-        kept = [name for tensor in in_float for name in (tensor, *self._read_by.get(tensor, ()))]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._debugger.options = _options(kept)
+        names = [name for t in in_float for name in (t, *self._consumers.get(t, ()))]
+        with _without_interpreter_warnings():
+            self._debugger.options = _options(names)
             tflite = self._debugger.get_nondebug_quantized_model()
         if not in_float:
-            self._read_by = _readers(tflite_graph.read(tflite)[0])
-        return take_bytes(tflite)
+            self._consumers = _consumers(tflite_graph.read(tflite)[0])
+        return accept_uint8(tflite)
 
-    def damage(self):
-        """Returns [(relative error, operator, tensor), ...], the worst first.
+    def errors(self) -> list[tuple[float, str, str]]:
+        """Returns [(relative error, operator, tensor), ...], the largest error first.
 
-        The error is what quantising one operator's output adds, as root mean square, over that
-        output's standard deviation, each by channel, their mean.
+        The error is the root mean square error that quantizing the operator's output adds, divided
+        by the standard deviation of that output, per channel, averaged over channels.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _without_interpreter_warnings():
             self._debugger.options = _options()
             self._debugger.run()
         table = io.StringIO()
         self._debugger.layer_statistics_dump(table)
         rows = csv.DictReader(io.StringIO(table.getvalue()))
-        found = [(float(r["relative"]), r["op_name"], r["tensor_name"]) for r in rows]
-        return sorted(found, key=lambda row: (-row[0], row[2]))
+        errors = [(float(r["relative"]), r["op_name"], r["tensor_name"]) for r in rows]
+        return sorted(errors, key=lambda row: (-row[0], row[2]))
 
 
-def search(quantizer, problems_of):
-    """Returns (file's bytes, findings): int8 with as few operators in float as are needed.
+def search(
+    quantizer: Quantizer, find_problems: Callable[[bytes], list[str]]
+) -> tuple[bytes, dict[str, Any]]:
+    """Returns (the file's bytes, findings): int8 with as few operators in float as necessary.
 
-    problems_of(bytes) is a list of lines, empty when the file is good enough; it is asked for
-    all-int8, then with the 1, 2, 4, ... most damaged tensors in float (short of all).
-    findings are {"tried": [{"in_float": count, "problems"}], "in_float": [{"operator", "layer",
-    "relative_error"}], "no_kernel": {operator: count}}; the last have no int8 kernel in TFLite.
-    When nothing helps the file is the all-int8 one.
+    find_problems(bytes) returns a list of lines, empty when the file is accurate enough. It is
+    called for a file all in int8, then with the 1, 2, 4, ... tensors of largest error in float.
+    When none is accurate enough, the result is the file all in int8.
+    findings: {"tried": [{"in_float": count, "problems"}], "in_float": [{"operator", "layer",
+    "relative_error"}], "no_kernel": {operator: count} of those without an int8 kernel in TFLite}.
     """
-    first = quantizer.convert()
-    findings = {"tried": [], "in_float": [], "no_kernel": in_float(first)}
-    tried = findings["tried"]
-    tried.append({"in_float": 0, "problems": problems_of(first)})
-    if not tried[0]["problems"]:
-        return first, findings
-    ranked, count = quantizer.damage(), 1
-    while count < len(ranked):
-        kept = ranked[:count]
-        tflite = quantizer.convert([tensor for _, _, tensor in kept])
-        tried.append({"in_float": count, "problems": problems_of(tflite)})
-        if not tried[-1]["problems"]:
-            return tflite, findings | {"in_float": [_described(*row) for row in kept]}
+    all_int8 = quantizer.convert()
+    problems = find_problems(all_int8)
+    tried: list[dict[str, Any]] = [{"in_float": 0, "problems": problems}]
+    findings: dict[str, Any] = {"tried": tried, "in_float": [], "no_kernel": in_float(all_int8)}
+    if not problems:
+        return all_int8, findings
+    errors, count = quantizer.errors(), 1
+    while count < len(errors):
+        tflite = quantizer.convert([tensor for _, _, tensor in errors[:count]])
+        problems = find_problems(tflite)
+        tried.append({"in_float": count, "problems": problems})
+        if not problems:
+            return tflite, findings | {"in_float": [_to_dict(*row) for row in errors[:count]]}
         count *= 2
-    return first, findings
+    return all_int8, findings
 
 
-def in_float(tflite):
-    """Returns {operator: count} of what a quantised file computes in float."""
+def in_float(tflite: bytes) -> dict[str, int]:
+    """Returns {operator: count} of the operators that a quantized file computes in float."""
     counts = Counter(
         op.name
         for op in tflite_graph.read(tflite)[0]
@@ -116,11 +131,11 @@ def in_float(tflite):
     return dict(sorted(counts.items()))
 
 
-def take_bytes(tflite):
-    """Lets a quantised file take uint8 where it takes float32, raw RGB either way.
+def accept_uint8(tflite: bytes) -> bytes:
+    """Changes the input of a quantized file from float32 to uint8, raw RGB in both cases.
 
-    Where every reader of the image is QUANTIZE it may read bytes as well (scale 1, zero point 0);
-    a file that reads it in float is returned as it is.
+    This works when all readers of the image are QUANTIZE, which reads bytes too (scale 1, zero
+    point 0). A file that also reads the image in float is returned unchanged.
     """
     readers = [
         op for op in tflite_graph.read(tflite)[0] if any(t.name == _IMAGE for t in op.inputs)
@@ -135,45 +150,53 @@ def take_bytes(tflite):
     return contract.pack(model, len(tflite))
 
 
-_IMAGE = "serve_image:0"
+@contextlib.contextmanager
+def _without_interpreter_warnings() -> Iterator[None]:
+    """Hides that the debugger uses tf.lite's deprecated interpreter and keeps all its tensors."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`")
+        yield
 
 
-def _readers(ops):
-    """{tensor: names of what the operators that read it compute}."""
-    readers = {}
+def _consumers(ops: Sequence[tflite_graph.Operator]) -> dict[str, list[str]]:
+    """{tensor: outputs of the operators that read it}."""
+    consumers: dict[str, list[str]] = {}
     for op in ops:
         for tensor in op.runtime_inputs:
-            readers.setdefault(tensor.name, []).extend(t.name for t in op.outputs)
-    return readers
+            consumers.setdefault(tensor.name, []).extend(t.name for t in op.outputs)
+    return consumers
 
 
-def _options(in_float=()):
+def _options(in_float: Sequence[str] = ()) -> Any:
     return tf.lite.experimental.QuantizationDebugOptions(
         layer_direct_compare_metrics={"relative": _relative_error},
         denylisted_nodes=list(in_float) or None,
     )
 
 
-def _relative_error(exact, quantized, scale, zero_point):
-    """By channel, since one channel of a wide range hides what it does to the others."""
+def _relative_error(
+    exact: np.ndarray, quantized: np.ndarray, scale: float, zero_point: int
+) -> float:
+    """Per channel, because one channel with a wide range hides what it does to the others."""
     error = exact - scale * (quantized.astype(np.float32) - zero_point)
     axes = tuple(range(exact.ndim - 1))
-    error, spread = np.sqrt(np.mean(error**2, axes)), np.std(exact, axes)
-    varies = spread > 0  # A dead channel tells nothing.
-    return float(np.mean(error[varies] / spread[varies])) if varies.any() else 0.0
+    error, deviation = np.sqrt(np.mean(error**2, axes)), np.std(exact, axes)
+    varies = deviation > 0  # A constant channel has no relative error.
+    return float(np.mean(error[varies] / deviation[varies])) if varies.any() else 0.0
 
 
-def _with_both_ends(images):
-    """Batches of one, float32. The corners of the first say that 0 and 255 occur.
+def _to_batches(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Float32 batches of one frame. Two corners of the first become 0 and 255.
 
-    So the image's int8 steps are whole grey levels: no byte is rounded.
+    So the image's range is 0..255, its int8 steps are grey levels, and no byte is rounded.
     """
     batches = [image[None].astype(np.float32) for image in images]
     batches[0][0, 0, 0], batches[0][0, -1, -1] = 0, 255
     return batches
 
 
-def _described(error, operator, tensor):
+def _to_dict(error: float, operator: str, tensor: str) -> dict[str, Any]:
     return {
         "operator": operator,
         "layer": tflite_graph.layer(tensor),

@@ -1,7 +1,10 @@
-"""A .tflite file as operators and tensors with names."""
+"""Reads the graph of a .tflite: its operators and tensors, with names."""
 
+import dataclasses
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -14,8 +17,9 @@ _TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if k.isupper()}
 _SCALARS = {"INT32": np.int32, "INT64": np.int64, "FLOAT32": np.float32}
 
 
-class Tensor(NamedTuple):
-    """index is that of its subgraph; data are the bytes of a constant, else None."""
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor. index: within its subgraph; data: the bytes of a constant, None if computed."""
 
     index: int
     name: str
@@ -24,73 +28,80 @@ class Tensor(NamedTuple):
     dynamic: bool
     data: np.ndarray | None
 
-    def values(self):
-        """Returns a constant's numbers."""
+    def values(self) -> np.ndarray:
+        """Returns the numbers of a constant."""
+        assert self.data is not None
         return np.frombuffer(self.data.tobytes(), _SCALARS[self.dtype])
 
 
 class Operator(NamedTuple):
-    """name as in the schema (CONV_2D), or "CUSTOM x"; absent optional inputs are left out."""
+    """An operator. name: as in the schema (CONV_2D), or "CUSTOM x".
+
+    inputs: without optional ones that are absent. options: the schema's, such as SoftmaxOptionsT.
+    """
 
     name: str
     version: int
     inputs: list[Tensor]
     outputs: list[Tensor]
-    options: object
+    options: Any
 
     @property
-    def runtime_inputs(self):
+    def runtime_inputs(self) -> list[Tensor]:
+        """The inputs that are computed, not constant."""
         return [t for t in self.inputs if t.data is None]
 
     @property
-    def layer(self):
+    def layer(self) -> str:
         return layer(self.outputs[0].name)
 
 
-def layer(tensor_name):
-    """The Keras layer that a tensor came from, or the name itself.
+def layer(tensor_name: str) -> str:
+    """Returns the Keras layer that a tensor came from, or the tensor's own name.
 
-    The converter keeps TensorFlow's scopes: "net_1/block_2_relu_1/Relu6;...", the endings "_1" from
-    the second call of model and layer.
+    The converter keeps TensorFlow's scopes, as in "net_1/block_2_relu_1/Relu6;...". The suffix "_1"
+    comes from the second call of the model and the layer.
     """
     name = tensor_name.split(";")[0]
-    parts = name.split("/")
-    return re.sub(r"_\d+$", "", parts[1]) if len(parts) > 2 else name
+    scopes = name.split("/")
+    return re.sub(r"_\d+$", "", scopes[1]) if len(scopes) > 2 else name
 
 
-def read(tflite, where="model"):
-    """Returns the operators of each subgraph of a .tflite (bytes), in the order they run.
+def read(tflite: bytes, where: str = "model") -> list[list[Operator]]:
+    """Returns the operators of each subgraph, in execution order.
 
-    Raises InputError, naming `where`, when the bytes are no .tflite.
+    Raises InputError, naming `where`, when the bytes are not a .tflite or damaged.
     """
     if tflite[4:8] != b"TFL3":
         raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
     try:
         model = contract.unpack(tflite)
         return [_operators(model, graph) for graph in model.subgraphs]
-    except Exception as error:  # Both trust every offset and number in the file.
+    except Exception as error:  # Neither checks the offsets and numbers in the file.
         raise InputError(f"{where}: damaged .tflite file ({error!r})") from error
 
 
-def _operators(model, graph):
+def _operators(model: schema.ModelT, graph: schema.SubGraphT) -> list[Operator]:
     tensors = [_tensor(model, i, t) for i, t in enumerate(graph.tensors)]
     codes = [(_name(code), code.version) for code in model.operatorCodes]
     for op in graph.operators:
         source = tensors[op.inputs[0]] if codes[op.opcodeIndex][0] == "DEQUANTIZE" else None
         if source and source.data is not None:
-            # Weights kept in half the bytes: what reads them reads a constant.
-            tensors[op.outputs[0]] = tensors[op.outputs[0]]._replace(data=source.data)
+            # fp16 weights: the operators that read the DEQUANTIZE read a constant.
+            weights = tensors[op.outputs[0]]
+            tensors[op.outputs[0]] = dataclasses.replace(weights, data=source.data)
 
-    def named(indices):
+    def at(indices: Sequence[int] | None) -> list[Tensor]:
         return [tensors[i] for i in ([] if indices is None else indices) if i >= 0]
 
-    return [
-        Operator(*codes[op.opcodeIndex], named(op.inputs), named(op.outputs), op.builtinOptions)
-        for op in graph.operators
-    ]
+    operators = []
+    for op in graph.operators:
+        name, version = codes[op.opcodeIndex]
+        operators.append(Operator(name, version, at(op.inputs), at(op.outputs), op.builtinOptions))
+    return operators
 
 
-def _tensor(model, index, tensor):
+def _tensor(model: schema.ModelT, index: int, tensor: schema.TensorT) -> Tensor:
     signature = [] if tensor.shapeSignature is None else list(tensor.shapeSignature)
     return Tensor(
         index,
@@ -102,8 +113,8 @@ def _tensor(model, index, tensor):
     )
 
 
-def _name(code):
+def _name(code: schema.OperatorCodeT) -> str:
     if code.customCode:
         return f"CUSTOM {code.customCode.decode()}"
-    # Old files keep small codes in the deprecated field alone.
+    # Old files store small codes in the deprecated field only.
     return _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]

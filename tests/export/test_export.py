@@ -1,3 +1,5 @@
+"""python -m kseg.export: the files, their reports and contracts, and what is rejected."""
+
 import argparse
 import dataclasses
 import json
@@ -9,29 +11,29 @@ import pytest
 
 from kseg import contract, preprocess, run_folder, trained_model
 from kseg.export import __main__ as export
-from kseg.export import linter, verify
+from kseg.export import export_report, linter, model_converter
 from kseg.manifest import read_manifest
 from tests.conftest import assert_one_line, command, scene
 
 
-def test_the_file_agrees_with_keras_and_says_so(tflite_path):
+def test_the_file_agrees_with_keras_and_its_report_shows_it(tflite_path):
     report = json.loads((tflite_path.parent / f"{tflite_path.name}.report.json").read_text())
     assert report["passed"] and report["problems"] == [] and report["frames"] == 8
     assert report["pixel_agreement"] >= 0.999
     assert report["tflite"]["mean_iou"] == pytest.approx(report["keras"]["mean_iou"], abs=1e-3)
 
 
-def test_the_graph_is_static_builtin_and_whole(tflite_path):
+def test_the_graph_is_static_and_all_builtin(tflite_path):
     operators = linter.operators(tflite_path.read_bytes())
     assert operators["ARG_MAX"] == 1 and operators["RESIZE_BILINEAR"] >= 2
-    # Dilated convolutions stayed convolutions, batch norms were folded, variables frozen.
-    for gone in ("SPACE_TO_BATCH_ND", "READ_VARIABLE", "VAR_HANDLE", "RSQRT", "SHAPE"):
-        assert gone not in operators
+    # Dilated convolutions are one operator, batch norms folded, variables frozen.
+    for absent in ("SPACE_TO_BATCH_ND", "READ_VARIABLE", "VAR_HANDLE", "RSQRT", "SHAPE"):
+        assert absent not in operators
     assert linter.problems(tflite_path.read_bytes()) == []
 
 
 def test_argmax_sees_a_multiple_of_four_channels(tflite_path):
-    # LiteRT's GPU accelerator answers with classes that do not exist otherwise.
+    # Otherwise LiteRT's GPU accelerator returns classes that do not exist.
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(tflite_path.read_bytes(), 0)
@@ -44,13 +46,13 @@ def test_argmax_sees_a_multiple_of_four_channels(tflite_path):
     assert graph.tensors[argmax[0].inputs[0]].shape[-1] == 4
 
 
-def test_input_and_output_are_bytes_of_the_stated_shape(tflite_path, config):
+def test_input_and_output_are_uint8_of_the_stated_shape(tflite_path, config):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(tflite_path))
-    (image,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert image["shape"].tolist() == [1, *config.size, 3] and image["dtype"] == np.uint8
-    assert answer["shape"].tolist() == [1, *config.size] and answer["dtype"] == np.uint8
+    assert output["shape"].tolist() == [1, *config.size] and output["dtype"] == np.uint8
 
 
 def test_fp16_halves_the_file_and_still_agrees(trained_run, tflite_path):
@@ -62,18 +64,17 @@ def test_fp16_halves_the_file_and_still_agrees(trained_run, tflite_path):
     assert not stale.exists()
 
 
-def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
+def test_a_file_that_differs_from_the_model_is_rejected_and_kept_under_another_name(
     trained_run, tmp_path, monkeypatch, capsys
 ):
-    # The last layer's bias goes wrong: everything else is as it should be.
-    def wrong(model):
+    def with_wrong_bias(model):
         twin = keras.models.clone_model(model)
         twin.set_weights(model.get_weights())
         kernel, bias = twin.get_layer("logits_conv").get_weights()
         twin.get_layer("logits_conv").set_weights([kernel, bias + np.array([2.0, 0.0, 0.0])])
         return twin
 
-    monkeypatch.setattr(verify, "simplify", wrong)
+    monkeypatch.setattr(model_converter, "simplify", with_wrong_bias)
     out = tmp_path / "road.tflite"
     out.write_bytes(b"of an earlier export")
     assert command(export.main, [trained_run, "--tflite", "--out", out]) == 3
@@ -81,8 +82,8 @@ def test_a_file_that_answers_otherwise_is_rejected_and_kept_aside(
     file = "road.rejected.tflite"
     pages = ["export_report.html", "export_report.json"]
     assert names == [*pages, file, f"{file}.report.json", "road.tflite"]
-    told = capsys.readouterr().out
-    assert "REJECTED" in told and f"{out} is of an earlier export" in told
+    stdout = capsys.readouterr().out
+    assert "REJECTED" in stdout and f"{out} is of an earlier export" in stdout
     assert not json.loads((tmp_path / names[3]).read_text())["passed"]
 
 
@@ -95,39 +96,40 @@ def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp
             "keras": {"mean_iou": mean_iou},
         }
 
-    def listed(*reports):
-        (tmp_path / "export_report.json").write_text(json.dumps(reports))
-        found = verify._earlier(tmp_path / "export_report.json", [report("b.tflite", 0.5)])
-        return [each["file"] for each in found]
+    path, new = tmp_path / "export_report.json", [report("b.tflite", 0.5)]
+
+    def kept(*reports):
+        path.write_text(json.dumps(reports))
+        return [report["file"] for report in export_report.earlier_reports(path, new)]
 
     (tmp_path / "a.tflite").write_bytes(b"")
     (tmp_path / "b.tflite").write_bytes(b"")
-    assert verify._earlier(tmp_path / "none.json", [report("b.tflite", 0.5)]) == []
-    assert listed(report("a.tflite", 0.5), report("b.tflite", 0.5)) == ["a.tflite"]
-    assert listed(report("a.tflite", 0.4)) == []  # Of a model that has been trained on since.
-    assert listed(report("gone.tflite", 0.5)) == []
+    assert export_report.earlier_reports(path, new) == []
+    assert kept(report("a.tflite", 0.5), report("b.tflite", 0.5)) == ["a.tflite"]
+    assert kept(report("a.tflite", 0.4)) == []  # The model has been trained further since.
+    assert kept(report("gone.tflite", 0.5)) == []
     for text in ("{", "[1]", '[{"file": "a.tflite"}]'):
-        (tmp_path / "export_report.json").write_text(text)
-        assert verify._earlier(tmp_path / "export_report.json", [report("b.tflite", 0.5)]) == []
+        path.write_text(text)
+        assert export_report.earlier_reports(path, new) == []
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "tokens"),
     [
-        (["--split", "test"], "no split 'test'"),
-        (["--frames", 0], "--frames 0"),
-        (["--out", "model.onnx"], "NAME.tflite"),
-        (["--out", "a.tflite", "--precision", "fp32", "fp16"], "name a folder"),
-        (["--data", "nowhere"], "nowhere"),
-        (["--profile", "gpu", "--precision", "int8"], "int8 with --profile cpu"),
-        (["--profile", "gpu-classic", "--output", "class-map"], "take logits"),
-        (["--calibration", 0], "--calibration 0"),
-        (["--size", 8, 8], "at least 32"),
+        (["--split", "test"], ["test"]),
+        (["--frames", 0], ["--frames 0"]),
+        (["--out", "model.onnx"], ["NAME.tflite"]),
+        (["--out", "a.tflite", "--precision", "fp32", "fp16"], ["a.tflite", "folder"]),
+        (["--data", "nowhere"], ["nowhere"]),
+        (["--profile", "gpu", "--precision", "int8"], ["int8", "--profile cpu"]),
+        (["--profile", "gpu-classic", "--output", "class-map"], ["ARG_MAX", "logits"]),
+        (["--calibration", 0], ["--calibration 0"]),
+        (["--size", 8, 8], ["32"]),
     ],
 )
-def test_bad_flags_get_one_line(trained_run, capsys, flags, words):
+def test_bad_flags_are_refused_with_one_line(trained_run, capsys, flags, tokens):
     assert command(export.main, [trained_run, "--tflite", *flags]) == 2
-    assert_one_line(capsys, words)
+    assert_one_line(capsys, *tokens)
 
 
 @pytest.mark.parametrize(
@@ -142,18 +144,18 @@ def test_logits_do_not_replace_the_class_map(tmp_path, output, first):
 
 @pytest.fixture
 def other_data(dataset, tmp_path):
-    """The same shards under another path, for --data."""
+    """The same shards in another folder, for --data."""
     return shutil.copytree(dataset, tmp_path / "other")
 
 
-def test_a_check_on_other_classes_is_refused(trained_run, other_data, capsys):
+def test_verifying_on_other_classes_is_refused(trained_run, other_data, capsys):
     path = other_data / "manifest.json"
     path.write_text(path.read_text().replace('"alternative"', '"pavement"'))
     assert command(export.main, [trained_run, "--tflite", "--data", other_data]) == 2
     assert_one_line(capsys, "pavement", "alternative")
 
 
-def test_a_check_on_other_data_keeps_the_hash_of_the_run(trained_run, other_data, tmp_path):
+def test_verifying_on_other_data_keeps_the_hash_of_the_run(trained_run, other_data, tmp_path):
     out = tmp_path / "m.tflite"
     assert command(export.main, [trained_run, "--tflite", "--data", other_data, "--out", out]) == 0
     found = contract.read(out)
@@ -170,7 +172,7 @@ SIZE = (48, 80)
 
 @pytest.fixture(scope="module")
 def accurate_run(config, tmp_path_factory):
-    """A run that knows its classes: the shared one names one of them almost everywhere."""
+    """An accurate run: the shared one predicts a single class almost everywhere."""
     from kseg.train import train
 
     out = tmp_path_factory.mktemp("trained") / "run"
@@ -188,7 +190,7 @@ def accurate_run(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gpu_files(accurate_run, tmp_path_factory):
-    """Folder with the run at SIZE for both kinds of GPU delegate."""
+    """A folder with the run exported at SIZE for both kinds of GPU delegate."""
     out = tmp_path_factory.mktemp("gpu") / "files"
     flags = ["--profile", "gpu", "gpu-gl", "--precision", "fp16", "--size", *SIZE]
     argv = [accurate_run, "--tflite", *flags, "--out", out, "--no-verify-gpu"]
@@ -198,14 +200,14 @@ def gpu_files(accurate_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def int8_files(accurate_run, tmp_path_factory):
-    """Folder with the run in every precision that has weights of 8 bits."""
+    """A folder with the run exported in every precision with 8-bit weights."""
     out = tmp_path_factory.mktemp("int8") / "files"
     flags = ["--precision", "int8", "int8-dynamic", "int16x8", "--calibration", 12]
     assert command(export.main, [accurate_run, "--tflite", *flags, "--out", out]) == 0
     return out
 
 
-def test_each_profile_has_its_form_and_the_size_asked_for(gpu_files):
+def test_each_profile_has_its_form_and_the_given_size(gpu_files):
     names = sorted(p.name for p in gpu_files.glob("*.tflite"))
     assert names == ["model-gpu-fp16-48x80.tflite", "model-gpu-gl-fp16-48x80.tflite"]
     drift, opengl = (contract.read(gpu_files / name) for name in names)
@@ -216,12 +218,12 @@ def test_each_profile_has_its_form_and_the_size_asked_for(gpu_files):
     assert not {"ARG_MAX", "CAST"} & operators.keys()
 
 
-def test_a_file_that_no_gpu_has_run_says_so(gpu_files):
+def test_the_contract_says_when_no_gpu_has_run_the_file(gpu_files):
     found = contract.read(gpu_files / "model-gpu-fp16-48x80.tflite")
     assert found.gpu == {"verified": False, "reason": "--no-verify-gpu"}
 
 
-def test_int8_takes_and_answers_bytes_and_is_whole(int8_files):
+def test_int8_has_uint8_input_and_output_and_nothing_in_float(int8_files):
     tflite = (int8_files / "model-int8.tflite").read_bytes()
     operators = linter.operators(tflite)
     assert operators["QUANTIZE"] == 1 and "DEQUANTIZE" not in operators
@@ -241,13 +243,13 @@ def test_int8_bytes_of_the_image_are_not_rounded(int8_files):
     assert any(scale == pytest.approx(1, abs=1e-6) and zero == -128 for scale, zero in steps)
 
 
-def test_int8_weights_take_a_byte(int8_files, accurate_run):
+def test_8_bit_weights_take_one_byte(int8_files, accurate_run):
     parameters = trained_model.load(accurate_run)[0].count_params()
     for name in ("model-int8", "model-int8-dynamic", "model-int16x8"):
         assert (int8_files / f"{name}.tflite").stat().st_size < 1.5 * parameters
 
 
-def test_the_runner_runs_every_kind_and_agrees_with_the_model(
+def test_the_python_runner_agrees_with_the_model_on_every_kind_of_file(
     gpu_files, int8_files, accurate_run, runner
 ):
     frame = scene(np.random.default_rng(3), (128, 194))[0][..., ::-1]
@@ -264,16 +266,18 @@ def test_the_runner_runs_every_kind_and_agrees_with_the_model(
         )
 
 
-def test_swapped_channels_are_refused_but_for_an_allowed_loss(accurate_run, tmp_path, monkeypatch):
+def test_swapped_channels_are_rejected_unless_the_loss_is_allowed(
+    accurate_run, tmp_path, monkeypatch
+):
     def bgr(model):
         image = keras.Input(model.input_shape[1:], name="image")
         red, green, blue = keras.ops.split(image, 3, axis=-1)
         return keras.Model(image, model(keras.ops.concatenate([blue, green, red], axis=-1)))
 
-    monkeypatch.setattr(verify, "simplify", bgr)
+    monkeypatch.setattr(model_converter, "simplify", bgr)
     assert command(export.main, [accurate_run, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
     report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
-    assert report["pixel_agreement"] < 0.999 and "pixels name the class" in report["problems"][0]
+    assert report["pixel_agreement"] < 0.999 and "pixels" in report["problems"][0]
     agreements = [frame["agreement"] for frame in report["worst_frames"]]
     assert agreements == sorted(agreements) and len(agreements) == 5
 

@@ -1,4 +1,4 @@
-"""kseg.export.quantize_int16x8 on a SegFormer: TensorFlow's quantizer fails on its layer norms."""
+"""int16x8 quantization of a SegFormer, whose layer norms TensorFlow's quantizer cannot do."""
 
 import sys
 
@@ -18,9 +18,12 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="module")
 def images():
-    """Frames dark and bright, whose ranges one of them does not tell."""
+    """Dark and bright frames: no single one has the range of all."""
     rng = np.random.default_rng(0)
-    return [(rng.integers(0, 256, (*SIZE, 3)) * share).astype(np.uint8) for share in (1, 0.1, 0.5)]
+    return [
+        (rng.integers(0, 256, (*SIZE, 3)) * brightness).astype(np.uint8)
+        for brightness in (1, 0.1, 0.5)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def tflite(model, images):
     return quantize_int16x8.to_tflite(simplify(model), images, PROFILES["cpu"])
 
 
-def test_it_answers_as_keras_on_all_frames(model, images, tflite):
+def test_it_agrees_with_keras_on_all_frames(model, images, tflite):
     runner = TFLiteModel(tflite)
     assert (runner.input_dtype, runner.output_dtype) == ("uint8", "uint8")
     for image in images:
@@ -55,9 +58,9 @@ def test_activations_have_16_bits_and_weights_8(tflite):
     assert "INT8" in constants and "FLOAT32" not in constants
 
 
-def test_without_the_library_it_is_one_line(trained_run, tmp_path, monkeypatch, capsys):
+def test_a_missing_library_is_reported_in_one_line(trained_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     argv = [trained_run, "--tflite", "--precision", "int16x8", "--out", tmp_path / "files"]
     assert command(export.main, argv) == 2
-    assert_one_line(capsys, "ai-edge-quantizer is not installed", "./scripts/install int16x8")
+    assert_one_line(capsys, "ai-edge-quantizer", "./scripts/install int16x8")
     assert not (tmp_path / "files").exists()

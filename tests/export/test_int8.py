@@ -1,4 +1,4 @@
-"""kseg.export.quantize and the frames it calibrates on."""
+"""int8 quantization, and the frames it is calibrated on."""
 
 import keras
 import numpy as np
@@ -13,8 +13,8 @@ SIZE = (32, 48)
 
 
 @pytest.fixture(scope="module")
-def ruined():
-    """A model that int8 ruins (one of eight channels is 30,000 times as wide), and images."""
+def fragile_model():
+    """A model that int8 breaks (one of eight channels has 30,000 times the range), and images."""
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3), name="image")
     x = layers.Rescaling(1 / 255)(image)
@@ -35,48 +35,51 @@ def ruined():
     return model, images
 
 
-def test_operators_that_int8_ruins_are_found_and_stay_in_float(ruined):
-    model, images = ruined
-    want = model.predict_on_batch(np.stack(images).astype(np.float32)).argmax(-1)
+def test_operators_that_int8_breaks_stay_in_float(fragile_model):
+    model, images = fragile_model
+    expected = model.predict_on_batch(np.stack(images).astype(np.float32)).argmax(-1)
     agreements = []
 
-    def problems_of(tflite):
+    def find_problems(tflite):
         runner = TFLiteModel(tflite)
-        got = np.stack([runner(image) for image in images])
-        agreements.append((got == want).mean())
+        class_maps = np.stack([runner(image) for image in images])
+        agreements.append((class_maps == expected).mean())
         return [] if agreements[-1] > 0.95 else ["too few pixels agree"]
 
     with quantize.Quantizer(model, images, PROFILES["cpu"]) as quantizer:
-        tflite, findings = quantize.search(quantizer, problems_of)
-        # Naming a tensor is enough: what reads it stays in float with it.
-        wide = next(tensor for _, _, tensor in quantizer.damage() if "wide" in tensor)
-        assert problems_of(quantizer.convert([wide])) == []
+        tflite, findings = quantize.search(quantizer, find_problems)
+        # Naming one tensor is enough: the operators that read it stay in float too.
+        wide = next(tensor for _, _, tensor in quantizer.errors() if "wide" in tensor)
+        assert find_problems(quantizer.convert([wide])) == []
     assert agreements[0] < 0.6 and agreements[-1] > 0.95
     assert {kept["layer"] for kept in findings["in_float"]} == {"wide", "logits_conv"}
     assert [t["in_float"] for t in findings["tried"]] == [0, 1, 2]
-    # The first convolution is still int8, and the file still takes bytes.
+    # The first convolution is still int8, and the input still uint8.
     assert TFLiteModel(tflite).input_dtype == "uint8"
     first = next(op for op in tflite_graph.read(tflite)[0] if op.name == "CONV_2D")
     assert first.layer == "first" and first.outputs[0].dtype == "INT8"
 
 
-def test_calibration_gives_each_stratum_its_turn():
-    # Of 8 items from strata of 5, 1 and 4: the rare one, and the rest evenly from the others.
+def test_calibration_takes_equally_from_each_stratum():
+    # 8 items from strata of 5, 1 and 4: the single one, and the rest equally from the others.
     chosen = list(labelled_frames._share_out([[0, 1, 2, 3, 4], [5], [6, 7, 8, 9]], 8))
     assert chosen == [0, 1, 2, 3, 5, 6, 7, 8]
-    assert list(labelled_frames._share_out([[0, 1, 2, 3]], 2)) == [0, 2]  # Spread over the stratum.
+    assert list(labelled_frames._share_out([[0, 1, 2, 3]], 2)) == [
+        0,
+        2,
+    ]  # Evenly spaced in the stratum.
     assert list(labelled_frames._share_out([[0], [1, 2]], 9)) == [0, 1, 2]
 
 
-def test_calibration_frames_are_the_same_every_time_and_distinct(config):
+def test_calibration_frames_are_reproducible_and_distinct(config):
     first, second = (labelled_frames.calibration(config, "train", 7) for _ in range(2))
     keys = [frame.key for frame in first]
     assert keys == [frame.key for frame in second] and len(set(keys)) == 7
     assert first[0].image.dtype == np.uint8 and first[0].image.shape == (*config.size, 3)
 
 
-def test_damage_is_told_by_channel():
-    # A step of 8: no error on the wide channel, all of the narrow one (spread 1) is lost.
+def test_the_quantization_error_is_measured_per_channel():
+    # A step of 8: no error on the wide channel, the narrow one (deviation 1) becomes zero.
     exact = np.array([[1000, 1], [-1000, -1]], np.float32)
     quantized = np.array([[125, 0], [-125, 0]], np.int8)
     assert quantize._relative_error(exact, quantized, 8.0, 0) == pytest.approx(0.5)

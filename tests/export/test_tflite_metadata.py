@@ -1,3 +1,5 @@
+"""Standard TFLite metadata, read back by field numbers and by MediaPipe."""
+
 import dataclasses
 import io
 import zipfile
@@ -13,7 +15,7 @@ from kseg.export import tflite_metadata
 from kseg.labels import BDD100K_DRIVABLE
 
 SIZE = (20, 31)
-TOLD = contract.Contract(
+CONTRACT = contract.Contract(
     model="unet",
     precision="fp32",
     input_size=SIZE,
@@ -53,7 +55,9 @@ def plain(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tflite(plain):
-    return contract.append_checksum(tflite_metadata.embed(contract.embed(plain, TOLD), TOLD))
+    return contract.append_checksum(
+        tflite_metadata.embed(contract.embed(plain, CONTRACT), CONTRACT)
+    )
 
 
 def run(tflite, frame):
@@ -61,42 +65,42 @@ def run(tflite, frame):
 
     interpreter = Interpreter(model_content=tflite)
     interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.set_tensor(taken["index"], frame[None].astype(taken["dtype"]))
+    (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(image["index"], frame[None].astype(image["dtype"]))
     interpreter.invoke()
-    return interpreter.get_tensor(given["index"])[0], taken["name"], given["name"]
+    return interpreter.get_tensor(output["index"])[0], image["name"], output["name"]
 
 
 def frame():
     return np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
-def test_the_model_answers_as_before_under_the_names_of_its_signature(plain, tflite):
+def test_the_output_is_unchanged_and_tensors_have_the_names_of_the_signature(plain, tflite):
     before, *_ = run(plain, frame())
-    after, taken, given = run(tflite, frame())
-    assert np.array_equal(before, after) and (taken, given) == ("image", "logits")
-    assert contract.Contract.from_json(contract.extract(tflite), "x") == TOLD
+    after, input_name, output_name = run(tflite, frame())
+    assert np.array_equal(before, after) and (input_name, output_name) == ("image", "logits")
+    assert contract.Contract.from_json(contract.extract(tflite), "x") == CONTRACT
 
 
-def test_the_same_bytes_come_out_each_time_and_when_done_again(plain, tflite):
+def test_embedding_is_reproducible_and_replaces_earlier_metadata(plain, tflite):
     assert (
-        contract.append_checksum(tflite_metadata.embed(contract.embed(plain, TOLD), TOLD)) == tflite
+        contract.append_checksum(tflite_metadata.embed(contract.embed(plain, CONTRACT), CONTRACT))
+        == tflite
     )
-    assert contract.append_checksum(tflite_metadata.embed(tflite, TOLD)) == tflite
+    assert contract.append_checksum(tflite_metadata.embed(tflite, CONTRACT)) == tflite
 
 
-def test_labels_lie_behind_the_model_as_any_unzip_finds_them(tflite):
+def test_any_unzip_finds_the_labels_after_the_model(tflite):
     with zipfile.ZipFile(io.BytesIO(tflite)) as archive:
         assert archive.testzip() is None and archive.namelist() == ["labels.txt"]
         assert archive.read("labels.txt") == b"direct\nalternative\nbackground\n"
         (entry,) = archive.infolist()
         assert entry.compress_type == zipfile.ZIP_STORED  # MediaPipe reads no other.
         assert entry.date_time == (1980, 1, 1, 0, 0, 0)  # The clock leaves no trace.
-    assert tflite_metadata.labels(tflite) == BDD100K_DRIVABLE.names
 
 
 class Reader:
-    """Reads a FlatBuffer table by field numbers, knowing nothing of how it was written."""
+    """Reads a FlatBuffer table by field numbers, independently of the writer."""
 
     def __init__(self, table):
         self.table = table
@@ -144,25 +148,25 @@ def buffer(tflite):
     return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
 
 
-def test_what_was_written_reads_back_by_the_schema(tflite):
-    # Field numbers are the places in tflite-support's metadata_schema.fbs.
-    whole = Reader.root(buffer(tflite), b"M001")
-    assert whole.text(0) == "kseg unet" and whole.text(7) == "1.5.0"
-    (graph,) = whole.items(3)
-    (taken,), (given,) = graph.items(2), graph.items(3)
-    assert (taken.text(0), given.text(0)) == ("image", "logits")
+def test_metadata_reads_back_by_the_schema(tflite):
+    # A field number is the field's position in tflite-support's metadata_schema.fbs.
+    model = Reader.root(buffer(tflite), b"M001")
+    assert model.text(0) == "kseg unet" and model.text(7) == "1.5.0"
+    (graph,) = model.items(3)
+    (image,), (output,) = graph.items(2), graph.items(3)
+    assert (image.text(0), output.text(0)) == ("image", "logits")
 
-    content = taken.child(3)
+    content = image.child(3)
     assert content.scalar(0, number_types.Uint8Flags) == 2  # ImageProperties.
     size = content.child(1).child(1)
     width, height = (size.scalar(i, number_types.Uint32Flags) for i in (0, 1))
     assert (height, width) == SIZE
-    (unit,) = taken.items(4)
+    (unit,) = image.items(4)
     assert unit.scalar(0, number_types.Uint8Flags) == 1  # NormalizationOptions.
     mean, deviation = (unit.child(1).numbers(i, number_types.Float32Flags) for i in (0, 1))
     assert (mean, deviation) == ([0.0], [1.0])
 
-    (file,) = given.items(6)
+    (file,) = output.items(6)
     assert file.text(0) == "labels.txt" and file.scalar(2, number_types.Int8Flags) == 2
     (custom,) = graph.items(9)
     options = bytes(custom.numbers(1, number_types.Uint8Flags))
@@ -171,14 +175,16 @@ def test_what_was_written_reads_back_by_the_schema(tflite):
     assert activation == 2  # Softmax.
 
 
-def test_a_class_map_is_told_by_labels_of_its_values(plain):
-    told = dataclasses.replace(TOLD, output_kind="class_map")
-    (graph,) = Reader.root(buffer(tflite_metadata.embed(plain, told)), b"M001").items(3)
+def test_the_labels_of_a_class_map_are_those_of_its_values(plain):
+    class_map_contract = dataclasses.replace(CONTRACT, output_kind="class_map")
+    (graph,) = Reader.root(buffer(tflite_metadata.embed(plain, class_map_contract)), b"M001").items(
+        3
+    )
     (file,) = graph.items(3)[0].items(6)
     assert file.scalar(2, number_types.Int8Flags) == 3  # TENSOR_VALUE_LABELS.
 
 
-def test_mediapipe_sees_our_classes(tflite, tmp_path):
+def test_mediapipe_reads_the_classes_and_predicts_the_same(tflite, tmp_path):
     mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
     from mediapipe.tasks.python import BaseOptions, vision
 
