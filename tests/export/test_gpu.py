@@ -1,4 +1,4 @@
-"""kseg.runtime.gpu and kseg.export.linter: what a GPU delegate takes, foretold and tried."""
+"""Linter and GPU accelerator: what a delegate runs, predicted and measured."""
 
 import json
 
@@ -11,7 +11,7 @@ from keras import layers
 from kseg import lint as lint_command
 from kseg import models
 from kseg.export import __main__ as export
-from kseg.export import convert, linter, tflite_graph, verify
+from kseg.export import convert, linter, model_converter, tflite_graph
 from kseg.export.labelled_frames import Frame
 from kseg.export.profiles import PROFILES
 from kseg.labels import BDD100K_DRIVABLE
@@ -25,7 +25,7 @@ GPU = PROFILES["gpu"]
 
 @pytest.fixture(scope="module")
 def vulkan():
-    """The Driver of some Vulkan device; without one what needs it is skipped."""
+    """The Driver of a Vulkan device; tests that need one are skipped where there is none."""
     driver, why = gpu.find_driver()
     if driver is None:
         pytest.skip(why)
@@ -42,14 +42,14 @@ def vulkan():
         "deeplab_v3_plus_mobilenet_edge",
         pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
-        # Their every part is in a model above or in the run that all tests share.
+        # All their layers are in a model above or in the shared run.
         pytest.param("deeplab_v3_plus_mobilenet_v2", marks=pytest.mark.slow),
         pytest.param("fcn_resnet50", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_resnet50", marks=pytest.mark.slow),
     ],
 )
 def family(request):
-    """(model with random weights, an image on which every class wins, its file for a GPU)."""
+    """(model with random weights, an image on which it predicts every class, its GPU file)."""
     model = models.build(request.param, (64, 97), 3, decoder_channels=16, encoder_alpha=0.35)
     randomize(model, seed=0)
     image = np.random.default_rng(0).integers(0, 256, (64, 97, 3), dtype=np.uint8)
@@ -58,25 +58,25 @@ def family(request):
 
 
 def balance(model, image):
-    """Moves the classes' biases until none wins everywhere."""
+    """Shifts the class biases so that every class is predicted somewhere."""
     classifier = model.get_layer("logits_conv")
     kernel, bias = classifier.get_weights()
     logits = model.predict_on_batch(image[None].astype(np.float32))
-    # 9 below zero: where all classes are negative, padding that is zero would win.
+    # Shifted below zero: with all logits negative, padding with zeros would win.
     classifier.set_weights([kernel, bias - logits.mean((0, 1, 2)) - 9 * logits.std()])
 
 
-def test_every_family_converts_whole(family):
+def test_every_family_converts_and_agrees_with_keras(family):
     model, image, tflite = family
     for profile in ("cpu", "gpu"):
         assert linter.problems(tflite, PROFILES[profile]) == []
-    # One operator for each, the exact one: its parts would be ERF, which is no builtin, or TANH.
+    # Each GELU is one exact operator. Decomposed it would be ERF, which is no builtin, or TANH.
     assert gelus(tflite) == ([False] * 8 if exact_gelus(model) else [])
     assert "TANH" not in linter.operators(tflite)
     logits = model.predict_on_batch(image[None].astype(np.float32))[0]
-    assert len(np.unique(logits.argmax(-1))) == 3  # Else most answers would agree.
+    assert len(np.unique(logits.argmax(-1))) == 3  # Otherwise agreement would mean little.
     low, high = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
-    clear = high - low > 1e-3 * logits.std()  # Random classes tie along rows of equal logits.
+    clear = high - low > 1e-3 * logits.std()  # Random weights leave ties along rows.
     agree = TFLiteModel(tflite)(image) == logits.argmax(-1)
     assert clear.mean() > 0.98 and agree[clear].mean() >= 0.999
 
@@ -90,7 +90,7 @@ def exact_gelus(model):
     return any(layer.name.endswith("_gelu") for layer in model.layers)
 
 
-def test_every_family_runs_on_the_accelerator_as_on_the_cpu(family, vulkan):
+def test_every_family_agrees_on_gpu_and_cpu(family, vulkan):
     _, image, tflite = family
     frame = Frame("noise", image, np.zeros(image.shape[:2], np.uint8))
     found = gpu.verify(tflite, [frame], BDD100K_DRIVABLE, vulkan)
@@ -102,19 +102,19 @@ def test_argmax_over_three_channels_is_refused_by_the_gpu(
     trained_run, tmp_path, monkeypatch, vulkan
 ):
     def all_negative(model):
-        """No loss minds, and so a training may end; the zero padding of a slice then wins."""
+        """Training may end there, since no loss depends on it; then the zero padding wins."""
         classifier = model.get_layer("logits_conv")
         kernel, bias = classifier.get_weights()
         classifier.set_weights([kernel, bias - 100])
         return model
 
-    monkeypatch.setattr(verify, "simplify", all_negative)
+    monkeypatch.setattr(model_converter, "simplify", all_negative)
     monkeypatch.setattr(convert, "pad_to_slices", lambda logits: logits)
     out = tmp_path / "m.tflite"
     argv = [trained_run, "--tflite", "--profile", "gpu", "--gpu-frames", 2, "--out", out]
     assert command(export.main, argv) == 3
     report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
-    assert report["pixel_agreement"] > 0.999  # The CPU has no such mistake.
+    assert report["pixel_agreement"] > 0.999  # The CPU does not have this bug.
     assert report["gpu"]["fully_accelerated"] and report["gpu"]["pixel_agreement"] < 0.995
     assert any(line.startswith("on the GPU") for line in report["problems"])
     assert any("ARG_MAX" in line and "3 channels" in line for line in report["problems"])
@@ -122,7 +122,7 @@ def test_argmax_over_three_channels_is_refused_by_the_gpu(
 
 @pytest.fixture(scope="module")
 def unfit_tflite(tmp_path_factory):
-    """A file with what delegates refuse: UpSampling2D's rank 5 and an int64 ARG_MAX."""
+    """A file that delegates refuse: rank 5 from UpSampling2D and an int64 ARG_MAX."""
     image = keras.Input((16, 16, 4), name="image")
     x = layers.Conv2D(8, 3, padding="same", name="first_conv")(image)
     x = layers.Conv2D(3, 1, name="logits_conv")(layers.UpSampling2D(2, name="enlarge")(x))
@@ -138,7 +138,7 @@ def unfit_tflite(tmp_path_factory):
     return convert.from_saved_model(str(folder)).convert()
 
 
-def test_lint_names_operator_layer_and_remedy(unfit_tflite):
+def test_lint_gives_operator_layer_and_remedy(unfit_tflite):
     found = linter.inspect(unfit_tflite, GPU)
     text = "\n".join(found["problems"])
     assert "TILE (enlarge)" in text and "rank 5" in text and "Resizing" in text
@@ -147,16 +147,18 @@ def test_lint_names_operator_layer_and_remedy(unfit_tflite):
     assert (found["delegated"], found["left_on_cpu"], found["largest"]) == (2, 6, 1)
 
 
-def test_lint_foretells_what_the_accelerator_says(unfit_tflite, vulkan):
+def test_lint_predicts_what_the_accelerator_refuses(unfit_tflite, vulkan):
     frame = Frame("x", np.zeros((16, 16, 4), np.uint8), np.zeros((32, 32), np.uint8))
     found = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
     assert not found["verified"] and "every operator" in found["reason"]
-    said = {line.split(":")[0] for line in found["refused"]}
-    foretold = {line.split(" (")[0].split(" x ")[-1] for line in linter.problems(unfit_tflite, GPU)}
-    assert said == foretold == {"ARG_MAX", "RESHAPE", "TILE"}
+    refused = {line.split(":")[0] for line in found["refused"]}
+    predicted = {
+        line.split(" (")[0].split(" x ")[-1] for line in linter.problems(unfit_tflite, GPU)
+    }
+    assert refused == predicted == {"ARG_MAX", "RESHAPE", "TILE"}
 
 
-def test_lint_command_tells_by_its_exit_code(unfit_tflite, tflite_path, tmp_path, capsys):
+def test_the_lint_command_reports_by_its_exit_code(unfit_tflite, tflite_path, tmp_path, capsys):
     path = tmp_path / "unfit.tflite"
     path.write_bytes(unfit_tflite)
     assert command(lint_command.main, [path, "--profile", "gpu"]) == 3
@@ -170,25 +172,25 @@ def test_lint_command_tells_by_its_exit_code(unfit_tflite, tflite_path, tmp_path
     assert_one_line(capsys, path, "not a .tflite file")
 
 
-def operator(name, reads, makes):
+def operator(name, inputs, outputs):
     def tensors(indices):
         return [
             tflite_graph.Tensor(i, str(i), (1, 2, 2, 4), "FLOAT32", False, None) for i in indices
         ]
 
-    return tflite_graph.Operator(name, 1, tensors(reads), tensors(makes), None)
+    return tflite_graph.Operator(name, 1, tensors(inputs), tensors(outputs), None)
 
 
-def test_partitions_end_only_where_they_wait():
-    # 0 -conv-> 1 -conv-> 2, and beside it 0 -odd-> 3; both meet in an ADD.
+def test_partitions_end_only_where_they_need_another():
+    # 0 -conv-> 1 -conv-> 2 in parallel with 0 -odd-> 3; ADD takes both.
     ops = [
         operator("CONV_2D", [0], [1]),
         operator("ODD", [0], [3]),
         operator("CONV_2D", [1], [2]),
         operator("ADD", [2, 3], [4]),
     ]
-    parts = linter.partitions(ops, lambda op: op.name != "ODD")
-    assert [(taken, [op.name for op in group]) for taken, group in parts] == [
+    groups = linter.partitions(ops, lambda op: op.name != "ODD")
+    assert [(on_gpu, [op.name for op in group]) for on_gpu, group in groups] == [
         (True, ["CONV_2D", "CONV_2D"]),
         (False, ["ODD"]),
         (True, ["ADD"]),
