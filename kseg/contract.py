@@ -168,7 +168,7 @@ def read(path: str | os.PathLike[str]) -> Contract:
 def extract(tflite: bytes, where: str | os.PathLike[str] = "model") -> str | None:
     """Returns the JSON text of the contract inside a .tflite, None when there is none.
 
-    Raises InputError, naming `where`, when the bytes are not a .tflite or damaged.
+    Raises InputError, naming `where`, when the bytes are not a .tflite or corrupt.
     """
     from ai_edge_litert import schema_py_generated as schema
 

@@ -10,17 +10,25 @@ from tests.conftest import ROOT
 
 
 def test_exported_file_has_the_contract_that_a_runner_needs(tflite_path, trained_run, config):
-    found = contract.read(tflite_path)
-    assert found.input_size == config.size and found.input_dtype == "uint8"
-    assert (found.fit, found.output_kind, found.precision) == ("letterbox", "class_map", "fp32")
-    assert [c["name"] for c in found.labels["classes"]] == ["direct", "alternative", "background"]
-    assert found.config_hash == run_folder.config_hash(trained_run)
-    assert found.metrics["frames"] == 8 and found.metrics["pixel_agreement"] > 0.999
+    embedded = contract.read(tflite_path)
+    assert embedded.input_size == config.size and embedded.input_dtype == "uint8"
+    assert (embedded.fit, embedded.output_kind, embedded.precision) == (
+        "letterbox",
+        "class_map",
+        "fp32",
+    )
+    assert [c["name"] for c in embedded.labels["classes"]] == [
+        "direct",
+        "alternative",
+        "background",
+    ]
+    assert embedded.config_hash == run_folder.config_hash(trained_run)
+    assert embedded.metrics["frames"] == 8 and embedded.metrics["pixel_agreement"] > 0.999
 
 
 def test_json_round_trip(tflite_path):
-    found = contract.read(tflite_path)
-    assert contract.Contract.from_json(found.to_json(), "x") == found
+    embedded = contract.read(tflite_path)
+    assert contract.Contract.from_json(embedded.to_json(), "x") == embedded
 
 
 def test_embedding_again_replaces_the_contract_and_keeps_the_output(tflite_path):
@@ -52,7 +60,7 @@ def test_files_that_are_no_kseg_model_are_refused_with_one_line(
     cases = {
         "text": (b"hello, this is text", "not a .tflite file"),
         "empty": (b"", "not a .tflite file"),
-        "cut": (good[:200], r"corrupt|no kseg contract"),
+        "cut": (good[:200], "corrupt|no kseg contract"),
         "without": (good.replace(b"kseg_contract", b"other_contrac"), "no kseg contract"),
         "broken": (good.replace(b'"contract_version"', b'"contract_versiom"'), "kseg contract"),
     }

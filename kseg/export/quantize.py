@@ -152,10 +152,9 @@ def accept_uint8(tflite: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _without_interpreter_warnings() -> Iterator[None]:
-    """Hides that the debugger uses tf.lite's deprecated interpreter and keeps all its tensors."""
+    """Hides the warning that TensorFlow's debugger uses the deprecated tf.lite.Interpreter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-        warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`")
         yield
 
 

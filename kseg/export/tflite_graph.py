@@ -70,7 +70,7 @@ def layer(tensor_name: str) -> str:
 def read(tflite: bytes, where: str = "model") -> list[list[Operator]]:
     """Returns the operators of each subgraph, in execution order.
 
-    Raises InputError, naming `where`, when the bytes are not a .tflite or damaged.
+    Raises InputError, naming `where`, when the bytes are not a .tflite or corrupt.
     """
     if tflite[4:8] != b"TFL3":
         raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
@@ -78,7 +78,7 @@ def read(tflite: bytes, where: str = "model") -> list[list[Operator]]:
         model = contract.unpack(tflite)
         return [_operators(model, graph) for graph in model.subgraphs]
     except Exception as error:  # Neither checks the offsets and numbers in the file.
-        raise InputError(f"{where}: damaged .tflite file ({error!r})") from error
+        raise InputError(f"{where}: corrupt .tflite file ({error!r})") from error
 
 
 def _operators(model: schema.ModelT, graph: schema.SubGraphT) -> list[Operator]:

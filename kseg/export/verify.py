@@ -1,7 +1,7 @@
 """Verifies exported files against the Keras model: measure, judge, write."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,8 @@ def verify(
     tflites = {target: file.tflite for target, file in converted.items()}
     comparison = compare_with_keras(model, tflites, frames(), checks.labels)
     first_frame = next(frames())
-    reports, runners = [], {}
+    reports: list[dict[str, Any]] = []
+    runners: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for target, file in converted.items():
         report = measure(target, file, comparison, checks)
         judge(report, checks)

@@ -55,38 +55,6 @@ def test_input_and_output_are_uint8_of_the_stated_shape(tflite_path, config):
     assert output["shape"].tolist() == [1, *config.size] and output["dtype"] == np.uint8
 
 
-def test_fp16_halves_the_file_and_still_agrees(trained_run, tflite_path):
-    stale = trained_run / "model-fp16.rejected.tflite"
-    stale.write_bytes(b"of an earlier export")
-    assert command(export.main, [trained_run, "--tflite", "--precision", "fp16"]) == 0
-    half = trained_run / "model-fp16.tflite"
-    assert half.stat().st_size < 0.65 * tflite_path.stat().st_size
-    assert not stale.exists()
-
-
-def test_a_file_that_differs_from_the_model_is_rejected_and_kept_under_another_name(
-    trained_run, tmp_path, monkeypatch, capsys
-):
-    def with_wrong_bias(model):
-        twin = keras.models.clone_model(model)
-        twin.set_weights(model.get_weights())
-        kernel, bias = twin.get_layer("logits_conv").get_weights()
-        twin.get_layer("logits_conv").set_weights([kernel, bias + np.array([2.0, 0.0, 0.0])])
-        return twin
-
-    monkeypatch.setattr(model_converter, "simplify", with_wrong_bias)
-    out = tmp_path / "road.tflite"
-    out.write_bytes(b"of an earlier export")
-    assert command(export.main, [trained_run, "--tflite", "--out", out]) == 3
-    names = sorted(p.name for p in tmp_path.iterdir())
-    file = "road.rejected.tflite"
-    pages = ["export_report.html", "export_report.json"]
-    assert names == [*pages, file, f"{file}.report.json", "road.tflite"]
-    stdout = capsys.readouterr().out
-    assert "REJECTED" in stdout and f"{out} is of an earlier export" in stdout
-    assert not json.loads((tmp_path / names[3]).read_text())["passed"]
-
-
 def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp_path):
     def report(file, mean_iou):
         return {
@@ -142,29 +110,32 @@ def test_logits_do_not_replace_the_class_map(tmp_path, output, first):
     assert names == [first, "model-gpu-classic-fp32.tflite"]
 
 
-@pytest.fixture
-def other_data(dataset, tmp_path):
-    """The same shards in another folder, for --data."""
-    return shutil.copytree(dataset, tmp_path / "other")
-
-
-def test_verifying_on_other_classes_is_refused(trained_run, other_data, capsys):
-    path = other_data / "manifest.json"
+def test_verifying_on_other_classes_is_refused(trained_run, dataset, tmp_path, capsys):
+    data = shutil.copytree(dataset, tmp_path / "data")
+    path = data / "manifest.json"
     path.write_text(path.read_text().replace('"alternative"', '"pavement"'))
-    assert command(export.main, [trained_run, "--tflite", "--data", other_data]) == 2
+    assert command(export.main, [trained_run, "--tflite", "--data", data]) == 2
     assert_one_line(capsys, "pavement", "alternative")
 
 
-def test_verifying_on_other_data_keeps_the_hash_of_the_run(trained_run, other_data, tmp_path):
-    out = tmp_path / "m.tflite"
-    assert command(export.main, [trained_run, "--tflite", "--data", other_data, "--out", out]) == 0
-    found = contract.read(out)
-    assert found.config_hash == run_folder.config_hash(trained_run)
-    assert (found.dataset, found.metrics["data"]) == ("bdd100k-drivable", "bdd100k-drivable")
+@pytest.fixture(scope="module")
+def fp16_path(trained_run, dataset, tmp_path_factory):
+    """The shared run as fp16, verified on a copy of its data in another folder."""
+    folder = tmp_path_factory.mktemp("fp16")
+    data, out = shutil.copytree(dataset, folder / "data"), folder / "m.tflite"
+    flags = ["--precision", "fp16", "--data", data, "--out", out]
+    assert command(export.main, [trained_run, "--tflite", *flags]) == 0
+    return out
 
 
-def test_contract_embeds_the_hash_of_the_run(trained_run, tflite_path):
-    assert contract.read(tflite_path).config_hash == run_folder.config_hash(trained_run)
+def test_fp16_halves_the_file(fp16_path, tflite_path):
+    assert fp16_path.stat().st_size < 0.65 * tflite_path.stat().st_size
+
+
+def test_verifying_on_other_data_keeps_the_hash_of_the_run(fp16_path, trained_run):
+    embedded = contract.read(fp16_path)
+    assert embedded.config_hash == run_folder.config_hash(trained_run)
+    assert (embedded.dataset, embedded.metrics["data"]) == ("bdd100k-drivable", "bdd100k-drivable")
 
 
 SIZE = (48, 80)
@@ -219,16 +190,16 @@ def test_each_profile_has_its_form_and_the_given_size(gpu_files):
 
 
 def test_the_contract_says_when_no_gpu_has_run_the_file(gpu_files):
-    found = contract.read(gpu_files / "model-gpu-fp16-48x80.tflite")
-    assert found.gpu == {"verified": False, "reason": "--no-verify-gpu"}
+    embedded = contract.read(gpu_files / "model-gpu-fp16-48x80.tflite")
+    assert embedded.gpu == {"verified": False, "reason": "--no-verify-gpu"}
 
 
 def test_int8_has_uint8_input_and_output_and_nothing_in_float(int8_files):
     tflite = (int8_files / "model-int8.tflite").read_bytes()
     operators = linter.operators(tflite)
     assert operators["QUANTIZE"] == 1 and "DEQUANTIZE" not in operators
-    found = contract.read(int8_files / "model-int8.tflite")
-    assert (found.input_dtype, found.output_dtype) == ("uint8", "uint8")
+    embedded = contract.read(int8_files / "model-int8.tflite")
+    assert (embedded.input_dtype, embedded.output_dtype) == ("uint8", "uint8")
     report = json.loads((int8_files / "model-int8.tflite.report.json").read_text())
     assert report["int8"]["calibration_frames"] == 12 and report["int8"]["no_kernel"] == {}
     assert report["pixel_agreement"] > 0.98 and report["keras"]["mean_iou"] > 0.8
@@ -266,24 +237,33 @@ def test_the_python_runner_agrees_with_the_model_on_every_kind_of_file(
         )
 
 
-def test_swapped_channels_are_rejected_unless_the_loss_is_allowed(
-    accurate_run, tmp_path, monkeypatch
+def test_a_file_that_differs_from_the_model_is_rejected_unless_its_loss_is_allowed(
+    accurate_run, tmp_path, monkeypatch, capsys
 ):
-    def bgr(model):
+    def with_swapped_channels(model):
         image = keras.Input(model.input_shape[1:], name="image")
         red, green, blue = keras.ops.split(image, 3, axis=-1)
         return keras.Model(image, model(keras.ops.concatenate([blue, green, red], axis=-1)))
 
-    monkeypatch.setattr(model_converter, "simplify", bgr)
-    assert command(export.main, [accurate_run, "--tflite", "--out", tmp_path / "m.tflite"]) == 3
-    report = json.loads((tmp_path / "m.rejected.tflite.report.json").read_text())
+    monkeypatch.setattr(model_converter, "simplify", with_swapped_channels)
+    out = tmp_path / "road.tflite"
+    out.write_bytes(b"of an earlier export")
+    argv = [accurate_run, "--tflite", "--out", out]
+    assert command(export.main, argv) == 3
+    rejected = ["road.rejected.tflite", "road.rejected.tflite.report.json"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["export_report.html", "export_report.json", *rejected, "road.tflite"]
+    stdout = capsys.readouterr().out
+    assert "REJECTED" in stdout and f"{out} is of an earlier export" in stdout
+    report = json.loads((tmp_path / rejected[1]).read_text())
+    assert not report["passed"]
     assert report["pixel_agreement"] < 0.999 and "pixels" in report["problems"][0]
     agreements = [frame["agreement"] for frame in report["worst_frames"]]
     assert agreements == sorted(agreements) and len(agreements) == 5
 
-    argv = [accurate_run, "--tflite", "--out", tmp_path / "m.tflite", "--allow-loss", 100]
-    assert command(export.main, argv) == 0
-    assert contract.read(tmp_path / "m.tflite").allowed_loss == 100
+    assert command(export.main, [*argv, "--allow-loss", 100]) == 0
+    assert contract.read(out).allowed_loss == 100
+    assert not any((tmp_path / name).exists() for name in rejected)
 
 
 def test_opengl_refuses_attention_before_converting(config, dataset, tmp_path, capsys):

@@ -93,9 +93,9 @@ def exact_gelus(model):
 def test_every_family_agrees_on_gpu_and_cpu(family, vulkan):
     _, image, tflite = family
     frame = Frame("noise", image, np.zeros(image.shape[:2], np.uint8))
-    found = gpu.verify(tflite, [frame], BDD100K_DRIVABLE, vulkan)
-    assert found["verified"], found["reason"]
-    assert found["fully_accelerated"] and found["pixel_agreement"] >= 0.995
+    report = gpu.verify(tflite, [frame], BDD100K_DRIVABLE, vulkan)
+    assert report["verified"], report["reason"]
+    assert report["fully_accelerated"] and report["pixel_agreement"] >= 0.995
 
 
 def test_argmax_over_three_channels_is_refused_by_the_gpu(
@@ -139,19 +139,19 @@ def unfit_tflite(tmp_path_factory):
 
 
 def test_lint_gives_operator_layer_and_remedy(unfit_tflite):
-    found = linter.inspect(unfit_tflite, GPU)
-    text = "\n".join(found["problems"])
+    report = linter.inspect(unfit_tflite, GPU)
+    text = "\n".join(report["problems"])
     assert "TILE (enlarge)" in text and "rank 5" in text and "Resizing" in text
     assert "ARG_MAX" in text and "INT64" in text and "tf.int32" in text
     assert "logits_conv" not in text and "first_conv" not in text
-    assert (found["delegated"], found["left_on_cpu"], found["largest"]) == (2, 6, 1)
+    assert (report["delegated"], report["left_on_cpu"], report["largest"]) == (2, 6, 1)
 
 
 def test_lint_predicts_what_the_accelerator_refuses(unfit_tflite, vulkan):
     frame = Frame("x", np.zeros((16, 16, 4), np.uint8), np.zeros((32, 32), np.uint8))
-    found = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
-    assert not found["verified"] and "every operator" in found["reason"]
-    refused = {line.split(":")[0] for line in found["refused"]}
+    report = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
+    assert not report["verified"] and "every operator" in report["reason"]
+    refused = {line.split(":")[0] for line in report["refused"]}
     predicted = {
         line.split(" (")[0].split(" x ")[-1] for line in linter.problems(unfit_tflite, GPU)
     }
