@@ -27,9 +27,37 @@ def images(count=2):
     return rng.uniform(0, 255, (count, *SIZE, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_training_step_moves_the_weights(name):
-    model = models.build(name, SIZE, 3, **THIN)
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    """A narrow model of each family with random weights; only the last test may change them."""
+    model = models.build(request.param, SIZE, 3, encoder_alpha=0.35, decoder_channels=16)
+    randomize(model, seed=3)
+    return model
+
+
+def test_logits_have_the_size_of_the_image_and_every_tensor_has_rank_4_at_most(model):
+    assert model.input_shape == (None, *SIZE, 3)
+    assert model.output_shape == (None, *SIZE, 3)
+    assert all(len(layer.output.shape) <= 4 for layer in model.layers if layer.name != "image")
+
+
+def test_logits_are_finite_and_depend_on_the_image(model):
+    half_white = np.zeros((2, *SIZE, 3), np.float32)
+    half_white[1, :, 80:] = 255.0
+    logits = model.predict_on_batch(half_white)
+    assert np.isfinite(logits).all()
+    assert np.abs(logits[0] - logits[1]).max() > 0.01 * np.abs(logits).max()
+
+
+def test_a_plain_call_is_inference(model):
+    # Some of Keras' layers, such as Resizing, pass training=True on to those after them.
+    before = model.get_weights()
+    plain, inferred = model(images(1)).numpy(), model(images(1), training=False).numpy()
+    assert np.array_equal(plain, inferred) and plain.std() > 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_training_step_moves_the_weights(model):
     # Eagerly: tracing a graph for one step takes longer than the step.
     model.compile(keras.optimizers.Adam(1e-3), losses.build("log_dice"), run_eagerly=True)
     before = [w.numpy().copy() for w in model.trainable_weights]
@@ -42,18 +70,6 @@ def test_a_training_step_moves_the_weights(name):
     ]
     # A key's bias adds the same to every score of a query, which softmax ignores.
     assert [path for path in unchanged if not path.endswith("attention_key/bias")] == []
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_plain_call_is_inference(name):
-    # Some of Keras' layers pass training=True on to those after them.
-    model = models.build(name, (33, 65), 3, **THIN)
-    randomize(model, seed=0)
-    before = model.get_weights()
-    image = images(1)[:, :33, :65]
-    plain, inferred = model(image).numpy(), model(image, training=False).numpy()
-    assert np.array_equal(plain, inferred) and plain.std() > 0
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
 @pytest.mark.slow

@@ -24,7 +24,6 @@ FAMILIES = [
     SEGFORMER,
     "segformer_b0_edge",
 ]
-SIZES = [(97, 161), (180, 320), (360, 640)]
 
 
 @pytest.mark.parametrize("name", [DEEPLAB, SEGFORMER])
@@ -45,28 +44,6 @@ def test_every_model_name_has_a_builder():
 def test_an_unknown_model_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match=r"unet_resnet'.*unet_resnet50"):
         models.build("unet_resnet", (64, 96), 3)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", FAMILIES)
-def test_logits_have_the_size_of_the_input(name, size):
-    model = models.build(name, size, 3, encoder_alpha=0.35, decoder_channels=16)
-    assert model.input_shape == (None, *size, 3)
-    assert model.output_shape == (None, *size, 3)
-    assert all(len(layer.output.shape) <= 4 for layer in model.layers if layer.name != "image")
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_logits_at_an_odd_size_are_finite_and_depend_on_the_image(name):
-    model = models.build(name, (97, 161), 3, encoder_alpha=0.35, decoder_channels=16)
-    randomize(model, seed=3)
-    images = np.zeros((2, 97, 161, 3), np.float32)
-    images[1, :, 80:] = 255.0
-    logits = model.predict_on_batch(images)
-    assert logits.shape == (2, 97, 161, 3) and np.isfinite(logits).all()
-    assert np.abs(logits[0] - logits[1]).max() > 0.01 * np.abs(logits).max()
-    # A plain call is inference too; layers.Resizing, for one, would turn on training mode.
-    assert np.abs(model(images).numpy() - logits).max() < 1e-4 * np.abs(logits).max()
 
 
 RESNET50 = 23_587_712  # keras.applications.ResNet50 without top.
@@ -168,7 +145,13 @@ def test_unet_has_no_encoder_to_freeze():
         models.build("unet", (64, 96), 3, freeze_encoder=True)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("unet", DEEPLAB, SEGFORMER, "segformer_b0_edge", "fcn_resnet50"),
+        *("unet_mobilenet_v3_small", "unet_efficientnet_v2_b0"),
+    ],
+)
 def test_a_missing_weights_file_is_refused(name):
     with pytest.raises(InputError, match=r"nowhere\.h5"):
         models.build(name, (64, 96), 3, encoder_weights="nowhere.h5")
