@@ -140,7 +140,9 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
         overlays.mkdir(exist_ok=True)
     confusion, borders, number = 0, 0, 0
     for batch in track(frames, "evaluating", total=batches):
-        predicted = np.argmax(model.predict_on_batch(batch["image"]), axis=-1).astype(np.uint8)
+        predicted = np.argmax(model.predict_on_batch(batch["image"].numpy()), axis=-1).astype(
+            np.uint8
+        )
         truth = batch["mask"].numpy().astype(np.uint8)
         confusion = confusion + confusion_matrix(truth, predicted, len(labels.classes))
         for i, key in enumerate(batch["key"].numpy()):

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -23,6 +24,19 @@ def test_scores_are_those_of_the_best_epoch_and_overlays_are_written(trained_run
     assert 0 < report["model"]["boundary_iou/background"] < 1
     assert len(list((trained_run / "overlays-val").glob("*.png"))) == 3
     assert 0.2 < report["position only"]["mean_iou"] < 0.95
+
+
+def test_the_model_gets_numpy_arrays(trained_run, tmp_path, monkeypatch):
+    # JAX 0.11 raises TypeError on a tf.Tensor; found on a GPU.
+    predict, types = keras.Model.predict_on_batch, set()
+
+    def recording(model, images):
+        types.add(type(images))
+        return predict(model, images)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", recording)
+    assert evaluate.main([str(trained_run), "--out", str(tmp_path), "--overlays", "0"]) == 0
+    assert types == {np.ndarray}
 
 
 def test_the_position_baseline_is_the_most_frequent_class_of_each_pixel(config):

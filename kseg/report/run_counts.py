@@ -146,7 +146,7 @@ def _count_batches(predictor, frames, labels, folder):
     """Yields the list of the counts of its frames for each batch."""
     with pipeline.raise_on_corrupt_record(folder):
         for batch in frames:
-            logits = predictor(batch["image"])
+            logits = predictor(batch["image"].numpy())
             truths = batch["mask"].numpy().astype(np.uint8)
             yield [
                 _count(key.decode(), image, truth, frame_logits, len(labels.classes))
