@@ -59,20 +59,30 @@ def inspect(tflite: bytes, profile: Profile, where: str = "model") -> dict[str, 
     report: dict[str, Any] = {"profile": profile.name, "operators": len(all_ops)}
     report |= dict.fromkeys(("delegated", "left_on_cpu", "partitions", "largest"))
     if profile.operators is not None:
-        ops = [op for op in subgraphs[0] if not _is_weight(op)]
-        refusals = {id(op): delegate_rules.refusal(op, profile) for op in ops}
-        groups = partitions(ops, lambda op: refusals[id(op)] is None)
-        gpu_sizes = [len(group) for on_gpu, group in groups if on_gpu]
-        report["delegated"], report["largest"] = sum(gpu_sizes), max(gpu_sizes, default=0)
-        report["left_on_cpu"] = len(ops) - report["delegated"]
-        report["partitions"] = len(groups)
+        counts, refused = _predict_delegation(subgraphs[0], profile)
+        report |= counts
         reported = {(finding.operator, finding.layer) for finding in findings}
-        for op in ops:
-            refusal = refusals[id(op)]
-            if refusal and (op.name, op.layer) not in reported:
-                findings.append(Finding(op.name, op.layer, *refusal))
+        findings += [f for f in refused if (f.operator, f.layer) not in reported]
     report["problems"] = _lines(findings)
     return report
+
+
+def _predict_delegation(
+    ops: Sequence[Operator], profile: Profile
+) -> tuple[dict[str, int], list[Finding]]:
+    """Returns the counts of `inspect` for a GPU, and the operators that its delegate refuses."""
+    ops = [op for op in ops if not _is_weight(op)]
+    refusals = {id(op): delegate_rules.refusal(op, profile) for op in ops}
+    groups = partitions(ops, lambda op: refusals[id(op)] is None)
+    gpu_sizes = [len(group) for on_gpu, group in groups if on_gpu]
+    counts = {
+        "delegated": sum(gpu_sizes),
+        "left_on_cpu": len(ops) - sum(gpu_sizes),
+        "partitions": len(groups),
+        "largest": max(gpu_sizes, default=0),
+    }
+    refused = ((op, refusals[id(op)]) for op in ops)
+    return counts, [Finding(op.name, op.layer, *refusal) for op, refusal in refused if refusal]
 
 
 def partitions(

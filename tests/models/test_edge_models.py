@@ -1,4 +1,4 @@
-"""The variants for small devices: what they do without."""
+"""Model variants for small devices: parameter counts, and operators that they avoid."""
 
 import pytest
 from keras import layers
@@ -8,13 +8,13 @@ from kseg.errors import InputError
 from kseg.models import cost
 
 SIZE = (97, 161)
-# By hand. SegFormer-B0 for 19 classes has 3,719,027, of which its head (4 projections to 256, the
-# fusion, its norm, the classifier) 132,096 + 262,144 + 512 + 4,883. Half as wide, with moving
-# averages counted: 66,048 + 65,536 + 512 + 2,451. Averages of the encoder's norms: 2 for each of
+# By hand. SegFormer-B0 for 19 classes has 3,719,027 parameters, its head (4 projections to 256,
+# fusion, norm, classifier) 132,096 + 262,144 + 512 + 4,883 of them. Half as wide, with moving
+# averages: 66,048 + 65,536 + 512 + 2,451. Averages of the encoder's norms: 2 for each of
 # 512 (embeddings) + 2048 (two in each of two blocks) + 512 (reductions) + 512 (stages) channels.
 SEGFORMER_EDGE = 3_719_027 - 399_635 + 134_547 + 2 * 3584
-# MobileNetV2 without top has 2,257,984; ours ends before its last convolution and norm. Then
-# 2 x (320 to 64), 128 to 64, the detail 144 to 32, the decoder 96 to 64, 3 classes; each with norm.
+# MobileNetV2 without top has 2,257,984; this encoder ends before the last convolution and norm. Then
+# 2 x (320 to 64), 128 to 64, detail 144 to 32, decoder 96 to 64, 3 classes; each with a norm.
 DEEPLAB_EDGE = (
     2_257_984
     - (320 * 1280 + 4 * 1280)
@@ -38,7 +38,7 @@ def test_parameter_counts():
     )
 
 
-def test_only_norms_and_activations_that_every_delegate_computes_alike(model):
+def test_only_norms_and_activations_that_all_delegates_agree_on(model):
     for layer in model.layers:
         assert not isinstance(layer, layers.LayerNormalization)
         if isinstance(layer, layers.Activation):
@@ -65,11 +65,11 @@ def test_channels_fill_slices_of_four(model):
         ("deeplab_v3_plus_mobilenet_edge", "deeplab_v3_plus_mobilenet_v2", 0.5),
     ],
 )
-def test_they_multiply_about_half_as_much(edge, other, share):
+def test_edge_models_need_about_half_the_multiplications(edge, other, share):
     operations = [cost.multiply_adds(models.build(name, (288, 512), 3)) for name in (edge, other)]
     assert operations[0] < share * operations[1]
 
 
-def test_nobody_publishes_weights_of_the_edge_segformer():
+def test_the_edge_segformer_has_no_published_weights():
     with pytest.raises(InputError, match="nobody publishes"):
         models.build("segformer_b0_edge", SIZE, 3, encoder_weights="ade20k")
