@@ -13,7 +13,7 @@ SIZE = (97, 161)
 # averages: 66,048 + 65,536 + 512 + 2,451. Averages of the encoder's norms: 2 for each of
 # 512 (embeddings) + 2048 (two in each of two blocks) + 512 (reductions) + 512 (stages) channels.
 SEGFORMER_EDGE = 3_719_027 - 399_635 + 134_547 + 2 * 3584
-# MobileNetV2 without top has 2,257,984; this encoder ends before the last convolution and norm. Then
+# MobileNetV2 without top has 2,257,984; ours ends before its last convolution and norm. Plus
 # 2 x (320 to 64), 128 to 64, detail 144 to 32, decoder 96 to 64, 3 classes; each with a norm.
 DEEPLAB_EDGE = (
     2_257_984
