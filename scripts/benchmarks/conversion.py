@@ -1,6 +1,6 @@
 """Measures the speed of the conversion to TFRecords against OpenCV's limit, and its peak memory.
 
-    .venv/bin/python scripts/benchmark_build.py [--frames 96] [--repeats 7] [--memory]
+    .venv/bin/python scripts/benchmarks/conversion.py [--frames 96] [--repeats 7] [--memory]
 
 Runs on one core, interleaved in one process, over the same 1280x720 demo frames resized to 288x512:
   limit   OpenCV alone: decodes JPEG and PNG, resizes and encodes both; no checks, no files

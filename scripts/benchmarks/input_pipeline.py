@@ -1,6 +1,6 @@
 """Measures images per second of the training pipeline, and of decoding alone on the same cores.
 
-    .venv/bin/python scripts/benchmark_input.py --data data/course --size 180 320
+    .venv/bin/python scripts/benchmarks/input_pipeline.py --data data/course --size 180 320
 
   decoding alone   reads the same records and decodes image and mask, in parallel as the pipeline
                    does; no shuffling, augmentation or batches

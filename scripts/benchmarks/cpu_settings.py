@@ -1,6 +1,6 @@
 """Measures a training step under settings said to help on CPUs, interleaved, in child processes.
 
-    .venv/bin/python scripts/benchmark_settings.py --preset camvid --data data/camvid
+    .venv/bin/python scripts/benchmarks/cpu_settings.py --preset camvid --data data/camvid
 
 Settings: one core; all cores; kept memory, which glibc never returns to the system (no mmap, no
 trimming, one arena); kept memory in huge pages; JAX instead of TensorFlow, alone and with both.

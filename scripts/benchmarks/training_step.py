@@ -1,6 +1,6 @@
 """Compares a training step of our models with the same models built from keras-hub.
 
-    PYTHON scripts/benchmark_step.py [--size 128] [--batch 4] [--steps 10] [--threads 1]
+    PYTHON scripts/benchmarks/training_step.py [--size 128] [--batch 4] [--steps 10] [--threads 1]
 
 PYTHON is one that has kseg and keras-hub. Both models have the same loss (sparse cross-entropy on
 logits), optimizer (Adam), data and classes, random weights and no augmentation; their steps are

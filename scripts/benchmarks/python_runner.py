@@ -1,10 +1,10 @@
 """Measures the Python runner's work around inference, as a share of inference.
 
-    python scripts/benchmark_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280] [--threads 1]
+    python scripts/benchmarks/python_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280] [--threads 1]
 
 The frame is the video's first, or noise of --size. All steps run interleaved, so that machine noise
 affects them equally. Prints minimum and median of --runs rounds. Decoding and encoding are not
-measured. A file without a contract, as scripts/benchmark_segformer.py writes them, gets one.
+measured. A file without a contract, as scripts/benchmarks/segformer_runtimes.py writes them, gets one.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "python"))
 from kseg_run.fit import fit_frame, unfit_class_map
 from kseg_run.lane_measures import LaneMeasures
 from kseg_run.overlay import draw
@@ -25,7 +25,7 @@ from kseg_run.segmenter import Segmenter
 from kseg import contract
 from kseg.runtime import timing
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def main():

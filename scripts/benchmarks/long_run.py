@@ -1,6 +1,6 @@
 """Runs the Python runner over many frames and watches its memory, threads and files.
 
-    python scripts/long_run.py MODEL.tflite VIDEO [--frames 45000] [--camera] [--threads 1]
+    python scripts/benchmarks/long_run.py MODEL.tflite VIDEO [--frames 45000] [--camera] [--threads 1]
 
 45,000 frames are 30 minutes at 25 frames/s; here they run as fast as possible. Each is segmented,
 drawn and measured, and written as a line of JSON. VIDEO is repeated. As a file, every frame gets a
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "python"))
 from kseg_run.camera import Camera
 from kseg_run.frame_pipeline import FramePipeline
 from kseg_run.lane_measures import LaneMeasures
