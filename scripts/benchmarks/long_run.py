@@ -1,6 +1,6 @@
 """Runs the Python runner over many frames and watches its memory, threads and files.
 
-    python scripts/benchmarks/long_run.py MODEL.tflite VIDEO [--frames 45000] [--camera] [--threads 1]
+    python scripts/benchmarks/long_run.py MODEL.tflite VIDEO [--frames 45000] [--camera]
 
 45,000 frames are 30 minutes at 25 frames/s; here they run as fast as possible. Each is segmented,
 drawn and measured, and written as a line of JSON. VIDEO is repeated. As a file, every frame gets a

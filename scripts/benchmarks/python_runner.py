@@ -1,10 +1,10 @@
 """Measures the Python runner's work around inference, as a share of inference.
 
-    python scripts/benchmarks/python_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280] [--threads 1]
+    python scripts/benchmarks/python_runner.py MODEL.tflite [--video VIDEO] [--size 720 1280]
 
 The frame is the video's first, or noise of --size. All steps run interleaved, so that machine noise
 affects them equally. Prints minimum and median of --runs rounds. Decoding and encoding are not
-measured. A file without a contract, as scripts/benchmarks/segformer_runtimes.py writes them, gets one.
+measured. A file without a contract, such as those of segformer_runtimes.py, gets one.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Compares our SegFormer-B0 on LiteRT with Hugging Face's on ONNX Runtime and OpenVINO.
 
     .venv/bin/python scripts/benchmarks/segformer_runtimes.py [--runs 60] [--threads 1] [--out DIR]
-    PYTHON scripts/benchmarks/segformer_runtimes.py --only-onnx --out DIR     # a Python that has torch
+    PYTHON scripts/benchmarks/segformer_runtimes.py --only-onnx --out DIR   # with torch
 
 Both have 3 classes, fp32, 288x512, and random weights, which do not affect the time. kseg.benchmark
 runs them interleaved in one process; its flags can follow after `--`. There are two tasks:
