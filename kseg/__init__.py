@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# Before anything imports TensorFlow: hundreds of lines about CPU features and missing GPUs hide
-# our own one line. Python exceptions carry what matters; set it to 0 to see all.
+# Must be set before TensorFlow is imported. Otherwise its log about CPU features and missing GPUs
+# buries kseg's one-line errors; Python exceptions still appear. Set it to 0 to see the log.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

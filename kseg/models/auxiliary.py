@@ -46,7 +46,14 @@ class WithAuxiliary(keras.Model):
         super().__init__(image, [logits, auxiliary], name="with_auxiliary")
         self.auxiliary_weight = weight
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         logits, auxiliary = y_pred
         loss = super().compute_loss(x, y, logits, sample_weight, training)
         if not training:
@@ -54,5 +61,5 @@ class WithAuxiliary(keras.Model):
         second = super().compute_loss(x, y, auxiliary, sample_weight, training)
         return loss + self.auxiliary_weight * second
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         return super().compute_metrics(x, y, y_pred[0], sample_weight)
