@@ -123,11 +123,11 @@ def export(args: argparse.Namespace) -> int:
     config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
 
     from kseg.data import pipeline
-    from kseg.export import verify
+    from kseg.export import verification
     from kseg.export.model_converter import ModelConverter
 
     manifest, _ = pipeline.open_split(config, args.split, labels)
-    checks = verify.Checks(
+    checks = verification.Checks(
         config=config,
         labels=labels,
         split=args.split,
@@ -137,7 +137,7 @@ def export(args: argparse.Namespace) -> int:
         allowed_loss=args.allow_loss,
     )
     model, _, _ = trained_model.load(args.run, size)
-    verify.check_targets(targets, args.output, model, checks)
+    verification.check_targets(targets, args.output, model, checks)
     converter = ModelConverter(
         model,
         config,
@@ -151,7 +151,7 @@ def export(args: argparse.Namespace) -> int:
         converted[target] = converter.convert(target.profile, target.precision, args.output)
     print(f"verifying on frames of {config.data} ({args.split}) ...", flush=True)
     config_hash = run_folder.config_hash(args.run)
-    reports = verify.verify(
+    reports = verification.verify(
         model, converted, checks, config_hash=config_hash, dataset=manifest.dataset
     )
     _print_reports(reports)

@@ -138,7 +138,7 @@ def _timing(path):
         machine, threads = report["machine"], report["threads"]
         table = TextTable(
             f"Timings in {path.name}",
-            ["file", "runtime", "min", "median", "p90", "p99", "whole frame", "peak memory"],
+            ["file", "runtime", "min", "median", "p90", "p99", "complete frame", "peak memory"],
             [_timing_row(model) for model in report["models"]],
         )
         text = (

@@ -69,13 +69,14 @@ def run_frames(args):
     with tempfile.TemporaryDirectory() as folder:
         lines = JsonLines(f"{folder}/numbers.jsonl", measure, lambda: stages.dropped)
         next_print = 0
-        for answer in stages:
+        for prediction in stages:
             cv2.cvtColor(
-                draw(answer.frame.image, answer.class_map, runner.contract), cv2.COLOR_RGB2BGR
+                draw(prediction.frame.image, prediction.class_map, runner.contract),
+                cv2.COLOR_RGB2BGR,
             )
-            lines.put(answer)
-            if answer.frame.number >= next_print:
-                print(f"{answer.frame.number:5d}  {Usage.now()}", flush=True)
+            lines.put(prediction)
+            if prediction.frame.number >= next_print:
+                print(f"{prediction.frame.number:5d}  {Usage.now()}", flush=True)
                 next_print += print_every
         lines.close()
         stages.close()
