@@ -1,0 +1,1 @@
+"""The stages of scripts/benchmark_gpu.py, and what they share: steps, children and results."""
