@@ -56,14 +56,13 @@ def stage(run: Run) -> None:
     """Trains the families on the CPU and on the device, each in its own process."""
     families = list(FAMILIES)[: 1 if run.tiny else None]
     precisions = list(ROUNDING)[: 1 if run.tiny else None]
-    on_gpu = run.results.values["machine"].get("platform") != "cpu"
     with tempfile.TemporaryDirectory(dir=run.work) as folder:
 
         def starter(side, family, precision):
             variables = {}
             if side == "cpu":
                 variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
-            elif on_gpu:  # Choosing the fastest kernels would take most of the time.
+            else:  # Selecting the fastest kernels would take most of the time.
                 flags = os.environ.get("XLA_FLAGS", "")
                 variables = {"XLA_FLAGS": f"{flags} --xla_gpu_autotune_level=0"}
             arguments = ("benchmark_gpu.right", side, family, precision, folder)
@@ -76,9 +75,8 @@ def stage(run: Run) -> None:
         for (side, family, precision), result in stream_all(jobs, AT_ONCE, run.deadline):
             comparison.add(side, family, precision, result)
             if side == "cpu" and isinstance(result, ChildError):
-                Path(
-                    folder, f"{family}.npz"
-                ).touch()  # The device's child fails instead of waiting.
+                # The children on the device fail with the empty file instead of waiting for it.
+                Path(folder, f"{family}.npz").touch()
         comparison.finish()
 
 
@@ -102,9 +100,9 @@ class Comparison:
             cpu = self.cpu.setdefault(family, {"perturbed": {}})
             cpu["perturbed"] |= result.pop("perturbed", {})
             cpu |= result
-            for other, other_precision in list(self.device):
-                if other == family:
-                    self._update(family, other_precision)
+            for key in self.device:
+                if key[0] == family:
+                    self._update(*key)
         else:
             device = self.device.setdefault((family, precision), {"checked": {}})
             device["checked"] |= result.pop("checked", {})
@@ -122,8 +120,8 @@ class Comparison:
             self.results.note(f"not started, no time left: {', '.join(self.not_started)}")
 
     def _update(self, family, precision):
-        device, cpu = self.device[family, precision], self.cpu.get(family, {"perturbed": {}})
         key = (family, precision)
+        device, cpu = self.device[key], self.cpu.get(family, {"perturbed": {}})
         if key not in self.rows:
             self.rows[key] = self.results.row(family=family, precision=precision)
         values = {"device": device["device"], "first step s": device["first_step_s"]}
