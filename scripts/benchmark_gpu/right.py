@@ -59,12 +59,11 @@ def stage(run: Run) -> None:
     with tempfile.TemporaryDirectory(dir=run.work) as folder:
 
         def starter(side, family, precision):
-            variables = {}
+            # Without autotuning: selecting the fastest kernels would take most of the time.
+            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
+            variables = {"XLA_FLAGS": flags}
             if side == "cpu":
-                variables = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
-            else:  # Selecting the fastest kernels would take most of the time.
-                flags = os.environ.get("XLA_FLAGS", "")
-                variables = {"XLA_FLAGS": f"{flags} --xla_gpu_autotune_level=0"}
+                variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
             arguments = ("benchmark_gpu.right", side, family, precision, folder)
             return lambda: run.start(f"right-{family}-{side}-{precision}", *arguments, **variables)
 
@@ -120,27 +119,26 @@ class Comparison:
             self.results.note(f"not started, no time left: {', '.join(self.not_started)}")
 
     def _update(self, family, precision):
-        key = (family, precision)
-        device, cpu = self.device[key], self.cpu.get(family, {"perturbed": {}})
-        if key not in self.rows:
-            self.rows[key] = self.results.row(family=family, precision=precision)
-        values = {"device": device["device"], "first step s": device["first_step_s"]}
+        if (family, precision) not in self.rows:
+            self.rows[family, precision] = self.results.row(family=family, precision=precision)
+        device = self.device[family, precision]
+        cpu = self.cpu.get(family, {"perturbed": {}})
         perturbed, checked = cpu["perturbed"].get(precision), device["checked"]
+        values = {"device": device["device"], "first step s": device["first_step_s"]}
         if "losses" in cpu:
             values |= {"CPU's loss 1": cpu["losses"][0], "CPU's last loss": cpu["losses"][-1]}
         if "losses" in device:
             values |= {"loss 1": device["losses"][0], "last loss": device["losses"][-1]}
         if perturbed and checked:
             problems = find_problems(checked, perturbed, precision)
-            for problem in problems:
-                line = f"{family} {precision}: {problem}"
-                if line not in self.results.stage["problems"]:
-                    self.results.problem(line)
+            lines = [f"{family} {precision}: {problem}" for problem in problems]
+            for line in (line for line in lines if line not in self.results.stage["problems"]):
+                self.results.problem(line)
             values["verdict"] = "wrong" if problems else "right"
             values["steps compared"] = f"{len(checked)} of {len(CHECKED)}"
             for name in ("loss", *GROUPS):
                 values[name] = max(step[name] for step in checked.values())
-        self.results.update(self.rows[key], **values)
+        self.results.update(self.rows[family, precision], **values)
 
 
 def find_problems(checked: dict, perturbed: dict, precision: str) -> list[str]:
