@@ -215,10 +215,12 @@ def test_golden_files_are_listed():
     assert files["model.tflite"] == 5 and not any(name.startswith("tensor") for name in files)
 
 
-def test_a_device_without_vulkan_is_one_line_with_the_loaders_reason():
-    log = "a line\nERROR | DRIVER: libGLX_nvidia.so.0: libX11.so.6: cannot open\nanother"
+@pytest.mark.parametrize("prefix", ["ERROR:            ", "[Vulkan Loader] ERROR | DRIVER: "])
+def test_a_device_without_vulkan_is_one_line_with_the_loaders_reason(prefix):
+    log = f"ERROR: [litert.cc:1] no\n{prefix}libGLX_nvidia.so.0: libX11.so.6: cannot open\nanother"
     line = litert.device_failure("Vulkan finds no device (nvidia_icd.json)", log)
-    assert "libX11.so.6" in line and "libegl1" in line and "\n" not in line
+    assert "libX11.so.6" in line and "libegl1" in line
+    assert "litert.cc" not in line and "\n" not in line
 
 
 def test_every_measurement_is_written_at_once(tmp_path):

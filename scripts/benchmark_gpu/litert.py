@@ -62,7 +62,8 @@ def main(folders: list[str]) -> None:
 
 def device_failure(reason: str, log: str) -> str:
     """Returns one line on why Vulkan has no usable device."""
-    errors = re.findall(r"^.*\bERROR\b[^:]*:\s*(.+)$", log, re.M)
+    # The loader's lines of older and newer versions; LiteRT's own lines look much the same.
+    errors = re.findall(r"^(?:ERROR:\s{2,}|\[Vulkan Loader\] ERROR[^:]*:\s*)(.+)$", log, re.M)
     line = f"{reason}; Vulkan's loader: {errors[0].strip()[:200]}" if errors else reason
     return f"{line}; {NVIDIA_HINT}" if "nvidia" in reason.lower() else line
 
