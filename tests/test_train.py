@@ -203,7 +203,7 @@ def test_a_corrupt_checkpoint_is_never_the_fallback(trained_run, tmp_path):
     assert resume.resume_state(tmp_path / "run")["epochs_done"] == 3
 
 
-@pytest.mark.parametrize("cache", ["memory", "none"])
+@pytest.mark.parametrize("cache", ["memory", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_corrupt_record_is_reported_in_one_line(config, tmp_path, capsys, cache):
     folder = shutil.copytree(config.data, tmp_path / "data")
     shard = next(folder.glob("*train*"))
@@ -234,6 +234,7 @@ def test_a_full_disk_leaves_the_last_good_weights(trained_run, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_after_the_disk_was_full(config, tmp_path, capsys):
     (tmp_path / "c.json").write_text(dataclasses.replace(config, epochs=1).to_json())
     argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run"]
@@ -258,6 +259,7 @@ def test_patience_counts_epochs_since_the_best(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_improve_stops_and_stays_stopped(config, tmp_path, capsys):
     # At so low a rate, no pixel changes its class.
     config = dataclasses.replace(config, learning_rate=1e-12, patience=1)

@@ -185,7 +185,13 @@ def test_strides_beyond_the_output_stride_become_dilations():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*DISTINCT, "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("efficientnet_v2_b0", "resnet50")))
+        for name in [*DISTINCT, "resnet50"]
+    ],
+)
 def test_a_dilated_encoder_has_the_same_features_on_a_finer_grid(name):
     # At 32 n + 1, every map down to stride 32 is odd. Padding is then symmetric and strides take
     # even pixels, so that the grids agree at each shared pixel, borders too. ResNet's always do.

@@ -38,7 +38,7 @@ class Threshold:
 @pytest.mark.parametrize("logits", [False, True])
 def test_a_processed_frame_equals_that_of_the_runner_in_the_car(runner, logits):
     frame = scene(np.random.default_rng(0), (90, 260))[0]
-    terms = runner.Runner(MODEL).contract
+    terms = runner.Segmenter(MODEL).contract
     image = runner.fit_frame(frame, terms["input_size"], terms["fit"], terms["pad_value"])
     bright = (image[..., 0] > 128).astype(np.uint8)
     class_map = runner.unfit_class_map(bright, frame.shape[:2], terms["fit"])

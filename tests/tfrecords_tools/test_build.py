@@ -340,6 +340,7 @@ def test_a_killed_build_run_again_ends_with_the_same_bytes_as_an_uninterrupted_o
         assert (tmp_path / "out" / path.name).stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
     assert run_build(bdd100k, tmp_path / "here", "--workers", 1) == 0
@@ -432,6 +433,7 @@ def test_flags_of_another_source_get_one_line(tmp_path, capsys, flags):
     assert_one_line(capsys, *flags)
 
 
+@pytest.mark.slow
 def test_real_camvid(shared_data, tmp_path):
     assert (
         run_build(shared_data / "camvid", tmp_path / "out", "--size", 60, 80, source="camvid") == 0

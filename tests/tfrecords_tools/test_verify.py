@@ -331,6 +331,7 @@ def test_a_pedestrian_or_another_exposure_makes_another_image():
     assert duplicates.groups(stack) == [[0, 3]]
 
 
+@pytest.mark.slow
 def test_successive_video_frames_are_not_duplicates(shared_data, tmp_path, capsys):
     # Parts of CamVid's sequences have frames 0.07 s apart.
     flags = ["--source", "camvid", "--data", shared_data / "camvid", "--out", tmp_path / "x"]

@@ -46,7 +46,7 @@ assert all((a == w.numpy()).all() for a, w in zip(after, model.trainable_weights
     "name",
     [
         "deeplab_v3_plus_mobilenet_v2",
-        "segformer_b0",
+        pytest.param("segformer_b0", marks=pytest.mark.slow),
         pytest.param("unet", marks=pytest.mark.slow),
         pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_mobilenet_v3_small", marks=pytest.mark.slow),

@@ -30,7 +30,7 @@ def build(config, manifest):
     return build_training.build_compiled_model(config, manifest, steps_per_epoch=6)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_mixed_precision_computes_in_16_bits_and_keeps_float32(
     config, manifest, tmp_path, precision
 ):
@@ -77,6 +77,7 @@ def test_a_model_without_encoder_has_no_encoder_learning_rate(config, manifest):
         build(config, manifest)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_trains_and_is_not_saved(config, manifest, tmp_path):
     config = small(config, model="fcn_resnet50", decoder_channels=8, clip_norm=0.0)
     plain = build(config, manifest)
