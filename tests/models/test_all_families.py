@@ -31,7 +31,7 @@ def images(count=2):
 def model(request):
     """A narrow model of each family with random weights; only the last test may change them."""
     # Stochastic depth may drop a block for both images; then its weights would not move.
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(5)
     model = models.build(request.param, SIZE, 3, encoder_alpha=0.35, decoder_channels=16)
     randomize(model, seed=3)
     return model
