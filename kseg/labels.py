@@ -145,6 +145,29 @@ CITYSCAPES_ROAD = LabelSet(
     ),
 )
 
+# The first level of IDD's label hierarchy, in the order of its ids, with the colour of each level's
+# commonest class (AutoNUE/public-code, helpers/anue_labels.py).
+IDD_7 = LabelSet(
+    "idd-7",
+    (
+        LabelClass("drivable", (128, 64, 128), drivable=True),
+        LabelClass("non-drivable", (244, 35, 232)),
+        LabelClass("living thing", (220, 20, 60)),
+        LabelClass("vehicle", (0, 0, 142)),
+        LabelClass("roadside object", (220, 190, 40)),
+        LabelClass("far object", (107, 142, 35)),
+        LabelClass("sky", (70, 130, 180)),
+    ),
+)
+
+IDD_ROAD = LabelSet(
+    "idd-road",
+    (
+        LabelClass("drivable", (128, 64, 128), drivable=True),
+        LabelClass("background", (0, 0, 0)),
+    ),
+)
+
 # Colours as in BDD100K_DRIVABLE, for comparison; KITTI's own are the same for road and lane.
 KITTI_ROAD = LabelSet(
     "kitti-road",

@@ -15,11 +15,11 @@ from kseg.errors import InputError, run
 from kseg.manifest import Manifest, Split
 from kseg.paths import to_path
 from tfrecords_tools import conversion, executors
-from tfrecords_tools.datasets import Source, bdd100k, camvid, cityscapes, folder, kitti_road
+from tfrecords_tools.datasets import Source, bdd100k, camvid, cityscapes, folder, idd, kitti_road
 from tfrecords_tools.shards import ShardJob
 
 # Sources with several tasks: their modules have TASKS.
-TASKED = {"camvid": camvid, "cityscapes": cityscapes, "kitti-road": kitti_road}
+TASKED = {"camvid": camvid, "cityscapes": cityscapes, "idd": idd, "kitti-road": kitti_road}
 
 EXAMPLES = """examples:
   the demo set:        python -m tfrecords_tools.demo --out data/demo
@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
   a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
   Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
+  IDD, full or lite:   ... --source idd --data idd20k_lite --out data/idd --task 7
   KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
   your own labels:     ... --source folder --data DIR --out data/own
                        (DIR holds classes.json, images/[SPLIT/] and masks/[SPLIT/]; masks are PNG

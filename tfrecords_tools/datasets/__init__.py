@@ -1,5 +1,6 @@
 """Sources of labelled frames: one module each, whose `source(data, ...)` returns a Source."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,11 +127,14 @@ def pair(
     return frames
 
 
-def files_by_key(folder: Path, suffixes: tuple[str, ...], pattern: str = "*") -> dict[str, Path]:
+def files_by_key(
+    folder: Path, suffixes: tuple[str, ...], pattern: str = "*", *, folder_in_key: bool = False
+) -> dict[str, Path]:
     """Returns {file name without its suffix: path} of the files in `folder`, sorted.
 
     A suffix may be more than an extension ("_drivable_id.png"). `pattern` "*/*" finds the files one
-    folder deeper. Raises InputError on a missing or empty folder, and on two files of one key.
+    folder deeper; folder_in_key puts that folder's name and "_" before the key. Raises InputError
+    on a missing or empty folder, and on two files of one key.
     """
     folder = to_path(folder)
     if not folder.is_dir():
@@ -141,6 +145,8 @@ def files_by_key(folder: Path, suffixes: tuple[str, ...], pattern: str = "*") ->
         if suffix is None or path.name.startswith("."):
             continue
         key = path.name[: -len(suffix)]
+        if folder_in_key:
+            key = f"{path.parent.name}_{key}"
         if key in by_key:
             raise InputError(f"{path}: {by_key[key].name} has the same name; keep one of them")
         by_key[key] = path
@@ -226,6 +232,22 @@ def decode(path: Path) -> np.ndarray:
     if mask is None:
         raise InputError(f"{path}: mask cannot be decoded; it is corrupt or no PNG")
     return mask
+
+
+def read_json(path: Path, parse: Callable, *args: Any) -> Any:
+    """Returns parse(document, *args) of a JSON file.
+
+    Raises InputError, with the path, on a file that is no JSON or lacks what `parse` reads.
+    """
+    try:
+        return parse(json.loads(to_path(path).read_text("utf-8")), *args)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: {reason}") from error
 
 
 def _refuse_unpaired(images, labels, image_dir, label_dir):
