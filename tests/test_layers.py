@@ -15,7 +15,7 @@ PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
     {"child_process", "errors"},
     {"files", "labels", "model_names", "paths"},
-    {"config", "contract", "manifest", "preprocess"},
+    {"config", "contract", "image_file", "manifest", "preprocess"},
     {"presets", "run_folder"},
     {"data", "models"},
     {"trained_model"},
@@ -34,7 +34,14 @@ ANY_BACKEND = (
 )
 WITHOUT_TENSORFLOW = (
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
-    *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
+    *(
+        "image_file",
+        "manifest",
+        "preprocess",
+        "run_folder",
+        "visualize.overlay",
+        "evaluation.boundary",
+    ),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement"),
     *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),

@@ -192,7 +192,7 @@ def truncated_jpeg(data):
 
 def garbage_mask(data):
     (data / "labels/drivable/masks/val/val2.png").write_bytes(b"not an image")
-    return "val2.png", "cannot be decoded"
+    return "val2.png", "no image"
 
 
 def empty_image(data):
@@ -203,7 +203,7 @@ def empty_image(data):
 def color_map(data):
     path = data / "labels/drivable/masks/train/train5.png"
     cv2.imwrite(str(path), np.zeros((120, 200, 3), np.uint8))
-    return "train5.png", "one-channel", "120x200x3"
+    return "train5.png", "RGB", "class ids"
 
 
 def legacy_coding(data):

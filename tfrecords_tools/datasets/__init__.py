@@ -14,6 +14,7 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, to_path
 from kseg.preprocess import Size
+from tfrecords_tools.mask_file import read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -161,14 +162,15 @@ def read_mask_file(frame: Frame, size: Size) -> np.ndarray:
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """Reads a one-channel 8-bit PNG of class ids: (H, W) uint8. Raises InputError otherwise."""
-    mask = decode(path)
-    if mask.ndim != 2 or mask.dtype != np.uint8:
+    """Reads a PNG of class ids, of any bit depth: (H, W) uint8. Raises InputError otherwise."""
+    mask = read_mask(path)
+    if not mask.encoding.startswith("ids"):
         raise InputError(
-            f"{path}: expected a one-channel 8-bit mask of class ids, got "
-            f"{'x'.join(map(str, mask.shape))} {mask.dtype} (is it a colour map?)"
+            f"{path}: the mask holds {mask.encoding}, expected class ids (one grey channel)"
         )
-    return mask
+    if mask.array.dtype != np.uint8 and mask.array.max() > IGNORE_ID:
+        raise InputError(f"{path}: id {mask.array.max()} in the mask; expected 0 to {IGNORE_ID}")
+    return mask.array.astype(np.uint8, copy=False)
 
 
 def count_ids(mask: np.ndarray) -> np.ndarray:
@@ -201,12 +203,10 @@ def read_colors(path: Path, palette: dict[tuple[int, int, int], int], dataset: s
     Transparency is ignored. Raises InputError on a colour that is not in the palette of the
     `dataset`, with its pixel.
     """
-    image = decode(path)
-    if image.ndim != 3 or image.dtype != np.uint8:
-        raise InputError(
-            f"{path}: expected a colour map, got one channel (is it a mask of class ids?)"
-        )
-    blue, green, red = (image[..., channel].astype(np.int32) for channel in range(3))
+    image = read_mask(path)
+    if not image.has_colors:
+        raise InputError(f"{path}: the mask holds {image.encoding}, expected RGB colours")
+    red, green, blue = (image.array[..., channel].astype(np.int32) for channel in range(3))
     packed = red << 16 | green << 8 | blue
     mask, known = np.full(packed.shape, IGNORE_ID, np.uint8), np.zeros(packed.shape, bool)
     for (r, g, b), class_id in palette.items():
@@ -215,22 +215,10 @@ def read_colors(path: Path, palette: dict[tuple[int, int, int], int], dataset: s
         known |= matches
     if not known.all():
         row, column = np.argwhere(~known)[0].tolist()
-        color = tuple(image[row, column, 2::-1].tolist())
+        color = tuple(image.array[row, column].tolist())
         raise InputError(
             f"{path}: colour {color} at row {row}, column {column}; {dataset} has {sorted(palette)}"
         )
-    return mask
-
-
-def decode(path: Path) -> np.ndarray:
-    """Reads an image file of any number of channels, BGR. Raises InputError when it is corrupt."""
-    try:
-        data = np.frombuffer(to_path(path).read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"{path}: mask cannot be read ({error.strerror})") from error
-    mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if mask is None:
-        raise InputError(f"{path}: mask cannot be decoded; it is corrupt or no PNG")
     return mask
 
 
