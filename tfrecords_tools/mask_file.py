@@ -36,7 +36,7 @@ class MaskFile(NamedTuple):
         return self.array.ndim == 3
 
 
-def read_mask(path: Path) -> MaskFile:
+def read_png_mask(path: Path) -> MaskFile:
     """Reads a PNG file (local or in a bucket). Raises InputError with the reason and the way on."""
     try:
         data = to_path(path).read_bytes()
@@ -49,7 +49,7 @@ def read_mask(path: Path) -> MaskFile:
 
 
 def decode_mask(data: bytes) -> MaskFile:
-    """As read_mask, of a file's content. Raises ImageFileError."""
+    """As read_png_mask, of a file's content. Raises ImageFileError."""
     header = image_file.read_header(data)
     if header.format in ("JPEG", "WebP"):
         raise ImageFileError(

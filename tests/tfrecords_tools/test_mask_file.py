@@ -14,7 +14,7 @@ from tests.odd_images import (
     png,
     saved,
 )
-from tfrecords_tools.mask_file import read_mask
+from tfrecords_tools.mask_file import read_png_mask
 
 IDS = np.array([[0, 1, 1], [2, 3, 0]])
 COLORS = np.array([[0, 0, 0], [220, 20, 60], [0, 0, 255], [9, 8, 7]], np.uint8)
@@ -26,7 +26,7 @@ HALF = np.array([[255, 255, 255], [255, 0, 255]])
 def read(tmp_path, data):
     path = tmp_path / "mask.png"
     path.write_bytes(data)
-    return read_mask(path)
+    return read_png_mask(path)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])

@@ -14,7 +14,7 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, to_path
 from kseg.preprocess import Size
-from tfrecords_tools.mask_file import read_mask
+from tfrecords_tools.mask_file import read_png_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -163,7 +163,7 @@ def read_mask_file(frame: Frame, size: Size) -> np.ndarray:
 
 def read_ids(path: Path) -> np.ndarray:
     """Reads a PNG of class ids, of any bit depth: (H, W) uint8. Raises InputError otherwise."""
-    mask = read_mask(path)
+    mask = read_png_mask(path)
     if not mask.encoding.startswith("ids"):
         raise InputError(
             f"{path}: the mask holds {mask.encoding}, expected class ids (one grey channel)"
@@ -203,7 +203,7 @@ def read_colors(path: Path, palette: dict[tuple[int, int, int], int], dataset: s
     Transparency is ignored. Raises InputError on a colour that is not in the palette of the
     `dataset`, with its pixel.
     """
-    image = read_mask(path)
+    image = read_png_mask(path)
     if not image.has_colors:
         raise InputError(f"{path}: the mask holds {image.encoding}, expected RGB colours")
     red, green, blue = (image.array[..., channel].astype(np.int32) for channel in range(3))

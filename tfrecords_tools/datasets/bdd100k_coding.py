@@ -11,7 +11,7 @@ import numpy as np
 from kseg.errors import InputError
 from kseg.preprocess import Size
 from tfrecords_tools.datasets import Frame, read_colors, read_ids, read_table
-from tfrecords_tools.mask_file import read_mask
+from tfrecords_tools.mask_file import read_png_mask
 
 DIRECT, ALTERNATIVE, BACKGROUND = 0, 1, 2  # kseg's ids, equal to the current release's.
 
@@ -108,7 +108,7 @@ def _codings_of_colors(paths: list[Path]) -> tuple[list[str], str]:
     indices = {color: i for i, color in enumerate(PALETTES["current"] | PALETTES["legacy"])}
     occurs, black_shares = np.zeros(len(indices), bool), []
     # Files that can be decoded: one with an unknown colour must raise here.
-    for path in _readable(paths, read_mask):
+    for path in _readable(paths, read_png_mask):
         colors = read_colors(path, indices, "BDD100K")
         occurs[np.unique(colors)] = True
         black_shares.append(np.mean(_top_quarter(colors) == indices[0, 0, 0]))
