@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.errors import InputError
-from kseg.labels import LabelSet
+from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import to_path
 
 FILE_NAME = "manifest.json"
@@ -90,6 +90,15 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise InputError(
             f"{path}: not a kseg manifest ({error}); build the data set again"
         ) from error
+
+
+def check_labelled(folder: str | os.PathLike[str], manifest: Manifest, split: str) -> None:
+    """Raises InputError when no pixel of a split has a class: nothing to learn or to score."""
+    if manifest.splits[split].examples and not any(manifest.splits[split].pixels):
+        raise InputError(
+            f"{folder}: every pixel of split '{split}' is ignored (id {IGNORE_ID}), so it can "
+            "neither train a model nor score one; check the labels it was built from"
+        )
 
 
 def _split(document: dict[str, Any]) -> Split:

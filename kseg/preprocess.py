@@ -16,6 +16,9 @@ Size = tuple[int, int]  # (height, width)
 
 FITS = ("letterbox", "stretch", "crop")
 PAD_VALUE = 0  # Value of letterbox bars in all three channels.
+# Part of the identity of shards, cached frames and recorded scores. Increase it with every change
+# here that gives other pixels.
+FIT_VERSION = 1
 
 
 class Placement(NamedTuple):

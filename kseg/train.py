@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kseg import presets
 from kseg.config import Config
 from kseg.errors import InputError, run
-from kseg.manifest import Manifest, read_manifest
+from kseg.manifest import Manifest, check_labelled, read_manifest
 
 EXAMPLES = """examples:
   python -m kseg.train                                    the demo preset
@@ -237,6 +237,7 @@ def _read_manifest(config):
     for split in ("train", "val"):
         if split not in manifest.splits:
             raise InputError(f"{config.data}: no split '{split}'; build it with --split")
+        check_labelled(config.data, manifest, split)
     return manifest
 
 

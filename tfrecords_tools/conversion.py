@@ -111,7 +111,8 @@ def already_built(out: Path, request: dict) -> bool:
     elif is_remote(out) and all(_is_build_output(path) for path in out.iterdir()):
         return False
     raise InputError(
-        f"{out}: already exists and holds something else; choose another --out or remove it first"
+        f"{out}: already exists and holds something else, or this data set as another version of "
+        "tfrecords_tools wrote it; choose another --out or remove it first"
     )
 
 

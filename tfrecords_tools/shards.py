@@ -26,6 +26,10 @@ from kseg.paths import is_remote, size_bytes, to_path
 from kseg.preprocess import Size
 from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 
+# Part of the identity of shards. Increase it with every change to the decoding, checking or
+# encoding of frames, here or in tfrecords_tools.datasets, that gives other shards for the same
+# files. Shards of another version are written again.
+CONVERSION_VERSION = 1
 JPEG_QUALITY = 95  # Of resized images; the others keep their bytes.
 # Decodes twice as fast as OpenCV's default. Training decodes masks in every epoch, which takes as
 # long as decoding the images.
@@ -54,7 +58,8 @@ class ShardJob:
         Files count by their sizes and times, not their content. A digest that changes makes users'
         finished shards look unfinished.
         """
-        settings = [self.name, self.labels.to_dict(), self.origin, self.size, self.fit]
+        versions = [CONVERSION_VERSION, preprocess.FIT_VERSION]
+        settings = [versions, self.name, self.labels.to_dict(), self.origin, self.size, self.fit]
         digest = hashlib.sha256(json.dumps(settings).encode())
         for frame in self.frames:
             inputs = [frame.key, fingerprint(frame.image_path), fingerprint(frame.label)]

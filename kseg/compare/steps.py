@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import kseg
+from kseg import preprocess
 from kseg.compare import commands
 from kseg.compare.plan import Row
+from kseg.evaluation.scores import SCORES_VERSION
+from kseg.export.profiles import EXPORT_VERSION
 from kseg.files import sha256, write_text
 from kseg.manifest import read_manifest
+from kseg.runtime.timing import TIMING_VERSION
 from kseg.training import history
 
 TFLITE = "model-fp32.tflite"
@@ -91,7 +95,7 @@ class Steps:
         """Times the rows' files, interleaved in one process. Returns kseg.benchmark's report."""
         files = [row.results / TFLITE for row in rows]
         inputs = {
-            "kseg": kseg.__version__,
+            "kseg": [kseg.__version__, TIMING_VERSION],
             "threads": self.threads,
             "files": {str(file): sha256(file) for file in files},
         }
@@ -103,7 +107,7 @@ class Steps:
         """What an evaluation or an exported file depends on."""
         request = json.dumps(read_manifest(row.config.data).request, sort_keys=True)
         return {
-            "kseg": kseg.__version__,
+            "kseg": [kseg.__version__, preprocess.FIT_VERSION, SCORES_VERSION, EXPORT_VERSION],
             "run": str(row.run.resolve()),
             "weights": sha256(row.run / "best.weights.h5"),
             "data": row.config.data,

@@ -16,7 +16,7 @@ from kseg.data.epoch_order import EpochOrder
 from kseg.data.weather import weather
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
-from kseg.manifest import Manifest, read_manifest
+from kseg.manifest import Manifest, check_labelled, read_manifest
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.preprocess import Size
 
@@ -26,9 +26,9 @@ def open_split(
 ) -> tuple[Manifest, list[str]]:
     """Returns (Manifest, shard paths) of one split of config.data.
 
-    Raises InputError when there is no such split, when a shard is missing or has another size, when
-    the frames were resized with another fit than config.fit, or when the classes differ from
-    `labels`.
+    Raises InputError when there is no such split, when none of its pixels has a class, when a shard
+    is missing or has another size, when the frames were resized with another fit than config.fit,
+    or when the classes differ from `labels`.
     """
     folder = config.data
     manifest = read_manifest(folder)
@@ -44,6 +44,7 @@ def open_split(
         )
     if name not in manifest.splits:
         raise InputError(f"{folder}: no split '{name}'; it has {', '.join(manifest.splits)}")
+    check_labelled(folder, manifest, name)
     paths = []
     for shard in manifest.splits[name].shards:
         path = to_path(folder) / shard.name
@@ -212,7 +213,10 @@ def _cached_frames(config, manifest, paths, split, cache):
         decode_frames,
         count=manifest.splits[split].examples,
         size=config.size,
-        identity=f"{[shard.sha256 for shard in shards]} {config.size} {config.fit} {ratio}",
+        identity=(
+            f"{[shard.sha256 for shard in shards]} {config.size} {config.fit} {ratio} "
+            f"decode {records.DECODE_VERSION} fit {preprocess.FIT_VERSION}"
+        ),
     )
 
 

@@ -13,6 +13,10 @@ import tensorflow as tf
 
 from kseg.preprocess import Size
 
+# Part of the identity of cached frames and recorded scores. Increase it with every change to
+# `parse` that gives other pixels, and increase SCORES_VERSION of kseg.evaluation.scores too.
+DECODE_VERSION = 1
+
 _SCHEMA = {
     "key": tf.io.FixedLenFeature([], tf.string),
     "image": tf.io.FixedLenFeature([], tf.string),

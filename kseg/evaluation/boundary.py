@@ -49,11 +49,11 @@ def strip(region: np.ndarray, width: int) -> np.ndarray:
 def scores(total: np.ndarray, labels: LabelSet) -> dict[str, float | None]:
     """(C, 2) sums of `counts` -> {"mean_boundary_iou", "boundary_iou/<class>"...}, 0..1.
 
-    A class that occurs nowhere has None and is left out of the mean.
+    A class that occurs nowhere has None and is left out of the mean; without any class it is None.
     """
     values = [intersection / union if union else None for intersection, union in total.tolist()]
     present = [value for value in values if value is not None]
     by_class = {
         f"boundary_iou/{name}": value for name, value in zip(labels.names, values, strict=True)
     }
-    return {"mean_boundary_iou": sum(present) / max(1, len(present)), **by_class}
+    return {"mean_boundary_iou": sum(present) / len(present) if present else None, **by_class}

@@ -6,6 +6,12 @@ import numpy as np
 
 from kseg.labels import IGNORE_ID, LabelSet
 
+# Part of the identity of recorded scores (kseg.compare, kseg.report). Increase it with every change
+# that gives other scores or counts for the same weights and records: here, in
+# kseg.evaluation.boundary and calibration, or in how kseg.data.records decodes.
+# 2: frames and classes without a pixel to count have no score, instead of 0.
+SCORES_VERSION = 2
+
 
 def confusion_matrix(
     truth: np.ndarray, predicted: np.ndarray, num_classes: int, ignore_class: int = IGNORE_ID
@@ -32,8 +38,8 @@ def compute_scores(confusion: np.ndarray, labels: LabelSet) -> dict[str, float |
 
     drivable_iou is there only if the label set has drivable classes; f1 equals Dice. A score is
     None (JSON has no NaN) when it has no pixels to count: IoU and f1 of a class in neither truth
-    nor prediction, precision of a class never predicted, recall of a class not in the truth. The
-    mean IoU leaves out classes without an IoU.
+    nor prediction, precision of a class never predicted, recall of a class not in the truth, all
+    of a frame with nothing but ignored pixels. The mean IoU leaves out classes without an IoU.
     """
     values = scores_from(confusion.astype(np.float64), labels, np)
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
@@ -54,15 +60,15 @@ def scores_from(confusion: Any, labels: LabelSet, xp: Any) -> dict[str, Any]:
     iou = ratio(true_positives, union)
     present = xp.sum(xp.where(union > 0, 1.0, 0.0))
     result = {
-        "mean_iou": xp.sum(xp.where(union > 0, iou, 0.0)) / xp.maximum(present, 1.0),
-        "pixel_accuracy": xp.sum(true_positives) / xp.maximum(xp.sum(confusion), 1.0),
+        "mean_iou": ratio(xp.sum(xp.where(union > 0, iou, 0.0)), present),
+        "pixel_accuracy": ratio(xp.sum(true_positives), xp.sum(confusion)),
     }
     if labels.drivable_ids:
         # Two classes, drivable or not, as YOLOP reports it; not comparable with mean_iou.
         ids = labels.drivable_ids
         intersection = sum(confusion[i, j] for i in ids for j in ids)
         union = sum(in_truth[i] + predicted[i] for i in ids) - intersection
-        result["drivable_iou"] = intersection / xp.maximum(union, 1.0)
+        result["drivable_iou"] = ratio(intersection, union)
     by_class = {
         "iou": iou,
         "precision": ratio(true_positives, predicted),

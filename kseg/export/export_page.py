@@ -123,7 +123,7 @@ def _scores(values, reference=None):
     for name in ("mean_iou", "drivable_iou"):
         value = values.get(name)
         points = None
-        if value is not None and reference is not None:
+        if value is not None and reference is not None and reference[name] is not None:
             points = round(100 * (value - reference[name]), 2) + 0.0  # + 0.0: never "-0.00".
         scores.append((value, points))
     return scores

@@ -7,6 +7,10 @@ each. Rules that depend on an operator's tensors are in kseg.export.delegate_rul
 from pathlib import Path
 from typing import NamedTuple
 
+# Part of the identity of exported files in kseg.compare. Increase it with every change to
+# kseg.export or kseg.models.simplify that gives another file or another verdict for a model.
+EXPORT_VERSION = 1
+
 
 class Profile(NamedTuple):
     """A target: the form of its files, and the operators of its GPU delegate (None: a CPU)."""

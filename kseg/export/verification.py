@@ -90,6 +90,11 @@ def verify(
     frames = functools.partial(labelled_frames.labelled, checks.config, checks.split, checks.frames)
     tflites = {target: file.tflite for target, file in converted.items()}
     comparison = compare_with_keras(model, tflites, frames(), checks.labels)
+    if comparison["keras"]["mean_iou"] is None:
+        raise InputError(
+            f"{checks.config.data}: every pixel of the {comparison['frames']} frames of "
+            f"'{checks.split}' is ignored, so the file cannot be verified; use more --frames"
+        )
     first_frame = next(frames())
     reports: list[dict[str, Any]] = []
     runners: dict[str, Callable[[np.ndarray], np.ndarray]] = {}

@@ -144,6 +144,11 @@ def _evaluate(runs, args):
             )
         _check_same_frames(runs, counts)
         scores = np.array([c.by_frame(runs[0].labels) for c in counts])
+        if not np.isfinite(scores).any():
+            raise InputError(
+                f"{runs[0].config.data}: every pixel of the {scores.shape[1]} frames is ignored; "
+                "use more --frames"
+            )
         chosen = frame_selection.choose_frames(scores, counts[0].keys, args.frames_shown)
         numbers = [number for _, number in chosen]
         task = progress.add_task("drawing frames", total=len(runs))

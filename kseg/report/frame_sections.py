@@ -89,7 +89,8 @@ def _images(runs, views, frame):
 
 
 def _quantiles(runs, scores):
-    """A chart: mean IoU by frame, from each run's worst to its best."""
+    """A chart: mean IoU by frame, from each run's worst to its best, of the frames with a score."""
+    scores = scores[:, np.isfinite(scores).all(axis=0)]
     shares = np.linspace(0, 100, min(101, max(2, scores.shape[1])))
     description = "; ".join(
         f"{run.name}: worst frame {percent(each.min())}, median {percent(np.median(each))}, best "

@@ -8,18 +8,21 @@ import numpy as np
 def choose_frames(scores: np.ndarray, keys: Sequence[str], count: int) -> list[tuple[str, int]]:
     """Returns [(kind, frame number)], `count` different frames or as many as there are.
 
-    scores (runs, frames): mean IoU; keys: names of the frames. The kinds are worst, "models differ
-    most" (with several runs), median and best, in equal shares; the first kinds get the remainder.
+    scores (runs, frames): mean IoU, NaN for frames without a score, which are not chosen; keys:
+    names of the frames. The kinds are worst, "models differ most" (with several runs), median and
+    best, in equal shares; the first kinds get the remainder.
     Frames are ranked by the mean over the runs. Frames of a drive are named in its order, and
     neighbours look alike: names must be at least half of an even spacing apart, as long as such
     frames are left.
     """
     mean = scores.mean(axis=0)
-    ranked = np.argsort(mean, kind="stable")
+    # Both sort NaN to the end.
+    scored = int(np.isfinite(mean).sum())
+    ranked = np.argsort(mean, kind="stable")[:scored]
     middle = (len(ranked) - 1) / 2
     orders = {
         "worst": ranked,
-        "models differ most": np.argsort(-np.ptp(scores, axis=0), kind="stable"),
+        "models differ most": np.argsort(-np.ptp(scores, axis=0), kind="stable")[:scored],
         "median": ranked[np.argsort(np.abs(np.arange(len(ranked)) - middle), kind="stable")],
         "best": ranked[::-1],
     }

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from kseg import files, run_folder, trained_model
+from kseg import files, preprocess, run_folder, trained_model
 from kseg.config import Config
-from kseg.data import pipeline
+from kseg.data import pipeline, records
 from kseg.evaluation import boundary, calibration
-from kseg.evaluation.scores import compute_scores, confusion_matrix
+from kseg.evaluation.scores import SCORES_VERSION, compute_scores, confusion_matrix
 from kseg.labels import LabelSet
 from kseg.models import cost
 
-_VERSION = 1  # Increase when the counts change.
+_VERSION = 1  # Of the cache's form.
 
 
 class RunCounts(NamedTuple):
@@ -49,8 +49,12 @@ class RunCounts(NamedTuple):
         return compute_scores(confusion, labels) | boundary.scores(borders, labels)
 
     def by_frame(self, labels: LabelSet) -> np.ndarray:
-        """(N,) float: mean IoU of each frame over the classes in its truth or its prediction."""
-        return np.array([compute_scores(c, labels)["mean_iou"] for c in self.confusion])
+        """(N,) float: mean IoU of each frame over the classes in its truth or its prediction.
+
+        NaN for a frame with nothing but ignored pixels.
+        """
+        scores = [compute_scores(c, labels)["mean_iou"] for c in self.confusion]
+        return np.array(scores, np.float64)  # None becomes NaN.
 
     def class_map(self, frame: int) -> np.ndarray:
         """(H, W) uint8 ids: the prediction on a frame."""
@@ -122,7 +126,7 @@ def _identity(run, config, manifest, split, every):
     """What must be equal for cached counts to be used."""
     shards = "".join(shard.sha256 for shard in manifest.splits[split].shards)
     return {
-        "version": _VERSION,
+        "version": [_VERSION, records.DECODE_VERSION, preprocess.FIT_VERSION, SCORES_VERSION],
         "weights": files.sha256(Path(run) / run_folder.BEST),
         "model": [config.model, *config.size, config.fit, config.batch_size],
         "data": hashlib.sha256(shards.encode()).hexdigest(),

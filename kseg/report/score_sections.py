@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from kseg.evaluation import calibration
 from kseg.report import charts
 from kseg.report.frame_groups import Groups
@@ -41,10 +43,10 @@ def verdict(runs: Sequence[Run], counts: Sequence[RunCounts], split: str) -> str
         return f"{text}."
     second = others[0]
     ahead = 100 * (scores[first] - scores[second])
-    better = int((counts[first].by_frame(labels) > counts[second].by_frame(labels)).sum())
+    lead = counts[first].by_frame(labels) - counts[second].by_frame(labels)
     return (
         f"{text}, {ahead:.2f} points ahead of {runs[second].name}, and is the better of the two on "
-        f"{better:,} of the {measured:,} frames."
+        f"{int((lead > 0).sum()):,} of the {int(np.isfinite(lead).sum()):,} frames."
     )
 
 
@@ -53,9 +55,10 @@ def summary(runs: Sequence[Run], counts: Sequence[RunCounts]) -> dict[str, Any]:
     values = [c.scores(run.labels) for run, c in zip(runs, counts, strict=True)]
     errors = [calibration.ece(c.calibration.sum(axis=0)) for c in counts]
     names = [name for name in _COLUMNS if name in values[0]]
-    best = [max(value[name] for value in values) for name in names] + [
-        min(errors, key=lambda error: math.inf if error is None else error)
-    ]
+    best = [
+        max((value[name] for value in values if value[name] is not None), default=math.nan)
+        for name in names
+    ] + [min(errors, key=lambda error: math.inf if error is None else error)]
     scores = [
         [value[name] for name in names] + [e] for value, e in zip(values, errors, strict=True)
     ]

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+# Part of the identity of recorded timings in kseg.compare. Increase it with every change that makes
+# new times incomparable with old ones.
+TIMING_VERSION = 1
+
 
 def time_interleaved(
     calls: Mapping[str, Callable[[], Any]],

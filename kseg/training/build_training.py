@@ -54,11 +54,6 @@ def class_weights(config: Config, manifest: Manifest) -> list[float] | None:
     """Returns the weight of each class in the loss, or None. Raises InputError."""
     weights = class_weight_numbers(config.class_weights)
     if weights == "auto":
-        if not any(manifest.splits["train"].shares):
-            raise InputError(
-                f"{config.data}: split 'train' has no labelled pixel, so --class-weights auto "
-                "cannot balance the classes; use --class-weights none"
-            )
         return losses.median_frequency_weights(manifest.splits["train"].shares)
     names = manifest.labels.names
     if weights and len(weights) != len(names):

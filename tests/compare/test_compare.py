@@ -185,6 +185,26 @@ def test_a_step_is_repeated_when_its_files_were_modified(two, commands, tmp_path
     assert commands.take() == again
 
 
+@pytest.mark.parametrize(
+    ("version", "again"),
+    [
+        ("SCORES_VERSION", [("evaluate", "unet"), ("export", "unet")]),
+        ("EXPORT_VERSION", [("evaluate", "unet"), ("export", "unet")]),
+        ("TIMING_VERSION", []),
+    ],
+)
+def test_a_step_is_repeated_by_a_kseg_that_computes_it_otherwise(
+    two, commands, monkeypatch, version, again
+):
+    assert command(compare.main, two) == 0
+    commands.take()
+    monkeypatch.setattr(steps, version, 99)
+    assert command(compare.main, two) == 0
+    others = [(step, "b0") for step, _ in again]
+    timed = [] if again else [("benchmark", "unet b0")]
+    assert commands.take() == again + others + timed
+
+
 def test_a_new_tflite_file_is_timed_again(two, commands, tmp_path, monkeypatch):
     assert command(compare.main, two) == 0
     commands.take()

@@ -53,6 +53,24 @@ def test_cached_frames_make_the_same_batches(config, tmp_path, monkeypatch):
     assert len(list((tmp_path / "frames").iterdir())) == 2
 
 
+@pytest.mark.parametrize("version", ["records.DECODE_VERSION", "preprocess.FIT_VERSION"])
+def test_cached_frames_of_another_decoder_are_not_used(config, tmp_path, monkeypatch, version):
+    batches(config, 1, cache=str(tmp_path))
+    files = set(tmp_path.glob("*.npy"))
+    monkeypatch.setattr(f"kseg.data.pipeline.{version}", 99)
+    batches(config, 1, cache=str(tmp_path))
+    assert len(set(tmp_path.glob("*.npy")) - files) == 2
+
+
+def test_a_split_with_nothing_but_ignored_pixels_is_refused(config, tmp_path):
+    manifest = read_manifest(config.data)
+    ignored = dataclasses.replace(manifest.splits["val"], pixels=(0, 0, 0))
+    without = dataclasses.replace(manifest, splits=manifest.splits | {"val": ignored})
+    (tmp_path / "manifest.json").write_text(without.to_json())
+    with pytest.raises(InputError, match=r"every pixel of split 'val' is ignored"):
+        pipeline.open_split(dataclasses.replace(config, data=str(tmp_path)), "val")
+
+
 def test_the_slices_of_all_hosts_make_the_batch(config):
     slices = [batches(config, 8, first_step=3, rank=rank, world_size=2) for rank in range(2)]
     together = [

@@ -39,6 +39,12 @@ def test_counts_add_up_over_images_and_an_absent_class_has_no_score():
     assert scores["boundary_iou/road"] is None and scores["mean_boundary_iou"] == 1.0
 
 
+def test_a_frame_with_nothing_but_ignored_pixels_has_no_score():
+    ignored = np.full(SIZE, IGNORE_ID, np.uint8)
+    scores = boundary.scores(boundary.counts(ignored, square(10, 10), 2), CITYSCAPES_ROAD)
+    assert set(scores.values()) == {None}
+
+
 def test_predictions_on_ignored_pixels_do_not_count():
     truth = square(10, 10)
     truth[:, 25:] = IGNORE_ID

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from kseg.report import (
     charts,
     frame_groups,
     frame_images,
+    frame_sections,
     frame_selection,
     recorded_results,
     report_page,
@@ -127,6 +129,32 @@ def test_worst_median_and_best_frames_are_chosen():
     ]
     assert sorted(n for _, n in frame_selection.choose_frames(scores, keys, 99)) == [0, 1, 2, 3, 4]
     assert frame_selection.choose_frames(scores, keys, 0) == []
+
+
+def test_a_frame_without_a_score_is_neither_the_worst_nor_any_other():
+    scores = np.array([[0.5, np.nan, 0.1], [0.4, np.nan, 0.3]])
+    chosen = frame_selection.choose_frames(scores, list("abc"), 9)
+    assert sorted(number for _, number in chosen) == [0, 2]
+    assert chosen[0] == ("worst", 2)
+
+
+def test_a_frame_without_a_score_is_not_counted_between_two_runs():
+    right, wrong, ignored = np.diag([4, 0, 0]), np.zeros((3, 3)), np.zeros((3, 3))
+    wrong[0, 1] = 4
+
+    def counts(*confusions):
+        frames = np.array(confusions, np.int64)
+        borders, none = np.ones((len(frames), 3, 2), np.int64), np.zeros((len(frames), 1, 3))
+        return RunCounts(["a", "b", "c"], np.zeros(3), frames, borders, none, [], 1, 1)
+
+    split = Split(3, (4, 0, 0), 0, ())
+    manifest = Manifest("a set", BDD100K_DRIVABLE, SIZE, {"val": split}, {})
+    runs = [Run(n, Path(n), None, BDD100K_DRIVABLE, manifest, []) for n in ("first", "second")]
+    pair = [counts(right, right, ignored), counts(right, wrong, ignored)]
+    text = score_sections.verdict(runs, pair, "val")
+    assert "better of the two on 1 of the 2 frames" in text
+    chart = frame_sections.frame_values(runs, pair, [])["chart"]
+    assert "second: worst frame 0.00%" in chart.description and "nan" not in chart.description
 
 
 def test_frames_on_which_models_differ_are_chosen_among_several():

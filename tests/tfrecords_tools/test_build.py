@@ -13,7 +13,7 @@ from kseg.data import records
 from kseg.labels import IGNORE_ID
 from kseg.manifest import read_manifest
 from tests.conftest import ROOT, assert_one_line, command, write_bdd100k
-from tfrecords_tools import build, conversion
+from tfrecords_tools import build, conversion, shards
 
 
 def run_build(data, out, *flags, source="bdd100k"):
@@ -296,6 +296,20 @@ def test_a_rerun_in_another_coding_reuses_no_shard(bdd100k, tmp_path, capsys):
     assert "continuing" not in capsys.readouterr().out
     masks = np.stack([mask for _, mask in read(tmp_path / "out", "val").values()])
     assert (masks[:, 0] == 1).all()  # The sky, id 2, is legacy's alternative.
+
+
+def test_shards_of_another_conversion_are_not_taken_for_these(
+    bdd100k, tmp_path, monkeypatch, capsys
+):
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "part") == 2
+    assert run_build(bdd100k, tmp_path / "all", "--max-bad", 50) == 0
+    monkeypatch.setattr(shards, "CONVERSION_VERSION", 99)
+    capsys.readouterr()
+    assert run_build(bdd100k, tmp_path / "part") == 2
+    assert "continuing" not in capsys.readouterr().out
+    assert run_build(bdd100k, tmp_path / "all", "--max-bad", 50) == 2
+    assert_one_line(capsys, tmp_path / "all", "another version", "--out")
 
 
 def test_a_dangling_link_is_one_bad_frame(bdd100k, tmp_path):

@@ -75,6 +75,22 @@ def test_a_class_without_pixels_is_left_out_of_the_mean():
     assert scores["precision/tree"] is None and scores["f1/tree"] is None
 
 
+def test_a_frame_with_nothing_but_ignored_pixels_has_no_score():
+    scores = compute_scores(np.zeros((3, 3), np.int64), BDD100K_DRIVABLE)
+    assert set(scores.values()) == {None}
+    metric = metrics.SegmentationMetrics(BDD100K_DRIVABLE)
+    metric.update_state(np.full((1, 2, 2), 255), np.zeros((1, 2, 2, 3), np.float32))
+    assert all(np.isnan(float(value)) for value in metric.result().values())
+
+
+def test_drivable_iou_without_a_drivable_pixel_is_no_score():
+    background = np.array([2, 2])
+    scores = compute_scores(confusion_matrix(background, background, 3), BDD100K_DRIVABLE)
+    assert scores["drivable_iou"] is None and scores["mean_iou"] == 1
+    predicted = confusion_matrix(background, np.array([2, 0]), 3)
+    assert compute_scores(predicted, BDD100K_DRIVABLE)["drivable_iou"] == 0
+
+
 def test_precision_and_recall_by_hand():
     # Class 0: 1 of 4 pixels predicted, and 2 of class 1 predicted as 0. Class 2 is never predicted.
     confusion = confusion_matrix(
