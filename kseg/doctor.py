@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kseg.errors import InputError, run
+from kseg.errors import InputError, run, user_path
 
 if TYPE_CHECKING:
     from kseg.contract import Contract
@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print("\n".join(report_lines(report)))
         if args.json:
-            Path(args.json).write_text(document + "\n")
+            with user_path(args.json):
+                Path(args.json).write_text(document + "\n")
     return 1 if report["problems"] else 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg.errors import run
+from kseg.errors import run, user_path
 from kseg.visualize.percent import percent_cell
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def evaluate(args: argparse.Namespace) -> int:
     manifest, _ = pipeline.open_split(config, args.split, labels)
     frames = pipeline.labelled_frames(config, args.split)
     total = manifest.splits[args.split].examples
-    out.mkdir(exist_ok=True)
+    with user_path(out):
+        out.mkdir(exist_ok=True)
     overlays = out / f"overlays-{args.split}"
     drawn = _evenly_spaced(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
@@ -137,7 +138,8 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
     from kseg.visualize.overlay import side_by_side
 
     if drawn:
-        overlays.mkdir(exist_ok=True)
+        with user_path(overlays):
+            overlays.mkdir(exist_ok=True)
     confusion, borders, number = 0, 0, 0
     for batch in track(frames, "evaluating", total=batches):
         predicted = np.argmax(model.predict_on_batch(batch["image"].numpy()), axis=-1).astype(

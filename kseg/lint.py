@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kseg.errors import run
+from kseg.errors import run, user_path
 from kseg.export.profiles import PROFILES
 
 EXAMPLES = """examples:
@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         help="; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values()) + " (default: gpu)",
     )
     args = parser.parse_args(argv)
-    tflite = Path(args.file).read_bytes()
+    with user_path(args.file):
+        tflite = Path(args.file).read_bytes()
 
     from kseg.export import linter
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.errors import InputError, run
+from kseg.errors import InputError, run, user_path
 from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
 
 BATCH_SIZE = 8
@@ -86,7 +86,8 @@ def predict(args: argparse.Namespace) -> int:
     suffixes = [".png"] if images else [".mp4", *([".gif"] if args.gif else [])]
     _refuse_overwriting(images or [source], out, suffixes)
     predict_all = _load_predictors(runs, args.confidence)
-    out.mkdir(parents=True, exist_ok=True)
+    with user_path(out):
+        out.mkdir(parents=True, exist_ok=True)
     if images:
         _predict_images(images, predict_all, out, args)
     else:
@@ -197,7 +198,8 @@ def _predict_video(clip, predict_all, out, args):
 def _write_masks(out, name, predictions):
     for prediction in predictions:
         folder = out / "masks" / (prediction.name if len(predictions) > 1 else "")
-        folder.mkdir(parents=True, exist_ok=True)
+        with user_path(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         write_image(folder / f"{name}.png", prediction.class_map)
 
 

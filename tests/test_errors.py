@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from kseg.errors import run
-from tests.conftest import ROOT
+from kseg.errors import InputError, run, user_path
+from tests.conftest import ROOT, command
 
 
 def failing(error):
@@ -24,9 +24,75 @@ def test_a_full_disk_is_reported_in_one_line(capsys):
     assert capsys.readouterr().err == "error: No space left on device\n"
 
 
-def test_an_os_error_about_a_file_is_reported_in_one_line(capsys):
-    assert run(failing(FileNotFoundError(errno.ENOENT, "No such file", "a.tflite"))) == 2
-    assert capsys.readouterr().err == "error: a.tflite: No such file\n"
+def test_a_path_of_the_user_is_reported_in_one_line(tmp_path, capsys):
+    def main():
+        with user_path(tmp_path / "missing"):
+            (tmp_path / "missing").read_bytes()
+
+    assert run(main) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'missing'}: No such file or directory\n"
+
+
+def test_no_permission_is_reported_in_one_line(capsys):
+    assert run(failing(PermissionError(errno.EACCES, "Permission denied", "a.tflite"))) == 2
+    assert capsys.readouterr().err == "error: a.tflite: Permission denied\n"
+
+
+@pytest.mark.parametrize("name", ["missing", "file/below", "."])
+def test_a_wrong_path_inside_the_code_keeps_its_traceback(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"missing|below|directory"):
+        run(lambda: len((tmp_path / name).read_bytes()))
+
+
+@pytest.mark.parametrize("error", [InputError("bad"), PermissionError(errno.EACCES, "no", "a")])
+def test_the_traceback_is_shown_on_request(error, monkeypatch, capsys):
+    monkeypatch.setenv("KSEG_TRACEBACK", "0")
+    run(failing(error))
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("KSEG_TRACEBACK", "1")
+    assert run(failing(error)) == 2
+    shown = capsys.readouterr().err
+    assert "in main" in shown and shown.splitlines()[-1].startswith("error: ")
+
+
+def test_wrong_paths_on_the_command_line_are_reported_in_one_line(tmp_path, capsys):
+    """Of commands that need no run; those that do have such tests of their own."""
+    from kseg import benchmark, doctor, lint, predict, train
+    from tfrecords_tools import build, inspect, verify
+    from tfrecords_tools.demo import __main__ as demo
+
+    file = tmp_path / "file"
+    file.write_text("{")
+    missing = tmp_path / "missing" / "x"
+    for main, *argv in (
+        (lint.main, missing),
+        (lint.main, tmp_path),
+        (lint.main, file / "x"),
+        (doctor.main, missing),
+        (doctor.main, tmp_path),
+        (benchmark.main, missing),
+        (benchmark.main, tmp_path),
+        (predict.main, missing, file),
+        (predict.main, file, file),
+        (train.main, "--config", missing),
+        (train.main, "--config", tmp_path),
+        (train.main, "--data", file),
+        (train.main, "--data", missing),
+        (inspect.main, missing),
+        (inspect.main, file),
+        (verify.main, missing),
+        (verify.main, file),
+        (demo.main, "--train", 1, "--val", 1, "--out", file / "x"),
+        *(
+            (build.main, "--source", source, "--data", data, "--out", tmp_path / "out")
+            for source in ("bdd100k", "camvid", "cityscapes", "folder", "kitti-road")
+            for data in (file, missing)
+        ),
+    ):
+        assert command(main, argv) == 2, (main, argv)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: "), (main, argv, lines)
 
 
 def test_a_missing_keras_backend_is_reported_in_one_line(monkeypatch, capsys):

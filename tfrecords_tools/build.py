@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from kseg import preprocess
-from kseg.errors import InputError, run
+from kseg.errors import InputError, is_by_the_machine, run
 from kseg.manifest import Manifest, Split
 from kseg.paths import to_path
 from tfrecords_tools import conversion, executors
@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
             source, jobs, request, out, max_bad=args.max_bad, run_jobs=_executor(args)
         )
     except OSError as error:
+        if not is_by_the_machine(error):
+            raise
         reason = error.strerror or "cannot be written"
         raise InputError(
             f"{error.filename or out}: {reason}; fix that and run the same command again, which "

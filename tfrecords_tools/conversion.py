@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.errors import InputError
+from kseg.errors import InputError, user_path
 from kseg.labels import IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Shard, Split, read_manifest
 from kseg.paths import is_remote
@@ -131,7 +131,8 @@ def convert(
     the frames are unusable, and OSError where the disk is full or not writable.
     """
     partial = out if is_remote(out) else out.with_name(out.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    with user_path(out):
+        partial.mkdir(parents=True, exist_ok=True)
     planned = _all_jobs(jobs)
     shards.remove_stale_files(planned, partial)
     missing = [job for job in planned if not shards.is_finished(job, partial)]

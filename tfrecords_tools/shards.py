@@ -6,6 +6,7 @@ beside the shard, NAME.json, by which the next run recognises finished shards.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -114,7 +115,7 @@ def write_shard(
                         examples += 1
                     progress(1)
         except tf.errors.OpError as error:  # A full disk: TensorFlow's message is "PATH; reason".
-            raise OSError(None, error.message.rpartition("; ")[2], str(path)) from error
+            raise OSError(errno.EIO, error.message.rpartition("; ")[2], str(path)) from error
         report = ShardReport(
             job=job.digest(),
             examples=examples,

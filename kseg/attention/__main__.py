@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.errors import InputError, run
+from kseg.errors import InputError, run, user_path
 from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
 
 SECONDS = 4.0
@@ -99,7 +99,8 @@ def attention(args: argparse.Namespace) -> int:
     model, config, labels = trained_model.load(args.run, tuple(args.size) if args.size else None)
     point = model_point(point, size, config)
     out = Path(args.out) if args.out else Path(args.run) / "attention"
-    out.mkdir(parents=True, exist_ok=True)
+    with user_path(out):
+        out.mkdir(parents=True, exist_ok=True)
     if clip:
         _write_video(clip, model, config, point, args.block, out)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from kseg import files, presets
 from kseg.compare import chart, commands, plan, steps, table
 from kseg.config import Config
-from kseg.errors import InputError, run
+from kseg.errors import InputError, run, user_path
 from kseg.training import history
 
 EXAMPLES = """examples:
@@ -107,7 +107,8 @@ def compare(args: argparse.Namespace) -> int:
     _print_plan(rows, f"{out}: measured on {frames} frames of {rows[0].config.data}, {split}")
     if args.dry_run:
         return 0
-    out.mkdir(parents=True, exist_ok=True)
+    with user_path(out):
+        out.mkdir(parents=True, exist_ok=True)
     with files.lock(out, BUSY) as lock:
         work = steps.Steps(
             out, split, threads=args.threads, training=_training_flags(args), lock=lock

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg import files
+from kseg.errors import user_path
 
 
 @dataclass
@@ -86,7 +87,8 @@ def write_file(report: Report, tflite: bytes, path: Path) -> None:
     """
     rejected = path.with_suffix(".rejected.tflite")
     written = path if report.passed else rejected
-    written.parent.mkdir(exist_ok=True)
+    with user_path(written.parent):
+        written.parent.mkdir(exist_ok=True)
     if report.passed:
         rejected.unlink(missing_ok=True)
         Path(f"{rejected}.report.json").unlink(missing_ok=True)

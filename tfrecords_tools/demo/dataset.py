@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from kseg.errors import InputError
+from kseg.errors import InputError, is_by_the_machine, user_path
 from kseg.labels import BDD100K_DRIVABLE
 from kseg.preprocess import Size
 from tfrecords_tools.demo.render import render
@@ -64,7 +64,8 @@ def write_dataset(out: Path, spec: dict[str, Any], threads: int) -> None:
         partial = out.with_name(out.name + ".partial")
         _remove_partial(partial)
         try:
-            partial.mkdir(parents=True)
+            with user_path(out):
+                partial.mkdir(parents=True)
             for split in SPLITS:
                 for folder in _frame_folders(partial, split):
                     folder.mkdir(parents=True)
@@ -74,6 +75,8 @@ def write_dataset(out: Path, spec: dict[str, Any], threads: int) -> None:
         finally:
             shutil.rmtree(partial, ignore_errors=True)  # Exists only after an error.
     except OSError as error:
+        if not is_by_the_machine(error):
+            raise
         raise InputError(_one_line(error, out)) from error
 
 

@@ -9,6 +9,8 @@ import keras
 
 from kseg.errors import InputError
 
+_NOT_LOADED = r"Skipping |A total of \d+ objects could not be loaded"  # Keras' warnings begin so.
+
 
 def load(model: keras.Model, path: str | PathLike, expected: str) -> None:
     """Loads a .weights.h5 file into a model.
@@ -19,7 +21,7 @@ def load(model: keras.Model, path: str | PathLike, expected: str) -> None:
     try:
         with warnings.catch_warnings():
             # Keras only warns of a layer that it finds no weights for, and leaves it random.
-            warnings.simplefilter("error", UserWarning)
+            warnings.filterwarnings("error", _NOT_LOADED, UserWarning)
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]
