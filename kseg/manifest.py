@@ -6,7 +6,7 @@ tfrecords_tools.build writes it last, so a folder with a manifest is complete.
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kseg.errors import InputError
@@ -29,12 +29,16 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split. pixels: labelled pixels per class id; ignored: pixels with id 255."""
+    """One split. pixels: labelled pixels per class id; ignored: pixels with id 255.
+
+    drives: {name of a drive: its number of frames}; empty where names of frames hold no drive.
+    """
 
     examples: int
     pixels: tuple[int, ...]
     ignored: int
     shards: tuple[Shard, ...]
+    drives: dict[str, int] = field(default_factory=dict)
 
     @property
     def shares(self) -> list[float]:
@@ -48,7 +52,8 @@ class Manifest:
     """A data set. size: (height, width) of every example, or None when they differ.
 
     request: the parameters of the build (source, split, seed, size, digest of the inputs). A build
-    with the same request has nothing to do.
+    with the same request has nothing to do. drive_pattern: the regular expression that finds the
+    drive in a frame's name, "" if names hold none.
     """
 
     dataset: str
@@ -57,6 +62,7 @@ class Manifest:
     splits: dict[str, Split]
     request: dict[str, Any]
     version: int = VERSION
+    drive_pattern: str = ""
 
     def to_json(self) -> str:
         document = dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
@@ -85,6 +91,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             size=tuple(size) if size else None,
             splits={name: _split(split) for name, split in document["splits"].items()},
             request=document["request"],
+            drive_pattern=document.get("drive_pattern", ""),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -103,4 +110,7 @@ def check_labelled(folder: str | os.PathLike[str], manifest: Manifest, split: st
 
 def _split(document: dict[str, Any]) -> Split:
     shards = tuple(Shard(**shard) for shard in document["shards"])
-    return Split(document["examples"], tuple(document["pixels"]), document["ignored"], shards)
+    drives = document.get("drives", {})
+    return Split(
+        document["examples"], tuple(document["pixels"]), document["ignored"], shards, drives
+    )

@@ -5,6 +5,7 @@ conversion.py has the steps.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +15,17 @@ from kseg import preprocess
 from kseg.errors import InputError, is_by_the_machine, run
 from kseg.manifest import Manifest, Split
 from kseg.paths import to_path
-from tfrecords_tools import conversion, executors
-from tfrecords_tools.datasets import Source, bdd100k, camvid, cityscapes, folder, idd, kitti_road
+from tfrecords_tools import conversion, executors, splits
+from tfrecords_tools.datasets import (
+    Frame,
+    Source,
+    bdd100k,
+    camvid,
+    cityscapes,
+    folder,
+    idd,
+    kitti_road,
+)
 from tfrecords_tools.shards import ShardJob
 
 # Sources with several tasks: their modules have TASKS.
@@ -47,7 +57,7 @@ exit codes: 0 done; 2 bad input
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     source = _open_source(args)
-    splits = conversion.split_frames(source.splits, args.split, args.limit, args.seed)
+    splits = _split(source, args)
     size = tuple(args.size) if args.size else None
     jobs = conversion.plan_shards(source, splits, size=size, fit=args.fit)
     request = conversion.describe_request(args, source, jobs)
@@ -106,8 +116,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs=3,
         type=float,
         metavar=("TRAIN", "VAL", "TEST"),
-        help="split all frames at random in these shares, for example 0.7 0.2 0.1 (default: the "
-        "data set's own split)",
+        help="split all frames at random in these shares, for example 0.7 0.2 0.1, the frames of "
+        "one drive together (default: the data set's own split)",
+    )
+    add(
+        "--group-by",
+        metavar="REGEX",
+        help="the drive in a frame's name, for example '^[^_]+': the first group of REGEX, or else "
+        "its match. --split keeps the frames of one drive in one split, and verify reports drives "
+        "in two; none: split by frame (default: the source's own rule)",
     )
     add("--limit", type=int, metavar="N", help="use only N frames, chosen at random")
     add(
@@ -197,6 +214,14 @@ def _check_source_flags(args: argparse.Namespace) -> None:
 
 
 def _open_source(args: argparse.Namespace) -> Source:
+    source = _read_source(args)
+    if args.group_by in (None, splits.BY_FRAME):
+        return source
+    splits.check_pattern(args.group_by, source.splits)
+    return dataclasses.replace(source, drive_pattern=args.group_by)
+
+
+def _read_source(args: argparse.Namespace) -> Source:
     if args.source == "bdd100k":
         return bdd100k.source(
             args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
@@ -205,6 +230,18 @@ def _open_source(args: argparse.Namespace) -> Source:
         module = TASKED[args.source]
         return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
     return folder.source(args.data, skip_unpaired=args.skip_unpaired)
+
+
+def _split(source: Source, args: argparse.Namespace) -> dict[str, list[Frame]]:
+    """Returns {split: frames} as the flags say, and prints how a random split came about."""
+    by_frame = args.group_by == splits.BY_FRAME
+    pattern = source.drive_pattern
+    chosen = splits.split_frames(
+        source.splits, args.split, args.limit, args.seed, pattern="" if by_frame else pattern
+    )
+    if args.split:
+        print(splits.describe_split(chosen, pattern, by_frame=by_frame))
+    return chosen
 
 
 def _executor(args: argparse.Namespace) -> Callable[[list[ShardJob], Path], None]:

@@ -9,7 +9,6 @@ the data set as complete.
 import argparse
 import hashlib
 import json
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -25,37 +24,11 @@ from kseg.preprocess import Size
 from tfrecords_tools import shards, tfds_metadata
 from tfrecords_tools.datasets import Frame, Source
 from tfrecords_tools.shards import ShardJob, ShardReport
+from tfrecords_tools.splits import count_drives
 
 SHARD_EXAMPLES = 256
 QUARANTINE = "quarantine.jsonl"
 _DIGEST_THREADS = 32  # For buckets, where asking for a file's size and time is slow.
-
-
-def split_frames(
-    splits: dict[str, list[Frame]], shares: list[float] | None, limit: int | None, seed: int
-) -> dict[str, list[Frame]]:
-    """Returns {split: frames} in the order of writing.
-
-    Splits are the source's own, or random with these `shares` of (train, val, test). `limit` takes
-    that many frames at random. The order is shuffled, so that neighbours in a video land in
-    different shards.
-    """
-    if limit or shares:
-        pool = [(name, frame) for name, frames in splits.items() for frame in frames]
-        random.Random(seed).shuffle(pool)
-        pool = pool[:limit]
-        splits = {split: [frame for name, frame in pool if name == split] for split in splits}
-    if shares:
-        frames = [frame for _, frame in pool]
-        if len({frame.key for frame in frames}) < len(frames):
-            raise InputError("--split: the same frame name is in two splits; rename one of them")
-        # Cumulative, so that rounding neither loses a frame nor puts one in two splits.
-        first, second = round(shares[0] * len(frames)), round(sum(shares[:2]) * len(frames))
-        splits = {"train": frames[:first], "val": frames[first:second], "test": frames[second:]}
-    splits = {name: list(frames) for name, frames in splits.items() if frames}
-    for frames in splits.values():
-        random.Random(seed).shuffle(frames)
-    return splits
 
 
 def plan_shards(
@@ -90,6 +63,8 @@ def describe_request(
 ) -> dict:
     """Returns the build's request for the manifest: equal requests give equal shards."""
     names = ("source", "task", "size", "fit", "split", "limit", "seed")
+    # Flags that came later: without them, data sets of older versions are still recognised.
+    names += tuple(name for name in ("group_by",) if getattr(args, name) is not None)
     with ThreadPoolExecutor(_DIGEST_THREADS) as pool:
         digests = list(pool.map(ShardJob.digest, _all_jobs(jobs)))
     return {name: getattr(args, name) for name in names} | {
@@ -189,6 +164,8 @@ def _manifest(
     sizes = {size for report in chain.from_iterable(reports.values()) for size in report.sizes}
     splits = {}
     for split, split_reports in reports.items():
+        bad = {entry["key"] for report in split_reports for entry in report.bad}
+        keys = (frame.key for job in jobs[split] for frame in job.frames if frame.key not in bad)
         ids = np.sum([report.ids for report in split_reports], axis=0)
         splits[split] = Split(
             examples=sum(report.examples for report in split_reports),
@@ -198,6 +175,9 @@ def _manifest(
                 Shard(job.name, report.examples, report.sha256, report.bytes)
                 for job, report in zip(jobs[split], split_reports, strict=True)
             ),
+            drives=count_drives(keys, source.drive_pattern),
         )
     size = sizes.pop() if len(sizes) == 1 else None
-    return Manifest(source.name, source.labels, size, splits, request)
+    return Manifest(
+        source.name, source.labels, size, splits, request, drive_pattern=source.drive_pattern
+    )

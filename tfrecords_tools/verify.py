@@ -16,6 +16,7 @@ from kseg.manifest import FILE_NAME, Manifest, read_manifest
 from kseg.paths import to_path
 from tfrecords_tools import duplicates
 from tfrecords_tools.checks import CheckedShard, Problem, check_shard
+from tfrecords_tools.splits import count_drives, shared_drives
 
 SHOWN = 10  # Lines of one kind that are printed before the rest are only counted.
 
@@ -26,8 +27,9 @@ EXAMPLES = """examples:
 Checked are the shards against manifest.json (missing, extra, size, SHA-256, number of records), the
 TFRecord framing, every example (features, image and mask decodable, sizes, mask ids), the keys, the
 pixel count of each class, and images that occur twice, even re-encoded or resized. An image in two
-splits is a problem (train/val leakage inflates scores); twice in one split, it is a warning. Files
-without ".tfrecord" in their name are ignored.
+splits is a problem (train/val leakage inflates scores); twice in one split, it is a warning. A
+drive in two splits leaks too, though no image occurs twice: a problem in a random split, a warning
+in the data set's own. Files without ".tfrecord" in their name are ignored.
 
 exit codes: 0 no problems (perhaps warnings); 1 problems, one line each; 2 no data set there
 """
@@ -64,6 +66,7 @@ def find_problems(folder: Path, manifest: Manifest) -> list[Problem]:
         *(problem for shard in checked for problem in shard.problems),
         *_pixel_counts(checked, manifest),
         *_keys(checked),
+        *_drives(checked, manifest),
         *_duplicates(checked),
     ]
 
@@ -157,6 +160,27 @@ def _keys(checked: list[CheckedShard]) -> Iterator[Problem]:
                 yield Problem("key in two splits", text, warning=True)
             first_location.setdefault((shard.split, key), location)
             first_split.setdefault(key, shard.split)
+
+
+def _drives(checked: list[CheckedShard], manifest: Manifest) -> Iterator[Problem]:
+    """Drives in two splits: a problem in a random split, a warning in the data set's own."""
+    keys: dict[str, list[str]] = {name: [] for name in manifest.splits}
+    for shard in checked:
+        keys[shard.split] += shard.keys
+    drives = {name: count_drives(keys[name], manifest.drive_pattern) for name in manifest.splits}
+    random_split = bool(manifest.request.get("split"))
+    way_on = (
+        "build again without --group-by none"
+        if random_split
+        else "the data set is published in this split; --split makes one by drive"
+    )
+    for drive, counts in shared_drives(drives).items():
+        frames = ", ".join(f"{name} {count}" for name, count in counts.items())
+        text = (
+            f"drive '{drive}' has frames in {len(counts)} splits ({frames}); they look alike, so "
+            f"scores are too high; {way_on}"
+        )
+        yield Problem("drive in two splits", text, warning=not random_split)
 
 
 def _duplicates(checked: list[CheckedShard]) -> Iterator[Problem]:

@@ -54,7 +54,8 @@ class Source:
     read_mask(frame, size) returns (H, W) uint8 class ids, 255 where ignored. `size` is the image's
     (height, width); the caller checks that the mask has it. read_mask raises InputError when the
     label is corrupt or of another data set, and can be pickled, as shards are written in other
-    processes. `origin` is the kind of label, for sources that have several.
+    processes. `origin` is the kind of label, for sources that have several. `drive_pattern` is a
+    regular expression that finds the drive in a frame's name, "" if names hold none.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Source:
     read_mask: Callable[[Frame, Size], np.ndarray]
     card: Card
     origin: str = ""
+    drive_pattern: str = ""
 
 
 def where(label: Any) -> str:

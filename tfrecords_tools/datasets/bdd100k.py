@@ -53,6 +53,9 @@ CARD = Card(
     download="After registration: `100K Images` and `Drivable Area`, unpacked into one folder.",
 )
 
+# Names begin with eight hex digits of the trip.
+DRIVE_PATTERN = "^[0-9a-f]{8}(?=-)"
+
 LABELS = ("auto", "masks", "colormaps", "rles", "polygons")
 CODINGS = ("auto", "current", "legacy")
 
@@ -114,7 +117,9 @@ def source(
         )
     read_mask, coding = _mask_reader(layout, coding, splits)
     origin = f"{layout.path.format(split='*')}, {coding} coding"
-    return Source("bdd100k-drivable", BDD100K_DRIVABLE, splits, read_mask, CARD, origin)
+    return Source(
+        "bdd100k-drivable", BDD100K_DRIVABLE, splits, read_mask, CARD, origin, DRIVE_PATTERN
+    )
 
 
 def _choose_layout(data: Path, names: list[str], kind: str, coding: str) -> Layout:

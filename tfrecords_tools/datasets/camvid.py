@@ -30,6 +30,8 @@ CARD = Card(
     download="The 367/101/233 split at 480x360 with 11 classes that SegNet published.",
 )
 
+DRIVE_PATTERN = "^[^_]+"  # 0016E5_00901: the sequence.
+
 _UNLABELLED = 11
 _ROAD, _PAVEMENT = 3, 4
 
@@ -52,7 +54,14 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
         name: pair_folders(images / name, masks / name, skip_unpaired=skip_unpaired)
         for name in split_folders(images)
     }
-    return Source(f"camvid-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
+    return Source(
+        f"camvid-{task}",
+        TASKS[task][0],
+        splits,
+        partial(read_mask, task=task),
+        CARD,
+        drive_pattern=DRIVE_PATTERN,
+    )
 
 
 def read_mask(frame: Frame, size: Size, task: str) -> np.ndarray:

@@ -43,6 +43,10 @@ CARD = Card(
     "unpacked into one folder.",
 )
 
+# aachen_000123_000019: the city. Its sequences, the second part, follow each other in the same
+# streets, and the official split keeps cities together too.
+DRIVE_PATTERN = "^[^_]+"
+
 _IGNORED = IGNORE_ID
 
 # helpers/labels.py: id -> trainId. Licence plate (-1) never occurs: its pixels have the car's id.
@@ -108,7 +112,14 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
         frames = files_by_key(image_dir, ("_leftImg8bit.png",), "*/*")
         labels = files_by_key(mask_dir, ("_gtFine_labelIds.png",), "*/*")
         splits[name] = pair(frames, labels, image_dir, mask_dir, skip_unpaired=skip_unpaired)
-    return Source(f"cityscapes-{task}", TASKS[task][0], splits, partial(read_mask, task=task), CARD)
+    return Source(
+        f"cityscapes-{task}",
+        TASKS[task][0],
+        splits,
+        partial(read_mask, task=task),
+        CARD,
+        drive_pattern=DRIVE_PATTERN,
+    )
 
 
 def read_mask(frame: Frame, size: Size, task: str) -> np.ndarray:

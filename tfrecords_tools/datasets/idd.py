@@ -52,6 +52,8 @@ CARD = Card(
     download="After registration: IDD Segmentation (part I or II), or IDD Lite.",
 )
 
+DRIVE_PATTERN = "^[^_]+"  # Keys begin with the folder, which is the drive.
+
 # helpers/anue_labels.py: names of each level-1 id. All other names of that file are void, 255.
 LEVEL_1 = {
     0: ("road", "parking", "drivable fallback"),
@@ -107,7 +109,15 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
             skip_unpaired=skip_unpaired,
         )
     read_mask = partial({"full": read_polygons, "lite": read_lite}[release], task=task)
-    return Source(f"idd-{task}", TASKS[task][0], splits, read_mask, CARD, f"{release} release")
+    return Source(
+        f"idd-{task}",
+        TASKS[task][0],
+        splits,
+        read_mask,
+        CARD,
+        f"{release} release",
+        DRIVE_PATTERN,
+    )
 
 
 def _release(labels: Path) -> str:

@@ -41,6 +41,9 @@ CARD = Card(
     download="data_road.zip, after giving an address.",
 )
 
+# Names hold no drive, only the kind of road: um, umm and uu were driven at different places.
+DRIVE_PATTERN = "^[a-z]+"
+
 PALETTE = {(255, 0, 255): 0, (255, 0, 0): 1, (0, 0, 0): IGNORE_ID}
 
 
@@ -71,7 +74,9 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
         frames = {key: path for key, path in frames.items() if key.startswith("um_")}
         labels = {key: LaneAndRoad(lanes[key], roads[key]) for key in lanes.keys() & roads.keys()}
     splits = {"train": pair(frames, labels, images, masks, skip_unpaired=skip_unpaired)}
-    return Source(f"kitti-{task}", TASKS[task], splits, _READERS[task], CARD)
+    return Source(
+        f"kitti-{task}", TASKS[task], splits, _READERS[task], CARD, drive_pattern=DRIVE_PATTERN
+    )
 
 
 def _labels(masks: Path, kind: str) -> dict[str, Path]:
