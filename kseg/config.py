@@ -70,6 +70,13 @@ class Config:
         "initial weights of the encoder: none; imagenet (all but unet and SegFormer) or ade20k, "
         "cityscapes (SegFormer), downloaded once; or a .weights.h5 file",
     )
+    init: str = _field(
+        "none",
+        "trained network to start from, encoder and head: a run folder, a .weights.h5 file of the "
+        "same architecture, or the name of a published model; without --model, --encoder-alpha, "
+        "--output-stride and --decoder-channels, these are taken from it. Classes may differ: "
+        "then the class layer starts fresh",
+    )
     freeze_encoder: bool = _field(False, "train the decoder only")
     auxiliary_weight: float = _field(
         0.0,
@@ -174,6 +181,12 @@ class Config:
             "weight_decay",
             self.weight_decay,
             "0 with optimizer adam; use adamw",
+        )
+        _require(
+            self.init == "none" or self.encoder_weights == "none",
+            "encoder_weights",
+            self.encoder_weights,
+            f"none with init {self.init!r}, which has an encoder; give only one of the two",
         )
         loss_terms(self.loss)
         class_weight_numbers(self.class_weights)

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 from dataclasses import replace
 
+from kseg import init_source
 from kseg.config import Config, kind_of, merge, read_values
 
 
@@ -181,15 +182,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         _add_flag(group, spec)
 
 
-def resolve(args: argparse.Namespace) -> Config:
-    """Merges preset, config file and flags of parsed `args` into a Config. Raises InputError."""
-    config = PRESETS[args.preset]()
-    if args.config:
-        config = merge(config, read_values(args.config), where=args.config)
+def resolve(args: argparse.Namespace, out: str | None = None) -> Config:
+    """Merges preset, config file and flags of parsed `args` into a Config. Raises InputError.
+
+    With --init RUN, the model is that of RUN unless file or flags say otherwise. out: run folder of
+    the training, which may have started already.
+    """
+    file = read_values(args.config) if args.config else {}
+    config = merge(PRESETS[args.preset](), file, where=args.config)
     names = [spec.name for spec in dataclasses.fields(Config)]
     flags = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if args.class_weights is not None:
         flags["class_weights"] = " ".join(args.class_weights)
+    init = flags.get("init", config.init)
+    if init != "none":
+        if "init" in flags:  # In place of the weights from which the run of the file started.
+            flags.setdefault("encoder_weights", "none")
+        taken = init_source.architecture(init, out)
+        flags = {key: value for key, value in taken.items() if key not in file} | flags
     return merge(config, flags, where="flags")
 
 

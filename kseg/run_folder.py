@@ -41,7 +41,8 @@ def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
             raise InputError(
                 f"{run}: holds a run with another config or other data "
                 f"({difference or 'the data set was rebuilt from other files'}); choose another "
-                "--out or remove it first"
+                "--out or remove it first; to train it further with other settings, use "
+                f"--init {run} --out NEW"
             )
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):

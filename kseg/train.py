@@ -19,6 +19,9 @@ EXAMPLES = """examples:
   python -m kseg.train --preset course --data data/course --out runs/segformer
   python -m kseg.train --loss "dice+0.5*cross_entropy" --class-weights auto --optimizer adamw
   python -m kseg.train --preset bdd100k --data data/bdd100k --save-steps 1000 --dry-run
+  python -m kseg.train --init runs/idd --data data/bdd100k --out runs/bdd        other classes
+  python -m kseg.train --init runs/bdd --config runs/bdd/config.json --epochs 10 \
+      --learning-rate 1e-4 --out runs/bdd-2                                      trains it further
 
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. To resume an
 interrupted run at its last checkpoint, run the same command again; the result is the same as
@@ -28,7 +31,8 @@ without the interruption.
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    config = presets.resolve(args)
+    out = args.out or f"runs/{args.preset}"
+    config = presets.resolve(args, out)
     hosts = args.hosts.split(",") if args.hosts else []
     expected = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "")
     if expected and expected != str(max(1, len(hosts))):
@@ -46,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     return train(
         config,
-        Path(args.out or f"runs/{args.preset}"),
+        Path(out),
         save_steps=args.save_steps,
         tensorboard=args.tensorboard,
         devices=args.devices,
@@ -157,6 +161,8 @@ def _model(job):
     from kseg.training import build_training, resume, summary
 
     model = build_training.build_compiled_model(job.config, job.manifest, job.steps_per_epoch)
+    if not job.state["weights"]:
+        build_training.initialize(model, job.config, job.manifest)
     # Only now: input that was refused leaves no run folder, in the way of the corrected command.
     if job.rank == 0:
         run_folder.start_run(job.out, job.config, job.manifest)

@@ -16,7 +16,9 @@ LAYERS = [
     {"child_process", "errors"},
     {"files", "labels", "model_names", "paths"},
     {"config", "contract", "image_file", "manifest", "preprocess"},
-    {"presets", "run_folder"},
+    {"run_folder"},
+    {"init_source"},
+    {"presets"},
     {"data", "models"},
     {"trained_model"},
     PEERS,
@@ -34,15 +36,9 @@ ANY_BACKEND = (
 )
 WITHOUT_TENSORFLOW = (
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
-    *(
-        "image_file",
-        "manifest",
-        "preprocess",
-        "run_folder",
-        "visualize.overlay",
-        "evaluation.boundary",
-    ),
-    *("evaluation.scores", "evaluation.calibration", "evaluation.agreement"),
+    *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
+    *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),
+    "image_file",
     *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )

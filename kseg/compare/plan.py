@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kseg import config as configs
+from kseg import init_source
 from kseg.config import Config, kind_of, merge
 from kseg.errors import InputError
 from kseg.labels import LabelSet
@@ -168,6 +169,9 @@ def _frames(manifest: Manifest, split: str) -> int:
 
 
 def _row_to_train(name, changes, config, out, where):
+    if changes.get("init", "none") != "none":
+        taken = init_source.architecture(changes["init"], out / name)
+        changes = {"encoder_weights": "none"} | taken | changes
     config = merge(config, changes, where=where)
     return Row(_checked_name(name), out / name, config, out / name, trains=True)
 

@@ -26,7 +26,8 @@ def main() -> None:
             for needed in ("train", "val", split):
                 manifest, _ = pipeline.open_split(config, needed)
             steps = pipeline.steps_per_epoch(config, manifest)
-            build_training.build_compiled_model(config, manifest, steps)
+            model = build_training.build_compiled_model(config, manifest, steps)
+            build_training.initialize(model, config, manifest)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
         keras.backend.clear_session(free_memory=True)

@@ -11,7 +11,7 @@ from kseg.errors import InputError
 from kseg.manifest import Manifest
 from kseg.models.auxiliary import add_auxiliary
 from kseg.models.cost import multiply_adds
-from kseg.training import distributed, losses, metrics, optimizers, schedules
+from kseg.training import distributed, losses, metrics, optimizers, schedules, warm_start
 
 
 def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: int) -> keras.Model:
@@ -42,6 +42,15 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
     )
     _build_metrics(model)
     return model
+
+
+def initialize(model: keras.Model, config: Config, manifest: Manifest) -> None:
+    """Gives a new model the weights that config.init names, if any, and prints which.
+
+    Raises InputError as kseg.training.warm_start does.
+    """
+    if config.init != "none":
+        print(warm_start.warm_start(model, config, manifest.labels))
 
 
 def cost(model: keras.Model) -> tuple[int, int]:

@@ -22,6 +22,7 @@ def dry_run(config: Config, manifest: Manifest, devices: int = 1) -> None:
     steps = pipeline.steps_per_epoch(config, manifest)
     with distributed.scope(devices, config):
         model = build_training.build_compiled_model(config, manifest, steps)
+        build_training.initialize(model, config, manifest)
         _print_model(model, config, manifest, steps)
 
 

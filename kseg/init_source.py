@@ -1,0 +1,70 @@
+"""What --init names: a run, a weights file or a published model. Standard library only.
+
+A published model is a folder kseg/published/NAME with the config.json, labels.json and
+best.weights.h5 of a run.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kseg import config as configs
+from kseg import run_folder
+from kseg.config import Config
+from kseg.errors import InputError
+from kseg.labels import LabelSet
+
+PUBLISHED = Path(__file__).parent / "published"
+# The Config fields on which the weights of a model depend.
+ARCHITECTURE = ("model", "encoder_alpha", "output_stride", "decoder_channels")
+
+
+class InitSource(NamedTuple):
+    """A weights file, and the Config and classes of its run; None for a file outside a run."""
+
+    weights: Path
+    config: Config | None = None
+    labels: LabelSet | None = None
+
+
+def find(init: str) -> InitSource:
+    """Returns the source that `init` of a Config names; of a run, its best weights.
+
+    Raises InputError when there is none, or when it has no weights yet.
+    """
+    path = Path(init)
+    if path.is_file():
+        if not path.name.endswith(".weights.h5"):
+            raise InputError(f"init {init}: expected a run folder or a .weights.h5 file")
+        # RUN/best.weights.h5 or RUN/last/*.weights.h5.
+        runs = [run for run in path.absolute().parents[:2] if (run / "config.json").is_file()]
+        return InitSource(path, *(run_folder.read_run(runs[0]) if runs else ()))
+    if not path.is_dir():
+        path = PUBLISHED / init
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"init {init}: no run folder, .weights.h5 file or published model of that name "
+            f"(published: {', '.join(published_names()) or 'none yet'})"
+        )
+    weights = path / run_folder.BEST
+    if not weights.is_file():
+        raise InputError(f"init {init}: has no {run_folder.BEST}; train it for at least one epoch")
+    return InitSource(weights, *run_folder.read_run(path))
+
+
+def published_names() -> list[str]:
+    """Names of the models that come with this package."""
+    return sorted(path.parent.name for path in PUBLISHED.glob("*/config.json"))
+
+
+def architecture(init: str, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Returns the ARCHITECTURE fields of the run that `init` names; {} for a file outside a run.
+
+    out: run folder of the training. If it has started from `init` already, its own config.json
+    counts, so that it resumes even when the source is gone. Raises InputError as `find` does.
+    """
+    started = Path(out) / "config.json" if out else None
+    config = configs.read(started) if started and started.is_file() else None
+    if config is None or config.init != init:
+        config = find(init).config
+    return {key: getattr(config, key) for key in ARCHITECTURE} if config else {}
