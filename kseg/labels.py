@@ -57,8 +57,17 @@ class LabelSet:
                 '{"name": ..., "classes": [{"id": 0, "name": "road", "color": [r, g, b], '
                 '"drivable": true}, ...]}'
             ) from error
-        if ids != list(range(len(ids))) or not 2 <= len(ids) < IGNORE_ID:
-            raise InputError(f"{where}: class ids must be 0, 1, 2, ... without gaps, got {ids}")
+        if not 2 <= len(ids) < IGNORE_ID:
+            raise InputError(
+                f"{where}: {len(ids)} classes, expected 2 to {IGNORE_ID - 1}; everything else is a "
+                "class too, such as 'background'"
+            )
+        if ids != list(range(len(ids))):
+            raise InputError(
+                f"{where}: class ids must be 0, 1, 2, ... without gaps, got {ids}; number the "
+                f"classes 0 to {len(ids) - 1}, and map the values of masks with --mask-values "
+                f"{' '.join(f'{value}:{i}' for i, value in enumerate(ids))}"
+            )
         names = [c.name for c in classes]
         if len(set(names)) < len(names):
             raise InputError(f"{where}: two classes have the same name: {', '.join(names)}")

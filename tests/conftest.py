@@ -151,6 +151,13 @@ def command(main, argv):
     return run(lambda: main([str(a) for a in argv]))
 
 
+def run_build(data, out, *flags, source="bdd100k"):
+    """Calls tfrecords_tools.build and returns its exit code."""
+    from tfrecords_tools import build
+
+    return command(build.main, ["--source", source, "--data", data, "--out", out, *flags])
+
+
 def assert_one_line(capsys, *parts):
     """Asserts that stderr is one `error:` line that holds all `parts`."""
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

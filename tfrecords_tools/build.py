@@ -31,6 +31,13 @@ from tfrecords_tools.shards import ShardJob
 # Sources with several tasks: their modules have TASKS.
 TASKED = {"camvid": camvid, "cityscapes": cityscapes, "idd": idd, "kitti-road": kitti_road}
 
+FLAGS_OF_ONE_SOURCE = {
+    "labels": "bdd100k",
+    "coding": "bdd100k",
+    "mask_values": "folder",
+    "mask_reading": "folder",
+}
+
 EXAMPLES = """examples:
   the demo set:        python -m tfrecords_tools.demo --out data/demo
                        python -m tfrecords_tools.build --source bdd100k --data data/demo \\
@@ -45,7 +52,10 @@ EXAMPLES = """examples:
   KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
   your own labels:     ... --source folder --data DIR --out data/own
                        (DIR holds classes.json, images/[SPLIT/] and masks/[SPLIT/]; masks are PNG
-                       files of class ids, 255 is ignored)
+                       files of class ids, palette indices or the colours of classes.json)
+  masks of 0 and 255:  ... --source folder --data DIR --out data/own --mask-values 0:0 255:1
+  frames of videos:    ... --source folder --data DIR --out data/own --split 0.8 0.2 0 \\
+                           --group-by '^[^_]+'  (the drive is what precedes the first _)
 
 Unusable frames are left out and listed with the reason in OUT/quarantine.jsonl; the build fails
 when they are more than --max-bad per cent. After an interruption the same command continues.
@@ -57,9 +67,10 @@ exit codes: 0 done; 2 bad input
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     source = _open_source(args)
-    splits = _split(source, args)
+    if source.origin:
+        print(f"{args.source}: {source.origin}")
     size = tuple(args.size) if args.size else None
-    jobs = conversion.plan_shards(source, splits, size=size, fit=args.fit)
+    jobs = conversion.plan_shards(source, _split(source, args), size=size, fit=args.fit)
     request = conversion.describe_request(args, source, jobs)
     out = to_path(args.out)
     if conversion.already_built(out, request):
@@ -152,6 +163,19 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "unless folder name, file names and pixels agree)",
     )
     add(
+        "--mask-values",
+        nargs="+",
+        metavar="V:ID",
+        help="folder only: class ids of the values in masks, for example 0:0 255:1 7:ignore",
+    )
+    add(
+        "--mask-reading",
+        choices=folder.READINGS,
+        default="auto",
+        help="folder only: what masks hold. ids: class ids or palette indices; colors: the colours "
+        "of classes.json (default: auto, which stops where both are possible)",
+    )
+    add(
         "--skip-unpaired",
         action="store_true",
         help="leave out images without a mask and masks without an image instead of stopping "
@@ -208,9 +232,12 @@ def _check_source_flags(args: argparse.Namespace) -> None:
     elif args.task not in tasks:
         known = f"has {' and '.join(tasks)}" if tasks else "has only one task; leave --task out"
         raise InputError(f"--task {args.task}: --source {args.source} {known}")
-    for flag in ("labels", "coding"):
-        if args.source != "bdd100k" and getattr(args, flag) != "auto":
-            raise InputError(f"--{flag} {getattr(args, flag)}: only valid with --source bdd100k")
+    for flag, owner in FLAGS_OF_ONE_SOURCE.items():
+        value = getattr(args, flag)
+        if args.source != owner and value not in (None, "auto"):
+            given = " ".join(value) if isinstance(value, list) else value
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} {given}: only valid with --source {owner}")
 
 
 def _open_source(args: argparse.Namespace) -> Source:
@@ -229,7 +256,12 @@ def _read_source(args: argparse.Namespace) -> Source:
     if args.source in TASKED:
         module = TASKED[args.source]
         return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
-    return folder.source(args.data, skip_unpaired=args.skip_unpaired)
+    return folder.source(
+        args.data,
+        mask_values=args.mask_values,
+        reading=args.mask_reading,
+        skip_unpaired=args.skip_unpaired,
+    )
 
 
 def _split(source: Source, args: argparse.Namespace) -> dict[str, list[Frame]]:

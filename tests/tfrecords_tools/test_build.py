@@ -12,12 +12,8 @@ import tensorflow as tf
 from kseg.data import records
 from kseg.labels import IGNORE_ID
 from kseg.manifest import read_manifest
-from tests.conftest import ROOT, assert_one_line, command, write_bdd100k
-from tfrecords_tools import build, conversion, shards
-
-
-def run_build(data, out, *flags, source="bdd100k"):
-    return command(build.main, ["--source", source, "--data", data, "--out", out, *flags])
+from tests.conftest import ROOT, assert_one_line, run_build, write_bdd100k
+from tfrecords_tools import conversion, shards
 
 
 def read(folder, split):

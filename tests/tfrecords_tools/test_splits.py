@@ -9,8 +9,7 @@ import pytest
 from kseg.errors import InputError
 from kseg.manifest import read_manifest
 from tests.bdd100k_files import write_png
-from tests.conftest import assert_one_line, command, scene
-from tests.tfrecords_tools.test_build import run_build
+from tests.conftest import assert_one_line, command, run_build, scene
 from tfrecords_tools import splits, verify
 from tfrecords_tools.datasets import Frame, bdd100k, camvid, cityscapes, idd, kitti_road
 

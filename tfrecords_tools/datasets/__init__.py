@@ -158,11 +158,6 @@ def files_by_key(
     return by_key
 
 
-def read_mask_file(frame: Frame, size: Size) -> np.ndarray:
-    """read_mask for sources whose PNG files hold the class ids themselves."""
-    return read_ids(frame.label)
-
-
 def read_ids(path: Path) -> np.ndarray:
     """Reads a PNG of class ids, of any bit depth: (H, W) uint8. Raises InputError otherwise."""
     mask = read_png_mask(path)
