@@ -194,3 +194,11 @@ KITTI_LANE = LabelSet(
         LabelClass("background", (0, 0, 0)),
     ),
 )
+
+KITTI_EGO_LANE = LabelSet(
+    "kitti-ego-lane",
+    (
+        LabelClass("ego_lane", (219, 94, 86), drivable=True),
+        LabelClass("background", (0, 0, 0)),
+    ),
+)

@@ -16,24 +16,28 @@ from kseg.errors import InputError, is_by_the_machine, run
 from kseg.manifest import Manifest, Split
 from kseg.paths import to_path
 from tfrecords_tools import conversion, executors, splits
+from tfrecords_tools.class_names import with_drivable
 from tfrecords_tools.datasets import (
     Frame,
     Source,
     bdd100k,
     camvid,
     cityscapes,
+    cvat,
     folder,
     idd,
     kitti_road,
+    labelme,
 )
 from tfrecords_tools.shards import ShardJob
 
 # Sources with several tasks: their modules have TASKS.
 TASKED = {"camvid": camvid, "cityscapes": cityscapes, "idd": idd, "kitti-road": kitti_road}
-
+# Sources whose files name the classes, but not which of them are drivable.
+NAMED = {"cvat": cvat, "labelme": labelme}
+CODINGS = {"bdd100k": bdd100k.CODINGS, "cityscapes": cityscapes.CODINGS}
 FLAGS_OF_ONE_SOURCE = {
     "labels": "bdd100k",
-    "coding": "bdd100k",
     "mask_values": "folder",
     "mask_reading": "folder",
 }
@@ -46,13 +50,19 @@ EXAMPLES = """examples:
   the course's split:  ... --source bdd100k --data BDD100K --out data/course --size 180 320 \\
                            --limit 3430 --split 0.7 0.2 0.1 --seed 0
   CamVid:              ... --source camvid --data CAMVID --out data/camvid-240x320 --size 240 320
+                       (SegNet's ids, or the original masks of 32 colours, *_L.png)
   a legacy BDD100K:    ... --source bdd100k --data BDD100K --out data/legacy --coding legacy
   Cityscapes:          ... --source cityscapes --data CITYSCAPES --out data/city --task 19
+  its train ids:       ... --source cityscapes --data DIR --out data/city --coding train-ids
   IDD, full or lite:   ... --source idd --data idd20k_lite --out data/idd --task 7
   KITTI road:          ... --source kitti-road --data data_road --out data/kitti --split 0.8 0.2 0
   your own labels:     ... --source folder --data DIR --out data/own
                        (DIR holds classes.json, images/[SPLIT/] and masks/[SPLIT/]; masks are PNG
                        files of class ids, palette indices or the colours of classes.json)
+  labelme's JSON:      ... --source labelme --data DIR --out data/own --drivable road
+                       (DIR holds labels.txt and JSON files, with their images or imageData)
+  CVAT, Pascal VOC:    ... --source cvat --data DIR --out data/own --drivable road
+                       (DIR is the export `Segmentation mask 1.1` with images, unpacked)
   masks of 0 and 255:  ... --source folder --data DIR --out data/own --mask-values 0:0 255:1
   frames of videos:    ... --source folder --data DIR --out data/own --split 0.8 0.2 0 \\
                            --group-by '^[^_]+'  (the drive is what precedes the first _)
@@ -103,8 +113,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--source",
         required=True,
-        choices=("bdd100k", *TASKED, "folder"),
-        help="layout and labels of the data set; folder: your own labels",
+        choices=("bdd100k", *TASKED, "folder", *NAMED),
+        help="layout and labels of the data set; your own labels: folder, labelme or cvat",
     )
     add("--data", required=True, metavar="DIR", help="the unpacked data set, a folder or gs://...")
     add("--out", required=True, metavar="DIR", help="folder to create, or gs://...")
@@ -156,11 +166,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--coding",
-        choices=bdd100k.CODINGS,
+        choices=(*bdd100k.CODINGS, *cityscapes.CODINGS[1:]),
         default="auto",
-        help="bdd100k only: the meaning of its ids and colours. current: 0 direct, 1 alternative, "
-        "2 background; legacy: 0 background, 1 direct, 2 alternative (default: auto, which stops "
-        "unless folder name, file names and pixels agree)",
+        help="the meaning of ids in masks. bdd100k: current (0 direct, 1 alternative, 2 "
+        "background) or legacy (0 background, 1 direct, 2 alternative); cityscapes: label-ids (7 "
+        "is road) or train-ids (0 is road) (default: auto, which stops unless folder name, file "
+        "names and pixels agree)",
     )
     add(
         "--mask-values",
@@ -174,6 +185,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="folder only: what masks hold. ids: class ids or palette indices; colors: the colours "
         "of classes.json (default: auto, which stops where both are possible)",
+    )
+    add(
+        "--drivable",
+        nargs="+",
+        metavar="NAME",
+        help="cvat and labelme only: the classes on which a car may drive",
     )
     add(
         "--skip-unpaired",
@@ -232,6 +249,12 @@ def _check_source_flags(args: argparse.Namespace) -> None:
     elif args.task not in tasks:
         known = f"has {' and '.join(tasks)}" if tasks else "has only one task; leave --task out"
         raise InputError(f"--task {args.task}: --source {args.source} {known}")
+    if args.drivable and args.source not in NAMED:
+        raise InputError(f"--drivable {args.drivable[0]}: only valid with {' or '.join(NAMED)}")
+    codings = CODINGS.get(args.source, ("auto",))
+    if args.coding not in codings:
+        known = f"has {' and '.join(codings[1:])}" if codings[1:] else "has only one; leave it out"
+        raise InputError(f"--coding {args.coding}: --source {args.source} {known}")
     for flag, owner in FLAGS_OF_ONE_SOURCE.items():
         value = getattr(args, flag)
         if args.source != owner and value not in (None, "auto"):
@@ -253,9 +276,16 @@ def _read_source(args: argparse.Namespace) -> Source:
         return bdd100k.source(
             args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
         )
+    if args.source == "cityscapes":
+        return cityscapes.source(
+            args.data, task=args.task, coding=args.coding, skip_unpaired=args.skip_unpaired
+        )
     if args.source in TASKED:
         module = TASKED[args.source]
         return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
+    if args.source in NAMED:
+        source = NAMED[args.source].source(args.data, skip_unpaired=args.skip_unpaired)
+        return dataclasses.replace(source, labels=with_drivable(source.labels, args.drivable or []))
     return folder.source(
         args.data,
         mask_values=args.mask_values,

@@ -22,7 +22,7 @@ from tests.bdd100k_files import (
     write_legacy_masks,
     write_png,
 )
-from tfrecords_tools.datasets import bdd100k, cityscapes, fingerprint, kitti_road
+from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, fingerprint, kitti_road
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -244,6 +244,103 @@ def test_cityscapes_refuses_ids_and_folders_that_are_not_its_own(tmp_path):
         cityscapes.source(data)
 
 
+STREET = np.repeat([23, 11, 20, 7, 7, 7], 4).reshape(6, 4).astype(np.uint8)  # Sky to road.
+TO_TRAIN_IDS = np.array([*cityscapes.TRAIN_IDS.values()], np.uint8)
+
+
+def rename_to_train_ids(root):
+    for path in root.glob("gtFine/*/*/*_gtFine_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    return root
+
+
+@pytest.mark.parametrize("task", cityscapes.TASKS)
+def test_cityscapes_train_ids_give_the_same_masks(tmp_path, task):
+    label_ids = cityscapes.source(write_cityscapes(tmp_path / "a", STREET), task=task)
+    data = rename_to_train_ids(write_cityscapes(tmp_path / "b", TO_TRAIN_IDS[STREET]))
+    train_ids = cityscapes.source(data, task=task)
+    assert np.array_equal(read(label_ids), read(train_ids))
+    assert "train-ids" in train_ids.origin and "label-ids" in label_ids.origin
+
+
+def train_ids_called_label_ids(root):
+    return write_cityscapes(root, TO_TRAIN_IDS[STREET]), "label-ids", "the pixels train-ids"
+
+
+def label_ids_called_train_ids(root):
+    return rename_to_train_ids(write_cityscapes(root, STREET)), "train-ids", "the pixels label-ids"
+
+
+def road_only_train_ids(root):
+    return write_cityscapes(root, np.zeros((6, 4), np.uint8)), "label-ids", "100% are 0"
+
+
+@pytest.mark.parametrize(
+    "arrange", [train_ids_called_label_ids, label_ids_called_train_ids, road_only_train_ids]
+)
+def test_a_doubtful_coding_of_cityscapes_stops_and_the_flag_decides(tmp_path, arrange):
+    data, *words = arrange(tmp_path / "city")
+    with pytest.raises(InputError) as caught:
+        cityscapes.source(data)
+    assert "\n" not in str(caught.value)
+    for word in ("--coding label-ids", "--coding train-ids", "gtFine/train", *words):
+        assert word in str(caught.value)
+    coding = "label-ids" if "label-ids" in words[1] else "train-ids"
+    mask = read(cityscapes.source(data, coding=coding))
+    assert (mask[3:] == 0).all()  # Road.
+
+
+# CamVid's original masks.
+CAMVID_COLORS = {
+    (128, 128, 128): (0, 2),  # Sky: class of task `11`, of task `road`
+    (64, 192, 0): (1, 2),  # Wall
+    (192, 192, 128): (2, 2),  # Column_Pole
+    (128, 0, 192): (3, 0),  # LaneMkgsDriv
+    (128, 128, 192): (4, 1),  # RoadShoulder
+    (192, 192, 0): (5, 2),  # VegetationMisc
+    (0, 64, 64): (6, 2),  # TrafficLight
+    (64, 64, 128): (7, 2),  # Fence
+    (192, 128, 192): (8, 2),  # Truck_Bus
+    (192, 128, 64): (9, 2),  # Child
+    (192, 0, 192): (10, 2),  # MotorcycleScooter
+    (0, 0, 0): (X, X),  # Void
+}
+
+
+@pytest.mark.parametrize("layout", camvid.LAYOUTS)
+def test_camvids_original_colours_in_every_layout(tmp_path, layout):
+    for name in ("train", "val"):
+        images, masks = (tmp_path / part.format(split=name) for part in layout)
+        write_png(images / "0016E5_00001.png", np.zeros((1, 12, 3), np.uint8))
+        write_png(masks / "0016E5_00001_L.png", np.array([[*CAMVID_COLORS]], np.uint8))
+    for column, task in enumerate(("11", "road")):
+        source = camvid.source(tmp_path, task=task)
+        assert [f.key for f in source.splits["train"]] == ["0016E5_00001"]
+        assert read(source).tolist() == [[classes[column] for classes in CAMVID_COLORS.values()]]
+    assert set(source.splits) == ({"train", "val"} if "{split}" in layout[0] else {"train"})
+
+
+def test_camvid_refuses_a_colour_that_is_not_its_own(tmp_path):
+    assert len(camvid.COLOR_IDS) == 32
+    write_png(tmp_path / "images/train/a.png", np.zeros((1, 1, 3), np.uint8))
+    write_png(tmp_path / "labels/train/a_L.png", np.array([[[60, 40, 222]]], np.uint8))
+    with pytest.raises(InputError, match=r"a_L\.png.*\(60, 40, 222\).*label_colors"):
+        read(camvid.source(tmp_path))
+
+
+# BDD100K's two sets of images.
+def test_10k_images_beside_100k_labels_get_a_clear_line(bdd):
+    data = bdd("masks")
+    (data / "images/100k").rename(data / "images/10k")
+    with pytest.raises(InputError, match=r"images/10k.*semantic segmentation.*100K Images"):
+        bdd100k.source(data)
+    (data / "images/10k").rename(data / "images/100k")
+    for path in data.glob("images/100k/*/a.jpg"):
+        path.rename(path.with_name("b.jpg"))
+    with pytest.raises(InputError, match=r"only 0 of its 1 images.*10k.*100K Images"):
+        bdd100k.source(data)
+
+
 # KITTI road.
 MAGENTA, RED, BLACK = (255, 0, 255), (255, 0, 0), (0, 0, 0)
 
@@ -291,3 +388,18 @@ def test_kitti_refuses_other_colours_and_missing_labels(tmp_path):
     with pytest.raises(InputError, match=r"uu_000003\.png: image without a mask"):
         kitti_road.source(data)
     assert len(kitti_road.source(data, skip_unpaired=True).splits["train"]) == 2
+
+
+def test_kitti_with_lane_labels_only_names_both_files_and_the_task_that_reads_them(tmp_path):
+    data = write_kitti(tmp_path)
+    for path in data.glob("training/gt_image_2/*_road_*.png"):
+        path.unlink()
+    for task in ("road", "lane"):
+        with pytest.raises(InputError) as caught:
+            kitti_road.source(data, task=task)
+        for word in ("um_lane_000000.png", "um_road_000000.png", f"task {task}", "ego-lane"):
+            assert word in str(caught.value)
+    source = kitti_road.source(data, task="ego-lane")
+    assert [f.key for f in source.splits["train"]] == ["um_000000"]
+    assert read(source).tolist() == [[0, 1, 1, 1]]
+    assert source.labels.drivable_ids == [0]

@@ -99,27 +99,41 @@ def source(
     images = root / "images" / "100k"
     for folder in (root, images):
         if not folder.is_dir():
-            raise InputError(
-                f"{folder}: no such folder; --data must hold images/100k/ and labels/ or "
-                "drivable_maps/ as BDD100K unpacks them"
+            found = root / "images/10k"
+            reason = (
+                f"{found} holds the frames of semantic segmentation, which are others than those "
+                "with drivable labels; unpack `100K Images` too"
+                if found.is_dir()
+                else "--data must hold images/100k/ and labels/ or drivable_maps/ as BDD100K "
+                "unpacks them"
             )
+            raise InputError(f"{folder}: no such folder; {reason}")
     names = split_folders(images, ("train", "val"))
     layout = _choose_layout(root, names, labels, coding)
     splits = {}
     for name in names:
         image_dir, label_dir = images / name, root / layout.path.format(split=name)
-        splits[name] = pair(
-            files_by_key(image_dir, IMAGE_SUFFIXES),
-            _read_labels(layout, label_dir),
-            image_dir,
-            label_dir,
-            skip_unpaired=skip_unpaired,
-        )
+        frames = files_by_key(image_dir, IMAGE_SUFFIXES)
+        label_of = _read_labels(layout, label_dir)
+        if not skip_unpaired:
+            _refuse_other_frames(frames, label_of, image_dir, label_dir)
+        splits[name] = pair(frames, label_of, image_dir, label_dir, skip_unpaired=skip_unpaired)
     read_mask, coding = _mask_reader(layout, coding, splits)
     origin = f"{layout.path.format(split='*')}, {coding} coding"
     return Source(
         "bdd100k-drivable", BDD100K_DRIVABLE, splits, read_mask, CARD, origin, DRIVE_PATTERN
     )
+
+
+def _refuse_other_frames(images: dict, labels: dict, image_dir: Path, label_dir: Path) -> None:
+    """Raises InputError when most images have no label, as the 10k frames beside 100k labels."""
+    both = len(images.keys() & labels.keys())
+    if 2 * both < len(images):
+        raise InputError(
+            f"{image_dir}: only {both} of its {len(images)} images have one of the {len(labels)} "
+            f"labels in {label_dir}; are these the 10k frames of semantic segmentation? The "
+            "drivable labels belong to `100K Images`; --skip-unpaired uses the frames that match"
+        )
 
 
 def _choose_layout(data: Path, names: list[str], kind: str, coding: str) -> Layout:

@@ -11,7 +11,8 @@ validation split: all frames are `train`; split them with --split.
 Task `road`: all 289 frames, road 0, the rest 1. Task `lane`: the ego lane 0, other road 1, the
 rest 2, on the 95 `um` frames (marked two-way roads). The `umm` and `uu` frames have no lane
 annotation and are left out: labelling all of their road as "other" would be wrong. Other road is
-not drivable, unlike BDD100K's `alternative`, as most of it is the oncoming lane.
+not drivable, unlike BDD100K's `alternative`, as most of it is the oncoming lane. Task `ego-lane`:
+the ego lane 0, everything else 1, on the same frames; it needs no road labels.
 """
 
 from collections.abc import Callable
@@ -21,12 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseg.errors import InputError
-from kseg.labels import IGNORE_ID, KITTI_LANE, KITTI_ROAD
+from kseg.labels import IGNORE_ID, KITTI_EGO_LANE, KITTI_LANE, KITTI_ROAD
 from kseg.paths import to_path
 from kseg.preprocess import Size
 from tfrecords_tools.datasets import Card, Frame, Source, files_by_key, pair, read_colors
 
-TASKS = {"road": KITTI_ROAD, "lane": KITTI_LANE}  # The first is the default.
+TASKS = {
+    "road": KITTI_ROAD,
+    "lane": KITTI_LANE,
+    "ego-lane": KITTI_EGO_LANE,
+}  # The first is the default.
 
 CARD = Card(
     description="KITTI road/lane 2013: road and ego lane on 289 frames.",
@@ -67,11 +72,20 @@ def source(data: Path | str, *, task: str = "road", skip_unpaired: bool = False)
                 f"{folder}: no such folder; --data must hold training/image_2/ and "
                 "training/gt_image_2/ as data_road.zip unpacks them"
             )
-    frames, roads = files_by_key(images, (".png",)), _labels(masks, "_road_")
+    frames = files_by_key(images, (".png",))
+    roads, lanes = _labels(masks, "_road_"), _labels(masks, "_lane_")
+    if lanes and not roads and task != "ego-lane":
+        lane = next(iter(lanes.values()))
+        raise InputError(
+            f"{masks}: holds {lane.name} but no {lane.name.replace('_lane_', '_road_')}, and task "
+            f"{task} needs road labels; get gt_image_2 of data_road.zip complete, or read the lane "
+            "labels alone with --task ego-lane"
+        )
     labels: dict[str, Any] = dict(roads)
-    if task == "lane":
-        lanes = _labels(masks, "_lane_")
+    if task != "road":
         frames = {key: path for key, path in frames.items() if key.startswith("um_")}
+        labels = dict(lanes)
+    if task == "lane":
         labels = {key: LaneAndRoad(lanes[key], roads[key]) for key in lanes.keys() & roads.keys()}
     splits = {"train": pair(frames, labels, images, masks, skip_unpaired=skip_unpaired)}
     return Source(
@@ -85,7 +99,7 @@ def _labels(masks: Path, kind: str) -> dict[str, Path]:
 
 
 def read_road(frame: Frame, size: Size) -> np.ndarray:
-    """read_mask for task `road`."""
+    """read_mask for tasks `road` and `ego-lane`."""
     return read_colors(frame.label, PALETTE, "KITTI road")
 
 
@@ -101,5 +115,6 @@ def read_lane(frame: Frame, size: Size) -> np.ndarray:
 
 _READERS: dict[str, Callable[[Frame, Size], np.ndarray]] = {
     "road": read_road,
+    "ego-lane": read_road,
     "lane": read_lane,
 }
