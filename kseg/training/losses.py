@@ -7,10 +7,32 @@ class weights.
 All losses here take y_true (B, H, W) or (B, H, W, 1) integer ids and y_pred (B, H, W, C) float
 logits. Pixels of ignore_class do not count; the loss of a batch in which all pixels are ignored is
 0. class_weights: C numbers; None weighs all classes equally. Raises ValueError for other shapes.
+
+unions: classes that a label does not distinguish, such as ((0, 1),). A pixel with id C + k belongs
+to one of the classes unions[k]; which one is unknown. Its probability is the sum of theirs
+(marginal loss: Shi et al., 2021, arXiv:2007.03868; label-set loss: Fidon et al., 2021,
+arXiv:2107.03846), so no loss depends on how the model divides that sum among the classes.
+
+Dice, Tversky and Lovasz, which count pixels by class, count unions as further classes:
+
+- For a class or union, only those pixels count whose label decides whether they belong to it. A
+  pixel of direct|alternative counts for direct|alternative and against background; for direct and
+  alternative it is as good as ignored. A pixel of direct counts for direct and direct|alternative.
+- A union is in the mean over classes if a pixel of the batch has its id, as a class is if it has a
+  pixel. Without such a pixel, the loss is the same as without unions.
+
+For example, classes direct, alternative, background and two pixels: one of direct with P = 0.5,
+0.25, 0.25, one of direct|alternative with P = 0.25, 0.5, 0.25. Dice of direct, from the first pixel
+alone: 2 * 0.5 / (0.5 + 1) = 2/3. Dice of direct|alternative: 2 * 1.5 / (1.5 + 2) = 6/7. Alternative
+and background have no pixel. The loss is the mean of 1/3 and 1/7.
+
+Fidon et al. spread such a pixel over its classes instead, with target 1/2 each. With their squared
+denominators, a right prediction then has Dice 1; with those used here it would have 1/2.
 """
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -23,6 +45,7 @@ FOCAL_TVERSKY_GAMMA = 4 / 3
 
 
 ClassWeights = Sequence[float] | None
+Unions = Sequence[Sequence[int]]
 
 
 def build(
@@ -31,21 +54,23 @@ def build(
     *,
     focal_gamma: float = 2.0,
     tversky_beta: float = 0.7,
+    unions: Unions = (),
 ) -> keras.losses.Loss:
     """Returns the loss that a Config names: one loss, or a sum such as "dice+0.5*cross_entropy".
 
     The names are kseg.model_names.LOSSES. Raises InputError for any other expression.
     """
+    common: dict[str, Any] = {"class_weights": class_weights, "unions": unions}
     builders = {
-        "cross_entropy": lambda name: CrossEntropy(class_weights, name=name),
-        "focal": lambda name: CrossEntropy(class_weights, gamma=focal_gamma, name=name),
-        "dice": lambda name: Dice(class_weights=class_weights, name=name),
-        "log_dice": lambda name: Dice(log=True, class_weights=class_weights, name=name),
-        "tversky": lambda name: Tversky(tversky_beta, class_weights=class_weights, name=name),
+        "cross_entropy": lambda name: CrossEntropy(**common, name=name),
+        "focal": lambda name: CrossEntropy(gamma=focal_gamma, **common, name=name),
+        "dice": lambda name: Dice(**common, name=name),
+        "log_dice": lambda name: Dice(log=True, **common, name=name),
+        "tversky": lambda name: Tversky(tversky_beta, **common, name=name),
         "focal_tversky": lambda name: Tversky(
-            tversky_beta, gamma=FOCAL_TVERSKY_GAMMA, class_weights=class_weights, name=name
+            tversky_beta, gamma=FOCAL_TVERSKY_GAMMA, **common, name=name
         ),
-        "lovasz": lambda name: LovaszSoftmax(class_weights, name=name),
+        "lovasz": lambda name: LovaszSoftmax(**common, name=name),
     }
     terms = [(weight, builders[name](name)) for weight, name in loss_terms(expression)]
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(terms)
@@ -76,22 +101,29 @@ class CrossEntropy(_BatchLoss):
     A pixel of class c costs w_c * (1 - p_c)**gamma * -log(p_c). The loss is the sum over pixels
     divided by the sum of their weights w_c, like PyTorch's weighted mean. The paper divides by the
     number of foreground boxes instead, which segmentation does not have.
+
+    A pixel of a union has the union's p, and the mean of its classes' weights.
     """
 
     def __init__(
         self,
         class_weights: ClassWeights = None,
         gamma: float = 0.0,
+        *,
+        unions: Unions = (),
         ignore_class: int = IGNORE_ID,
         name: str = "cross_entropy",
     ):
         super().__init__(name=name)
-        self.class_weights, self.gamma, self.ignore_class = class_weights, gamma, ignore_class
+        self.class_weights, self.gamma = class_weights, gamma
+        self.unions, self.ignore_class = unions, ignore_class
 
     def cost(self, y_true, y_pred):
-        truth, _ = _one_hot(y_true, y_pred, self.ignore_class)
-        log_p = ops.sum(truth * ops.log_softmax(y_pred), axis=-1)
-        weights = ops.sum(truth * _class_weights(self.class_weights, y_pred), axis=-1)
+        truth, _ = _one_hot(y_true, y_pred, self.ignore_class, self.unions)
+        log_all = _with_unions(ops.log_softmax(y_pred), self.unions, ops.logsumexp)
+        log_p = ops.sum(truth * log_all, axis=-1)
+        class_weights = self.class_weights or [1.0] * y_pred.shape[-1]
+        weights = ops.sum(truth * _weights(class_weights, self.unions), axis=-1)
         cost = -log_p
         if self.gamma:
             # Kept above 0, where the gradient is infinite for gamma below 1.
@@ -102,6 +134,7 @@ class CrossEntropy(_BatchLoss):
         return {
             "class_weights": self.class_weights,
             "gamma": self.gamma,
+            "unions": self.unions,
             "ignore_class": self.ignore_class,
             "name": self.name,
         }
@@ -129,18 +162,19 @@ class Tversky(_BatchLoss):
         log: bool = False,
         gamma: float = 1.0,
         class_weights: ClassWeights = None,
+        unions: Unions = (),
         ignore_class: int = IGNORE_ID,
         smooth: float = 1.0,
         name: str = "tversky",
     ):
         super().__init__(name=name)
         self.beta, self.log, self.gamma, self.smooth = beta, log, gamma, smooth
-        self.class_weights, self.ignore_class = class_weights, ignore_class
+        self.class_weights, self.unions, self.ignore_class = class_weights, unions, ignore_class
 
     def cost(self, y_true, y_pred):
-        truth, counted = _one_hot(y_true, y_pred, self.ignore_class)
-        probabilities = ops.softmax(y_pred) * counted[..., None]
         pixels = (0, 1, 2)
+        truth, counted, present = _regions(y_true, y_pred, self.ignore_class, self.unions)
+        probabilities = _with_unions(ops.softmax(y_pred), self.unions, ops.sum) * counted
         overlap = ops.sum(probabilities * truth, axis=pixels)
         in_truth = ops.sum(truth, axis=pixels)
         predicted = ops.sum(probabilities, axis=pixels)
@@ -149,10 +183,8 @@ class Tversky(_BatchLoss):
         index = index / ops.maximum(total, 1e-7)
         # Absent classes get index 1 before the log or root, not cost 0 after it: the gradients of
         # log and root are infinite at 0, and 0 * infinity is NaN.
-        present = in_truth > 0
-        return _mean(
-            self._cost_of_index(ops.where(present, index, 1.0)), present, self.class_weights
-        )
+        costs = self._cost_of_index(ops.where(present, index, 1.0))
+        return _mean(costs, present, self.class_weights, self.unions)
 
     def _cost_of_index(self, index):
         if self.log:
@@ -166,6 +198,7 @@ class Tversky(_BatchLoss):
             "log": self.log,
             "gamma": self.gamma,
             "class_weights": self.class_weights,
+            "unions": self.unions,
             "ignore_class": self.ignore_class,
             "smooth": self.smooth,
             "name": self.name,
@@ -182,6 +215,7 @@ class Dice(Tversky):
         self,
         log: bool = False,
         class_weights: ClassWeights = None,
+        unions: Unions = (),
         ignore_class: int = IGNORE_ID,
         smooth: float = 1.0,
         name: str = "dice",
@@ -190,6 +224,7 @@ class Dice(Tversky):
             0.5,
             log=log,
             class_weights=class_weights,
+            unions=unions,
             ignore_class=ignore_class,
             smooth=smooth,
             name=name,
@@ -212,27 +247,30 @@ class LovaszSoftmax(_BatchLoss):
     def __init__(
         self,
         class_weights: ClassWeights = None,
+        *,
+        unions: Unions = (),
         ignore_class: int = IGNORE_ID,
         name: str = "lovasz",
     ):
         super().__init__(name=name)
-        self.class_weights, self.ignore_class = class_weights, ignore_class
+        self.class_weights, self.unions, self.ignore_class = class_weights, unions, ignore_class
 
     def cost(self, y_true, y_pred):
-        truth, counted = _one_hot(y_true, y_pred, self.ignore_class)
-        errors = ops.abs(truth - ops.softmax(y_pred)) * counted[..., None]
+        truth, counted, present = _regions(y_true, y_pred, self.ignore_class, self.unions)
+        probabilities = _with_unions(ops.softmax(y_pred), self.unions, ops.sum)
+        errors = ops.abs(truth - probabilities) * counted
         truth, errors = _rows_by_class(truth), _rows_by_class(errors)
-        # Ignored pixels have error 0, so they come last and add nothing.
+        # Pixels that do not count have error 0, so they come last and add nothing.
         order = ops.argsort(-errors, axis=-1)
         errors = ops.take_along_axis(errors, order, axis=-1)
         truth = ops.take_along_axis(truth, order, axis=-1)
         weights = ops.stop_gradient(_jaccard_increases(truth))
-        present = ops.sum(truth, axis=-1) > 0
-        return _mean(ops.sum(errors * weights, axis=-1), present, self.class_weights)
+        return _mean(ops.sum(errors * weights, axis=-1), present, self.class_weights, self.unions)
 
     def get_config(self):
         return {
             "class_weights": self.class_weights,
+            "unions": self.unions,
             "ignore_class": self.ignore_class,
             "name": self.name,
         }
@@ -264,22 +302,52 @@ def median_frequency_weights(shares: Sequence[float]) -> list[float]:
     return [median / share if share > 0 else 1.0 for share in shares]
 
 
-def _mean(costs, present, class_weights):
-    """Weighted mean of (C,) costs over the classes that are present; 0 when none is."""
+def _mean(costs, present, class_weights, unions):
+    """Weighted mean of costs over the classes and unions that are present; 0 when none is."""
     weights = ops.cast(present, costs.dtype)
     if class_weights is not None:
-        weights = weights * ops.convert_to_tensor(class_weights, costs.dtype)
+        weights = weights * ops.cast(_weights(class_weights, unions), costs.dtype)
     return ops.sum(costs * weights) / ops.maximum(ops.sum(weights), 1e-6)
 
 
-def _class_weights(class_weights, y_pred):
-    if class_weights is None:
-        class_weights = [1.0] * y_pred.shape[-1]
-    return ops.convert_to_tensor(class_weights, "float32")
+def _weights(class_weights, unions):
+    """(C,) -> (C + K,): a union has the mean of its classes' weights."""
+    of_unions = [statistics.fmean(class_weights[c] for c in union) for union in unions]
+    return ops.convert_to_tensor([*class_weights, *of_unions], "float32")
 
 
-def _one_hot(y_true, y_pred, ignore_class):
-    """Returns truth (B, H, W, C), zeros where ignored, and which pixels count (B, H, W), 0 or 1.
+def _with_unions(values, unions, reduce):
+    """(B, H, W, C) -> (B, H, W, C + K); `reduce` combines the values of a union's classes."""
+    if not unions:
+        return values
+    of_unions = [
+        reduce(ops.take(values, list(union), axis=-1), axis=-1, keepdims=True) for union in unions
+    ]
+    return ops.concatenate([values, *of_unions], axis=-1)
+
+
+def _regions(y_true, y_pred, ignore_class, unions):
+    """Returns ground truth by class and union, as losses need it that count pixels by class.
+
+    truth (B, H, W, C + K): 1 where the label lies within that class or union. counted (B, H, W, C +
+    K) or (B, H, W, 1): 1 where the label decides that. present (C + K,): whether a pixel has that
+    label.
+    """
+    labels, counted = _one_hot(y_true, y_pred, ignore_class, unions)
+    present = ops.sum(labels, axis=(0, 1, 2)) > 0
+    if not unions:
+        return labels, counted[..., None], present
+    regions = [{c} for c in range(y_pred.shape[-1])] + [set(union) for union in unions]
+    within = [[float(label <= region) for region in regions] for label in regions]
+    decided = [
+        [float(label <= region or not label & region) for region in regions] for label in regions
+    ]
+    truth, counted = (ops.matmul(labels, ops.convert_to_tensor(t)) for t in (within, decided))
+    return truth, counted, present
+
+
+def _one_hot(y_true, y_pred, ignore_class, unions):
+    """Returns labels (B, H, W, C + K), zeros where ignored, and counted pixels (B, H, W), 0 or 1.
 
     Raises ValueError for other shapes: a stray axis would silently broadcast into a wrong loss.
     """
@@ -292,4 +360,5 @@ def _one_hot(y_true, y_pred, ignore_class):
         )
     ids = ops.cast(y_true, "int32")
     counted = ops.cast(ids != ignore_class, "float32")
-    return ops.one_hot(ids, y_pred.shape[-1], dtype="float32") * counted[..., None], counted
+    depth = y_pred.shape[-1] + len(unions)
+    return ops.one_hot(ids, depth, dtype="float32") * counted[..., None], counted

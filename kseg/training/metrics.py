@@ -18,13 +18,23 @@ class SegmentationMetrics(keras.metrics.Metric):
     is left out of the mean. Once the ground truth had an id that is neither a class nor ignored,
     all scores are NaN.
 
+    unions: number of ids behind the classes that stand for a union of classes. Their pixels are
+    left out: scoring any class of the union as right would hide the errors between these classes.
+
     Each count is stored as two int32, low + high * 2**24, because float32 is exact only up to 2**24
     and JAX has no int64 by default. Counts are exact up to 2**55 pixels on every backend.
     """
 
-    def __init__(self, labels: LabelSet, ignore_class: int = IGNORE_ID, name: str = "segmentation"):
+    def __init__(
+        self,
+        labels: LabelSet,
+        ignore_class: int = IGNORE_ID,
+        *,
+        unions: int = 0,
+        name: str = "segmentation",
+    ):
         super().__init__(name=name)
-        self.labels, self.ignore_class = labels, ignore_class
+        self.labels, self.ignore_class, self.unions = labels, ignore_class, unions
         self.cells = len(labels.classes) ** 2
         size = (self.cells + 1,)  # The confusion matrix, and one for ids out of range.
         self.low = self.add_weight(shape=size, dtype="int32", initializer="zeros", name="low")
@@ -39,7 +49,9 @@ class SegmentationMetrics(keras.metrics.Metric):
         known = ops.logical_and(truth >= 0, truth < count)
         cell = ops.where(known, truth * count + predicted, self.cells)
         # Ignored pixels go to one more cell, which is cut off.
-        cell = ops.where(truth == self.ignore_class, self.cells + 1, cell)
+        of_union = ops.logical_and(truth >= count, truth < count + self.unions)
+        ignored = ops.logical_or(truth == self.ignore_class, of_union)
+        cell = ops.where(ignored, self.cells + 1, cell)
         # Not ops.bincount: its length is not static under JAX's jit.
         counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=self.cells + 2)
         low = self.low + counts[:-1]

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from kseg.model_names import LOSSES
+from kseg.training import losses
 from tests.conftest import ROOT
 
 TRAIN_ONE_STEP = """
@@ -18,7 +21,11 @@ from kseg.training.ema import averaged
 assert keras.backend.backend() == "jax"
 rng = np.random.default_rng(0)
 images = rng.uniform(0, 255, (2, 33, 65, 3)).astype("float32")
-masks = rng.integers(0, 3, (2, 33, 65))
+masks = rng.integers(0, 4, (2, 33, 65))  # 3: direct or alternative.
+logits = rng.normal(size=(2, 33, 65, 3)).astype("float32")
+for name in LOSSES:
+    loss = losses.build(name, [1, 2, 3], unions=((0, 1),))
+    print(name, float(loss(masks, logits)))
 model = models.build({name!r}, (33, 65), 3, encoder_alpha=0.35, decoder_channels=8)
 config = Config(
     optimizer="adamw", weight_decay=0.01, encoder_learning_rate_factor=0.5, ema_momentum=0.9,
@@ -26,8 +33,8 @@ config = Config(
 )
 model.compile(
     optimizers.build(config, schedules.build(config, 10), model.trainable_variables[:4]),
-    losses.build("+".join(LOSSES), [1, 2, 3]),
-    metrics=[metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE)],
+    losses.build("+".join(LOSSES), [1, 2, 3], unions=((0, 1),)),
+    metrics=[metrics.SegmentationMetrics(labels.BDD100K_DRIVABLE, unions=1)],
 )
 before = [w.numpy().copy() for w in model.trainable_weights]
 for _ in range(4):  # Two updates: the average begins as the weights after the first.
@@ -65,3 +72,11 @@ def test_a_training_step_under_jax(name):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    rng = np.random.default_rng(0)
+    rng.uniform(0, 255, (2, 33, 65, 3))
+    masks, logits = rng.integers(0, 4, (2, 33, 65)), rng.normal(size=(2, 33, 65, 3))
+    values = dict(line.split() for line in done.stdout.splitlines())
+    assert set(values) == set(LOSSES)
+    for loss_name, value in values.items():
+        loss = losses.build(loss_name, [1, 2, 3], unions=((0, 1),))
+        assert float(value) == pytest.approx(float(loss(masks, logits.astype("float32"))), rel=1e-5)
