@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kseg import class_map
 from kseg.errors import InputError, nearest
 from kseg.model_names import ENCODERS, FAMILIES, LOSSES, MODELS
 
@@ -35,6 +36,14 @@ class Config:
     """The configuration of a training run. Every number that changes its result is a field."""
 
     data: str = _field("data/demo-144x256", "TFRecord folder made by tfrecords_tools.build")
+    also: tuple[str, ...] = _field(
+        (),
+        "train on another data set too: DATA is its TFRecord folder, FRAMES how many frames of "
+        "each batch are of it (default: an equal part), THEIRS=OURS what a class of it is among "
+        "ours: a class, a union where it may be any of several, as in road=direct|alternative, or "
+        "ignore. Classes of the same name need none of these; '*=OURS' is for all others. May be "
+        "given several times. Scores are measured on --data only, and an epoch is one pass over it",
+    )
     size: tuple[int, int] = _field((144, 256), "model input, height and width")
     fit: str = _field(
         "letterbox",
@@ -190,6 +199,7 @@ class Config:
         )
         loss_terms(self.loss)
         class_weight_numbers(self.class_weights)
+        frames_of_batch(self)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -224,6 +234,23 @@ def class_weight_numbers(text: str) -> list[float] | Literal["auto"] | None:
     expected = "none, auto, or one number per class such as 1,2.5,0.5"
     _require(valid, "class_weights", text, expected)
     return numbers
+
+
+def frames_of_batch(config: Config) -> list[int]:
+    """Returns how many frames of a batch are of config.data and of each of config.also.
+
+    Raises InputError when none would be of config.data.
+    """
+    others = [class_map.parse(text) for text in config.also]
+    counts = [also.frames or config.batch_size // (len(others) + 1) for also in others]
+    main = config.batch_size - sum(counts)
+    if main < 1 or not all(counts):
+        listed = ", ".join(f"{n} of {also.data}" for n, also in zip(counts, others, strict=True))
+        raise InputError(
+            f"--also: a batch of {config.batch_size} frames has no room for {listed} and at least "
+            f"1 of {config.data}; use fewer, or a larger --batch-size"
+        )
+    return [main, *counts]
 
 
 def _finite_number(text: str) -> float | None:
@@ -292,9 +319,12 @@ def _from_json(spec, value):
 def _check_field(spec, value):
     kind = kind_of(spec)
     ok = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if kind is tuple:
-        ok = ok and len(value) == 2 and all(type(v) is int for v in value)
-    _require(ok, spec.name, value, "two integers" if kind is tuple else kind.__name__)
+    expected = kind.__name__
+    if spec.name == "also":
+        ok, expected = ok and all(type(v) is str for v in value), "a list of texts"
+    elif kind is tuple:
+        ok, expected = ok and len(value) == 2 and all(type(v) is int for v in value), "two integers"
+    _require(ok, spec.name, value, expected)
     choices = spec.metadata["choices"]
     _require(not choices or value in choices, spec.name, value, f"one of {choices}")
     names = spec.metadata["names"]

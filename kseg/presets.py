@@ -6,6 +6,7 @@ expect and who measured it. Standard library only.
 
 import argparse
 import dataclasses
+import shlex
 from dataclasses import replace
 
 from kseg import init_source
@@ -194,6 +195,8 @@ def resolve(args: argparse.Namespace, out: str | None = None) -> Config:
     flags = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if args.class_weights is not None:
         flags["class_weights"] = " ".join(args.class_weights)
+    if args.also is not None:
+        flags["also"] = tuple(shlex.join(words) for words in args.also)
     init = flags.get("init", config.init)
     if init != "none":
         if "init" in flags:  # In place of the weights from which the run of the file started.
@@ -208,6 +211,9 @@ def _add_flag(group, spec):
     text = f"{spec.metadata['help']} (demo: {_format(getattr(demo(), spec.name))})"
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    elif spec.name == "also":
+        metavar = ("DATA", "FRAMES|THEIRS=OURS")
+        group.add_argument(flag, nargs="+", action="append", metavar=metavar, help=text)
     elif kind is tuple:
         group.add_argument(
             flag, nargs=2, type=int, default=None, metavar=("HEIGHT", "WIDTH"), help=text
@@ -225,4 +231,6 @@ def _add_flag(group, spec):
 
 
 def _format(default):
+    if default == ():
+        return "none"
     return "x".join(map(str, default)) if isinstance(default, tuple) else default

@@ -15,7 +15,9 @@ PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
     {"child_process", "errors"},
     {"files", "labels", "model_names", "paths"},
+    {"class_map"},
     {"config", "contract", "image_file", "manifest", "preprocess"},
+    {"mixture"},
     {"run_folder"},
     {"init_source"},
     {"presets"},
@@ -39,6 +41,7 @@ WITHOUT_TENSORFLOW = (
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),
     "image_file",
+    *("class_map", "mixture"),
     *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )

@@ -12,8 +12,7 @@ class EpochOrder(NamedTuple):
     """Shuffles shards and then their examples, differently in every epoch.
 
     An epoch has steps_per_epoch full batches of batch_size examples. The order starts at batch
-    first_step of first_epoch and is from there on the same as without these. With a world_size
-    above 1, it has the rank-th of world_size equal slices of each batch.
+    first_step of first_epoch and is from there on the same as without these.
     """
 
     seed: int
@@ -22,13 +21,6 @@ class EpochOrder(NamedTuple):
     steps_per_epoch: int
     first_epoch: int = 0
     first_step: int = 0
-    rank: int = 0
-    world_size: int = 1
-
-    @property
-    def slice_size(self) -> int:
-        """Examples of a batch that this host gets."""
-        return self.batch_size // self.world_size
 
     def elements(self, read_shards: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
         """Returns an endless dataset of (epoch, index within the epoch, element).
@@ -46,10 +38,6 @@ class EpochOrder(NamedTuple):
         steps_done = tf.where(epoch == self.first_epoch, self.first_step, 0)
         numbered = numbered.take(self.steps_per_epoch * self.batch_size)
         numbered = numbered.skip(tf.cast(steps_done * self.batch_size, tf.int64))
-        if self.world_size > 1:
-            numbered = numbered.filter(
-                lambda index, _: index % self.batch_size // self.slice_size == self.rank
-            )
         return numbered.map(lambda index, element: (epoch, index, element))
 
 

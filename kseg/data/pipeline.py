@@ -1,6 +1,8 @@
 """Input pipeline: TFRecord shards -> tf.data batches."""
 
 import contextlib
+import dataclasses
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import preprocess
-from kseg.config import Config
+from kseg.config import Config, frames_of_batch
 from kseg.data import frame_cache, records
 from kseg.data.augment import augment
 from kseg.data.epoch_order import EpochOrder
@@ -17,6 +19,7 @@ from kseg.data.weather import weather
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.manifest import Manifest, check_labelled, read_manifest
+from kseg.mixture import read_mixture
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.preprocess import Size
 
@@ -71,29 +74,31 @@ def training_dataset(
     """Returns an endless tf.data.Dataset of ((B, H, W, 3) uint8 RGB, (B, H, W) uint8 ids).
 
     The model casts. Order and augmentation depend only on the seed and the epoch, so a dataset that
-    starts at batch first_step of first_epoch continues an interrupted one. cache: where decoded
-    frames are kept, as in kseg.data.frame_cache.load_or_decode; the batches are the same. rank,
-    world_size: as in kseg.data.epoch_order. Raises InputError as open_split does, and when there is
-    no full batch.
+    starts at batch first_step of first_epoch continues an interrupted one. An epoch is one pass
+    over config.data. The frames of config.also follow in passes of their own, of which each shows
+    every frame once; the ids of their masks are those of kseg.mixture.
+
+    cache: where decoded frames are kept, as in kseg.data.frame_cache.load_or_decode; the batches
+    are the same. rank, world_size: only the rank-th of world_size equal slices of each batch.
+    Raises InputError as open_split and read_mixture do, and when there is no full batch.
     """
-    manifest, paths = open_split(config, split)
-    order = EpochOrder(
-        config.seed,
-        len(paths),
-        config.batch_size,
-        steps_per_epoch(config, manifest, split),
-        first_epoch,
-        first_step,
-        rank,
-        world_size,
-    )
-    frames = _cached_frames(config, manifest, paths, split, cache)
+    mixture = read_mixture(config)
+    paths = [
+        open_split(dataclasses.replace(config, data=part.data), split)[1] for part in mixture.parts
+    ]
+    cached = _cached_frames(config, mixture, paths, split, cache)
     cv2.setNumThreads(1)  # Batches are augmented in parallel; OpenCV's own threads slow this down.
-    if frames:
-        counts = [shard.examples for shard in manifest.splits[split].shards]
-        batches = _batches_of_cached_frames(config, order, frames, counts)
+    if cached:
+        readers = _cache_readers(mixture, split)
     else:
-        batches = _batches_of_records(config, order, paths, manifest.size)
+        readers = [_record_reader(shards) for shards in paths]
+    elements = _elements(config, mixture, split, readers, (first_epoch, first_step))
+    elements = _slice(elements, config.batch_size, rank, world_size)
+    count = config.batch_size // world_size
+    if cached:
+        batches = _batches_of_cached_frames(config, elements, cached, count)
+    else:
+        batches = _batches_of_records(config, elements, mixture, count)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -163,23 +168,25 @@ def decode_ratio(stored_size: Size | None, config: Config) -> int:
 
 def steps_per_epoch(config: Config, manifest: Manifest, split: str = "train") -> int:
     """Number of full batches in an epoch. Raises InputError when there is none."""
-    examples = manifest.splits[split].examples
-    if examples < config.batch_size:
+    examples, (needed, *others) = manifest.splits[split].examples, frames_of_batch(config)
+    if examples < needed:
         raise InputError(
-            f"{config.data}: split '{split}' has {examples} frames, fewer than batch_size "
-            f"{config.batch_size}; use a smaller --batch-size"
+            f"{config.data}: split '{split}' has {examples} frames, fewer than "
+            + (f"the {needed} of a batch" if others else f"batch_size {needed}")
+            + "; use a smaller --batch-size"
         )
-    return examples // config.batch_size
+    return examples // needed
 
 
 @contextlib.contextmanager
-def raise_on_corrupt_record(folder: str | os.PathLike[str]) -> Iterator[None]:
+def raise_on_corrupt_record(*folders: str | os.PathLike[str]) -> Iterator[None]:
     """Turns the error that tf.data raises when it reads a corrupt record into an InputError."""
     try:
         yield
     except tf.errors.DataLossError as error:
+        commands = " and ".join(f"python -m tfrecords_tools.verify {f}" for f in folders)
         raise InputError(
-            f"{folder}: a record is corrupt; find it with python -m tfrecords_tools.verify {folder}"
+            f"{' or '.join(map(str, folders))}: a record is corrupt; find it with {commands}"
         ) from error
 
 
@@ -196,63 +203,117 @@ def _check_fit(config, manifest):
         )
 
 
-def _cached_frames(config, manifest, paths, split, cache):
+def _cached_frames(config, mixture, paths, split, cache):
     """Decodes all frames of a split, or loads them from the cache; None without a cache."""
-    shards = manifest.splits[split].shards
-    ratio = decode_ratio(manifest.size, config)
+    main = mixture.parts[0].manifest
+    shards = [shard for part in mixture.parts for shard in part.manifest.splits[split].shards]
+    ratio = decode_ratio(main.size, config)
+    decode = _decoder(config, mixture)
 
-    def decode_frames():
-        stored = tf.data.TFRecordDataset(paths)
-        return stored.map(
-            lambda serialized: _decode(serialized, config, manifest.size),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        ).as_numpy_iterator()
+    def decode_part(number):
+        stored = tf.data.TFRecordDataset(paths[number])
+        frames = stored.map(lambda s: decode(number, s), num_parallel_calls=tf.data.AUTOTUNE)
+        return frames.as_numpy_iterator()
 
+    identity = (
+        f"{[shard.sha256 for shard in shards]} {config.size} {config.fit} {ratio} "
+        f"decode {records.DECODE_VERSION} fit {preprocess.FIT_VERSION}"
+    )
+    if len(mixture.parts) > 1:
+        identity += f" {[part.ids for part in mixture.parts]}"
     return frame_cache.load_or_decode(
         cache,
-        decode_frames,
-        count=manifest.splits[split].examples,
+        lambda: itertools.chain.from_iterable(map(decode_part, range(len(paths)))),
+        count=sum(shard.examples for shard in shards),
         size=config.size,
-        identity=(
-            f"{[shard.sha256 for shard in shards]} {config.size} {config.fit} {ratio} "
-            f"decode {records.DECODE_VERSION} fit {preprocess.FIT_VERSION}"
-        ),
+        identity=identity,
     )
 
 
-def _batches_of_records(config, order, paths, stored_size):
+def _record_reader(paths):
+    """Returns a function (numbers of shards) -> Dataset of their serialized examples."""
+    return lambda numbers: tf.data.TFRecordDataset(tf.gather(tf.constant(paths), numbers))
+
+
+def _cache_readers(mixture, split):
+    """Returns for each part a function (numbers of shards) -> Dataset of positions in the cache."""
+
+    def reader(starts, ends):
+        def read_shards(numbers):
+            shards = tf.data.Dataset.from_tensor_slices(numbers)
+            return shards.flat_map(lambda i: tf.data.Dataset.range(starts[i], ends[i]))
+
+        return read_shards
+
+    readers, total = [], 0
+    for part in mixture.parts:
+        counts = np.array([shard.examples for shard in part.manifest.splits[split].shards])
+        ends = total + np.cumsum(counts)
+        readers.append(reader(tf.constant(ends - counts), tf.constant(ends)))
+        total = ends[-1]
+    return readers
+
+
+def _elements(config, mixture, split, readers, start):
+    """Endless Dataset of (part, epoch, index, element), batch after batch.
+
+    readers: for each part, a function (numbers of shards) -> Dataset of elements. start: epoch and
+    step.
+    """
+    steps = steps_per_epoch(config, mixture.parts[0].manifest, split)
+    steps_done = start[0] * steps + start[1]
+    streams = []
+    for number, (part, read_shards) in enumerate(zip(mixture.parts, readers, strict=True)):
+        stored = part.manifest.splits[split]
+        if number == 0:
+            order = EpochOrder(config.seed, len(stored.shards), part.frames, steps, *start)
+        else:
+            # An epoch of this order is a pass over all its frames, in "batches" of one.
+            first = divmod(steps_done * part.frames, stored.examples)
+            seed = config.seed + number * 2**31  # Another one: else sets of equal size go in pairs.
+            order = EpochOrder(seed, len(stored.shards), 1, stored.examples, *first)
+        streams.append(_numbered(order.elements(read_shards), number))
+    if len(streams) == 1:
+        return streams[0]
+    pattern = tf.data.Dataset.from_tensor_slices(tf.constant(mixture.pattern, tf.int64))
+    return tf.data.Dataset.choose_from_datasets(streams, pattern.repeat())
+
+
+def _numbered(elements, part):
+    return elements.map(lambda epoch, index, element: (part, epoch, index, element))
+
+
+def _slice(elements, batch_size, rank, world_size):
+    """Leaves only the rank-th of world_size equal slices of each batch."""
+    if world_size == 1:
+        return elements
+    size = batch_size // world_size
+    numbered = elements.enumerate().filter(lambda i, _: i % batch_size // size == rank)
+    return numbered.map(lambda _, element: element)
+
+
+def _batches_of_records(config, elements, mixture, count):
     """Training batches whose frames are read and decoded in every epoch."""
+    decode = _decoder(config, mixture)
 
-    def read_shards(numbers):
-        return tf.data.TFRecordDataset(tf.gather(tf.constant(paths), numbers))
+    def decode_element(part, epoch, index, serialized):
+        return part, epoch, index, *decode(part, serialized)
 
-    def decode(epoch, index, serialized):
-        return epoch, index, *_decode(serialized, config, stored_size)
+    def augment_frames(parts, epochs, indices, images, masks):
+        return _augment_batch(config, (parts, epochs, indices), images, masks)
 
-    def augment_frames(epochs, indices, images, masks):
-        return _augment_batch(config, epochs, indices, images, masks)
-
-    frames = order.elements(read_shards).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = frames.batch(order.slice_size, drop_remainder=True)
-    return _augmented(batches, augment_frames, config.size)
+    frames = elements.map(decode_element, num_parallel_calls=tf.data.AUTOTUNE)
+    return _augmented(frames.batch(count, drop_remainder=True), augment_frames, config.size)
 
 
-def _batches_of_cached_frames(config, order, cached, counts):
-    """Training batches of frames that are decoded already. counts: examples of each shard."""
-    ends = np.cumsum(counts)
-    starts, ends = tf.constant(ends - counts, tf.int64), tf.constant(ends, tf.int64)
+def _batches_of_cached_frames(config, elements, cached, count):
+    """Training batches of frames that are decoded already."""
 
-    def read_shards(numbers):
-        """Positions in the cache, which has the order on disk."""
-        shards = tf.data.Dataset.from_tensor_slices(numbers)
-        return shards.flat_map(lambda i: tf.data.Dataset.range(starts[i], ends[i]))
-
-    def augment_frames(epochs, indices, positions):
+    def augment_frames(parts, epochs, indices, positions):
         images, masks = ([array[i] for i in positions] for array in cached)
-        return _augment_batch(config, epochs, indices, images, masks)
+        return _augment_batch(config, (parts, epochs, indices), images, masks)
 
-    batches = order.elements(read_shards).batch(order.slice_size, drop_remainder=True)
-    return _augmented(batches, augment_frames, config.size)
+    return _augmented(elements.batch(count, drop_remainder=True), augment_frames, config.size)
 
 
 def _augmented(batches, augment_frames, size):
@@ -266,14 +327,17 @@ def _augmented(batches, augment_frames, size):
     return batches.map(call, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _augment_batch(config, epochs, indices, images, masks):
-    """Augments frames, each with random numbers of its own. Returns (images, masks)."""
+def _augment_batch(config, places, images, masks):
+    """Augments frames, each with random numbers of its own. Returns (images, masks).
+
+    places: (parts, epochs, indices) of the frames, which seed these numbers.
+    """
     images_out = np.empty((len(images), *config.size, 3), np.uint8)
     masks_out = np.empty(images_out.shape[:3], np.uint8)
-    for i, (epoch, index, image, mask) in enumerate(
-        zip(epochs, indices, images, masks, strict=True)
-    ):
-        rng = np.random.default_rng([config.seed, epoch, index])
+    for i, (part, epoch, index, image, mask) in enumerate(zip(*places, images, masks, strict=True)):
+        # Part 0, the main data set, has the numbers that it has without others: NumPy fills a seed
+        # of less than four words with zeros.
+        rng = np.random.default_rng([config.seed, epoch, index, part])
         augment(
             image,
             mask,
@@ -286,6 +350,20 @@ def _augment_batch(config, epochs, indices, images, masks):
         if config.weather:
             images_out[i] = weather(images_out[i], rng, config.weather)
     return images_out, masks_out
+
+
+def _decoder(config, mixture):
+    """Returns a function (part, record) -> (image, mask with the ids of the mixture)."""
+    stored_size = mixture.parts[0].manifest.size
+    ids = tf.constant([part.ids for part in mixture.parts], tf.uint8)
+
+    def decode(part, serialized):
+        image, mask = _decode(serialized, config, stored_size)
+        if len(mixture.parts) > 1:
+            mask = tf.gather(ids[part], tf.cast(mask, tf.int32))
+        return image, mask
+
+    return decode
 
 
 def _decode(serialized, config, stored_size):

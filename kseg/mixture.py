@@ -1,0 +1,90 @@
+"""Training on several data sets at once: what each contributes to a batch, and its classes in ours.
+
+Masks of the mixture have the ids of the main data set's classes, 0 to C - 1, then one id for each
+union of classes (kseg.training.losses), and 255 for ignored pixels. Standard library only.
+"""
+
+from typing import Any, NamedTuple
+
+from kseg import class_map
+from kseg.config import Config, frames_of_batch
+from kseg.errors import InputError
+from kseg.labels import IGNORE_ID
+from kseg.manifest import Manifest, read_manifest
+
+
+class Part(NamedTuple):
+    """One data set of a mixture.
+
+    frames: how many frames of each batch are of it. ids: 256 ids, that of the mixture for each id
+    of its masks.
+    """
+
+    data: str
+    manifest: Manifest
+    frames: int
+    ids: tuple[int, ...]
+
+
+class Mixture(NamedTuple):
+    """parts: the main data set and then those of Config.also. unions: class ids of each union."""
+
+    parts: tuple[Part, ...]
+    unions: tuple[tuple[int, ...], ...]
+
+    @property
+    def pattern(self) -> list[int]:
+        """The part of each frame of a batch, spread so that equal slices have equal shares."""
+        places = [
+            ((i + 0.5) / part.frames, number)
+            for number, part in enumerate(self.parts)
+            for i in range(part.frames)
+        ]
+        return [number for _, number in sorted(places)]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """From what the data sets were built: that of the main one, and `also` of the others."""
+        main, *others = (part.manifest.request for part in self.parts)
+        return main | ({"also": others} if others else {})
+
+
+def read_mixture(config: Config) -> Mixture:
+    """Returns the Mixture of config.data and config.also. Raises InputError.
+
+    Each further data set must have a train split, frames of the same size, and for each class a
+    counterpart.
+    """
+    main = read_manifest(config.data)
+    frames, *others = frames_of_batch(config)
+    parts = [Part(config.data, main, frames, tuple(range(256)))]
+    unions: list[tuple[int, ...]] = []
+    for text, count in zip(config.also, others, strict=True):
+        also = class_map.parse(text)
+        manifest = read_manifest(also.data)
+        _check_frames(also.data, manifest, parts[0])
+        ids = [IGNORE_ID] * 256
+        for i, classes in enumerate(class_map.resolve(also, manifest.labels, main.labels)):
+            if len(classes) > 1 and classes not in unions:
+                unions.append(classes)
+            if classes:
+                union = len(classes) > 1
+                ids[i] = len(main.labels.classes) + unions.index(classes) if union else classes[0]
+        parts.append(Part(also.data, manifest, count, tuple(ids)))
+    if len(main.labels.classes) + len(unions) > IGNORE_ID:
+        raise InputError(f"--also: {len(unions)} different unions of classes are too many ids")
+    return Mixture(tuple(parts), tuple(unions))
+
+
+def _check_frames(data, manifest, main):
+    if "train" not in manifest.splits or not manifest.splits["train"].examples:
+        raise InputError(f"--also {data}: has no frames in split 'train'; build it with --split")
+    if manifest.size != main.manifest.size:
+        raise InputError(
+            f"--also {data}: its frames have size {_text(manifest.size)}, those of {main.data} "
+            f"{_text(main.manifest.size)}; build both with the same --size"
+        )
+
+
+def _text(size):
+    return "x".join(map(str, size)) if size else "of each image"
