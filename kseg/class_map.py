@@ -44,8 +44,8 @@ def parse(text: str) -> AlsoData:
     return AlsoData(data, frames, classes)
 
 
-def resolve(also: AlsoData, theirs: LabelSet, ours: LabelSet) -> list[tuple[int, ...]]:
-    """Returns for each of their class ids the ids of ours that it may be; () where ignored.
+def resolve(also: AlsoData, theirs: LabelSet, ours: LabelSet) -> dict[str, tuple[int, ...]]:
+    """Returns for each of their classes the ids of ours that it may be; () where ignored.
 
     Raises InputError for an unknown class, and for a class of theirs without counterpart.
     """
@@ -54,7 +54,7 @@ def resolve(also: AlsoData, theirs: LabelSet, ours: LabelSet) -> list[tuple[int,
             raise InputError(
                 f"--also {also.data}: it has no class '{name}'; {nearest(name, theirs.names)}"
             )
-    return [_counterpart(name, also, ours) for name in theirs.names]
+    return {name: _counterpart(name, also, ours) for name in theirs.names}
 
 
 def _counterpart(name, also, ours):

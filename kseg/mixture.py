@@ -10,19 +10,20 @@ from kseg import class_map
 from kseg.config import Config, frames_of_batch
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
-from kseg.manifest import Manifest, read_manifest
+from kseg.manifest import Manifest, check_labelled, read_manifest
 
 
 class Part(NamedTuple):
     """One data set of a mixture.
 
-    frames: how many frames of each batch are of it. ids: 256 ids, that of the mixture for each id
-    of its masks.
+    frames: how many frames of each batch are of it. classes: {class of it: class or union of ours,
+    or "ignore"}. ids: 256 ids, that of the mixture for each id of its masks.
     """
 
     data: str
     manifest: Manifest
     frames: int
+    classes: dict[str, str]
     ids: tuple[int, ...]
 
 
@@ -49,36 +50,47 @@ class Mixture(NamedTuple):
         return main | ({"also": others} if others else {})
 
 
-def read_mixture(config: Config) -> Mixture:
-    """Returns the Mixture of config.data and config.also. Raises InputError.
+def read_mixture(config: Config, main: Manifest | None = None) -> Mixture:
+    """Returns the Mixture of config.data and config.also. main: the Manifest of config.data.
 
-    Each further data set must have a train split, frames of the same size, and for each class a
-    counterpart.
+    Raises InputError when a further data set has no train split, frames of another size, or a class
+    without counterpart.
     """
-    main = read_manifest(config.data)
+    main = main or read_manifest(config.data)
     frames, *others = frames_of_batch(config)
-    parts = [Part(config.data, main, frames, tuple(range(256)))]
+    names = main.labels.names
+    parts = [Part(config.data, main, frames, {name: name for name in names}, tuple(range(256)))]
     unions: list[tuple[int, ...]] = []
     for text, count in zip(config.also, others, strict=True):
         also = class_map.parse(text)
         manifest = read_manifest(also.data)
         _check_frames(also.data, manifest, parts[0])
-        ids = [IGNORE_ID] * 256
-        for i, classes in enumerate(class_map.resolve(also, manifest.labels, main.labels)):
-            if len(classes) > 1 and classes not in unions:
-                unions.append(classes)
-            if classes:
-                union = len(classes) > 1
-                ids[i] = len(main.labels.classes) + unions.index(classes) if union else classes[0]
-        parts.append(Part(also.data, manifest, count, tuple(ids)))
-    if len(main.labels.classes) + len(unions) > IGNORE_ID:
+        counterparts = class_map.resolve(also, manifest.labels, main.labels)
+        if not any(counterparts.values()):
+            raise InputError(f"--also {also.data}: all its classes are ignored; leave it out")
+        unions += sorted({c for c in counterparts.values() if len(c) > 1} - set(unions))
+        classes = {
+            name: "|".join(names[c] for c in counterpart) or class_map.IGNORE
+            for name, counterpart in counterparts.items()
+        }
+        ids = [_id(counterpart, names, unions) for counterpart in counterparts.values()]
+        ids += [IGNORE_ID] * (256 - len(ids))
+        parts.append(Part(also.data, manifest, count, classes, tuple(ids)))
+    if len(names) + len(unions) > IGNORE_ID:
         raise InputError(f"--also: {len(unions)} different unions of classes are too many ids")
     return Mixture(tuple(parts), tuple(unions))
+
+
+def _id(counterpart, names, unions):
+    if len(counterpart) > 1:
+        return len(names) + unions.index(counterpart)
+    return counterpart[0] if counterpart else IGNORE_ID
 
 
 def _check_frames(data, manifest, main):
     if "train" not in manifest.splits or not manifest.splits["train"].examples:
         raise InputError(f"--also {data}: has no frames in split 'train'; build it with --split")
+    check_labelled(data, manifest, "train")
     if manifest.size != main.manifest.size:
         raise InputError(
             f"--also {data}: its frames have size {_text(manifest.size)}, those of {main.data} "

@@ -2,7 +2,7 @@
 
 RUN/config.json          the Config
 RUN/labels.json          the classes
-RUN/data.json            the request from which the data set was built
+RUN/data.json            the request from which the data set was built; `also`: those of others
 RUN/best.weights.h5      weights of the epoch with the best validation mean IoU
 RUN/last/                the last two checkpoints, to resume from (kseg.training.resume)
 RUN/history.csv          scores, one row per epoch
@@ -21,6 +21,7 @@ from kseg.errors import InputError
 from kseg.files import write_text
 from kseg.labels import LabelSet
 from kseg.manifest import Manifest
+from kseg.mixture import read_mixture
 
 RunPath = str | os.PathLike[str]
 
@@ -32,10 +33,10 @@ def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
 
     Raises InputError when the folder holds another run or anything else.
     """
-    run = Path(run)
+    run, request = Path(run), read_mixture(config, manifest).request
     if (run / "config.json").is_file():
-        existing, request = configs.read(run / "config.json"), _read_json(run / "data.json")
-        same_data = request == manifest.request and read_labels(run) == manifest.labels
+        existing, recorded = configs.read(run / "config.json"), _read_json(run / "data.json")
+        same_data = recorded == request and read_labels(run) == manifest.labels
         if existing != config or not same_data:
             difference = configs.difference(existing, config)
             raise InputError(
@@ -49,7 +50,7 @@ def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
         raise InputError(f"{run}: already exists and is not a run of kseg; choose another --out")
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "labels.json", json.dumps(manifest.labels.to_dict(), indent=1) + "\n")
-    write_text(run / "data.json", json.dumps(manifest.request, indent=1) + "\n")
+    write_text(run / "data.json", json.dumps(request, indent=1) + "\n")
     write_text(run / "config.json", config.to_json())
 
 

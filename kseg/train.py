@@ -12,6 +12,7 @@ from kseg import presets
 from kseg.config import Config
 from kseg.errors import InputError, run
 from kseg.manifest import Manifest, check_labelled, read_manifest
+from kseg.mixture import read_mixture
 
 EXAMPLES = """examples:
   python -m kseg.train                                    the demo preset
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   python -m kseg.train --init runs/idd --data data/bdd100k --out runs/bdd        other classes
   python -m kseg.train --init runs/bdd --config runs/bdd/config.json --epochs 10 \
       --learning-rate 1e-4 --out runs/bdd-2                                      trains it further
+  python -m kseg.train --data data/bdd100k --also data/idd "drivable=direct|alternative" "*=ignore"
 
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. To resume an
 interrupted run at its last checkpoint, run the same command again; the result is the same as
@@ -91,6 +93,7 @@ def train(
     from kseg.data import pipeline
     from kseg.training import distributed, resume
 
+    mixture = read_mixture(config, manifest)
     rank, world_size = distributed.join(list(hosts), host) if len(hosts) > 1 else (0, 1)
     keras.utils.set_random_seed(config.seed)
     state = resume.resume_state(out)
@@ -99,7 +102,7 @@ def train(
         tensorboard = False  # A host cannot predict alone.
     job = _Job(config, manifest, out, state, rank, world_size)
     with (
-        pipeline.raise_on_corrupt_record(config.data),
+        pipeline.raise_on_corrupt_record(*(part.data for part in mixture.parts)),
         distributed.scope(devices, config, hosts=world_size),
     ):
         datasets = _datasets(job, splits_batches, cache)
@@ -244,6 +247,7 @@ def _read_manifest(config):
         if split not in manifest.splits:
             raise InputError(f"{config.data}: no split '{split}'; build it with --split")
         check_labelled(config.data, manifest, split)
+    read_mixture(config, manifest)
     return manifest
 
 

@@ -1,9 +1,12 @@
 """Data and models that tests share: one tiny data set, one training run, one conversion."""
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 import os
 import resource
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -97,6 +100,36 @@ def dataset(tmp_path_factory):
     command = ["--source", "bdd100k", "--data", str(root / "bdd"), "--out", str(out)]
     assert build.main([*command, "--size", *map(str, SIZE)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def road_dataset(tmp_path_factory):
+    """TFRecords of 10 such frames at SIZE whose labels say road, not which lane; no val split."""
+    from tfrecords_tools import build
+
+    root = tmp_path_factory.mktemp("road")
+    colors = {"background": (0, 0, 0), "road": (9, 9, 9), "unclear": (99, 99, 99)}
+    classes = [{"id": i, "name": n, "color": colors[n]} for i, n in enumerate(colors)]
+    for kind in ("images", "masks"):
+        (root / "own" / kind).mkdir(parents=True)
+    (root / "own/classes.json").write_text(json.dumps({"name": "roads", "classes": classes}))
+    rng = np.random.default_rng(7)
+    for number in range(10):
+        image, mask = scene(rng, (128, 194))
+        mask = np.where(mask == 2, 0, 1).astype(np.uint8)
+        mask[:10] = 2
+        cv2.imwrite(str(root / f"own/images/{number}.png"), image)
+        cv2.imwrite(str(root / f"own/masks/{number}.png"), mask)
+    command = ["--source", "folder", "--data", str(root / "own"), "--out", str(root / "records")]
+    assert build.main([*command, "--size", *map(str, SIZE)]) == 0
+    return root / "records"
+
+
+@pytest.fixture(scope="session")
+def mixed_config(config, road_dataset):
+    """`config` with half of each batch from `road_dataset`; `road` is the union of both lanes."""
+    words = [str(road_dataset), "2", "road=direct|alternative", "*=ignore"]
+    return dataclasses.replace(config, also=(shlex.join(words),))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from kseg.config import Config, kind_of, merge
 from kseg.errors import InputError
 from kseg.labels import LabelSet
 from kseg.manifest import Manifest, read_manifest
+from kseg.mixture import read_mixture
 
 # The five models of the course, in the order of its table.
 COURSE_MODELS = (
@@ -149,7 +150,7 @@ def check_runs(rows: Iterable[Row]) -> None:
                 f"{row.run}: has a run with another config ({changed}); use the same config, "
                 "choose another --out or another name (NAME=MODEL), or remove the folder"
             )
-        request = read_manifest(row.config.data).request
+        request = read_mixture(row.config).request
         if configs.read_values(row.run / "data.json") != request:
             raise InputError(
                 f"{row.run}: {row.config.data} has been rebuilt from other files since the run was "
@@ -210,6 +211,8 @@ def _settings(text, where):
 def _value(spec, text, where):
     kind = kind_of(spec)
     try:
+        if spec.name == "also":
+            return (text,) if text else ()
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
         if kind is tuple:

@@ -9,6 +9,7 @@ from kseg import trained_model
 from kseg.config import Config, class_weight_numbers
 from kseg.errors import InputError
 from kseg.manifest import Manifest
+from kseg.mixture import read_mixture
 from kseg.models.auxiliary import add_auxiliary
 from kseg.models.cost import multiply_adds
 from kseg.training import distributed, losses, metrics, optimizers, schedules, warm_start
@@ -27,6 +28,7 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
     replicas = distributed.replicas()
     if replicas > 1:
         distributed.synchronize_batch_norm(model)
+    unions = read_mixture(config, manifest).unions
     schedule = schedules.build(config, steps_per_epoch * config.epochs)
     model.compile(
         optimizer=optimizers.build(config, schedule, encoder, replicas=replicas),
@@ -35,8 +37,9 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
             class_weights(config, manifest),
             focal_gamma=config.focal_gamma,
             tversky_beta=config.tversky_beta,
+            unions=unions,
         ),
-        metrics=[metrics.SegmentationMetrics(manifest.labels)],
+        metrics=[metrics.SegmentationMetrics(manifest.labels, unions=len(unions))],
         # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from kseg.config import Config
 from kseg.labels import LabelSet
 from kseg.manifest import Manifest
+from kseg.mixture import read_mixture
 from kseg.training.history import best_row
 from kseg.visualize.percent import percent_cell
 
@@ -16,9 +17,13 @@ from kseg.visualize.percent import percent_cell
 def describe_run(
     config: Config, manifest: Manifest, cost: tuple[int, int], steps_per_epoch: int
 ) -> str:
-    """Returns two lines on the size of a run. cost: (parameters, multiply-adds per frame)."""
+    """Returns two lines on the size of a run, and one for each further data set.
+
+    cost: (parameters, multiply-adds per frame).
+    """
     parameters, gflops = cost[0] / 1e6, 2 * cost[1] / 1e9
     total_steps = steps_per_epoch * config.epochs
+    _, *others = read_mixture(config, manifest).parts
     frames = manifest.splits["train"].examples
     # The backward pass costs twice the forward pass: gradients of activations and of weights.
     tflops = 3 * gflops * config.batch_size * total_steps / 1e3
@@ -27,6 +32,16 @@ def describe_run(
         f"{config.size[0]}x{config.size[1]}\n"
         f"{config.data}: {frames} training frames; {total_steps} steps of {config.batch_size} "
         f"frames ({config.epochs} epochs), {tflops:.1f} TFLOPs in total"
+        + "".join(f"\n{_describe_part(part, config)}" for part in others)
+    )
+
+
+def _describe_part(part, config):
+    frames = part.manifest.splits["train"].examples
+    classes = [f"{theirs}={ours}" for theirs, ours in part.classes.items()]
+    return (
+        f"also {part.data}: {frames} training frames, {part.frames} of the {config.batch_size} of "
+        f"each step ({', '.join(classes)})"
     )
 
 

@@ -193,3 +193,83 @@ def test_a_frame_decoded_smaller_is_the_resized_frame(config):
     assert np.abs(half["image"].numpy().astype(int) - expected).max() <= 6
     full = records.parse(records.encode("a", png, mask_png, (96, 160)), ratio=2)
     assert np.array_equal(full["image"].numpy(), image)
+
+
+# A mixture: 24 frames of `config` and 10 of `road_dataset`, 2 of each in a batch, so 12 steps in an
+# epoch. Ids 0 to 2 are the classes, 3 is direct|alternative.
+
+
+def test_a_mixture_has_its_share_of_each_batch(mixed_config):
+    plain = dataclasses.replace(mixed_config, flip=False, scale_min=1.0, scale_max=1.0)
+    assert pipeline.steps_per_epoch(plain, read_manifest(plain.data)) == 12
+    for _, masks in batches(plain, 12):
+        labels = [set(np.unique(mask)) for mask in masks]
+        # Even places: our frames. Odd places: theirs, with road and unclear rows.
+        assert all({0, 1} & found and 3 not in found for found in labels[::2])
+        assert all(found == {2, 3, IGNORE_ID} for found in labels[1::2])
+
+
+def test_the_masks_of_a_mixture_are_those_of_the_data_set(mixed_config, road_dataset):
+    plain = dataclasses.replace(
+        mixed_config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0
+    )
+    theirs = dataclasses.replace(plain, data=str(road_dataset), also=())
+    stored = {
+        image.astype(np.uint8).tobytes(): mask
+        for batch in pipeline.labelled_frames(theirs, "train")
+        for image, mask in zip(batch["image"].numpy(), batch["mask"].numpy(), strict=True)
+    }
+    ids = {0: 2, 1: 3, 2: IGNORE_ID, IGNORE_ID: IGNORE_ID}
+    for images, masks in batches(plain, 3):
+        for image, mask in zip(images[1::2], masks[1::2], strict=True):
+            expected = np.vectorize(ids.get)(stored[image.tobytes()])
+            assert np.array_equal(mask, expected)
+
+
+def test_each_pass_over_a_data_set_of_a_mixture_shows_every_frame_once(mixed_config):
+    plain = dataclasses.replace(
+        mixed_config, flip=False, scale_min=1.0, scale_max=1.0, color_jitter=0.0
+    )
+    seen = batches(plain, 15)
+    ours = [image.tobytes() for images, _ in seen for image in images[::2]]
+    assert len(set(ours[:24])) == 24
+    # 10 frames, 2 in a batch: a pass ends every 5 batches, whatever the epoch.
+    theirs = [image.tobytes() for images, _ in seen for image in images[1::2]]
+    passes = [theirs[i : i + 10] for i in (0, 10, 20)]
+    assert all(set(one) == set(passes[0]) and len(set(one)) == 10 for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_a_mixture_resumes_in_its_order(mixed_config):
+    mixed_config = dataclasses.replace(mixed_config, weather=0.5)
+    two_epochs = batches(mixed_config, 24)
+    assert same(two_epochs[12:], batches(mixed_config, 12, first_epoch=1))
+    assert same(two_epochs[9:], batches(mixed_config, 15, first_step=9))
+    assert same(two_epochs[19:], batches(mixed_config, 5, first_epoch=1, first_step=7))
+
+
+def test_a_mixture_is_the_same_from_a_cache_and_in_slices(mixed_config, tmp_path):
+    decoded = batches(mixed_config, 14, first_step=5)
+    for cache in ("memory", str(tmp_path / "frames")):
+        assert same(decoded, batches(mixed_config, 14, first_step=5, cache=cache))
+    slices = [batches(mixed_config, 8, first_step=5, rank=rank, world_size=2) for rank in range(2)]
+    together = [
+        tuple(np.concatenate(arrays) for arrays in zip(*pair, strict=True))
+        for pair in zip(*slices, strict=True)
+    ]
+    assert same(decoded[:8], together)
+
+
+def test_caches_of_other_class_maps_are_not_used(mixed_config, tmp_path):
+    folder = str(tmp_path / "frames")
+    batches(mixed_config, 1, cache=folder)
+    other = dataclasses.replace(
+        mixed_config, also=(mixed_config.also[0].replace("road=direct|alternative", "road=direct"),)
+    )
+    assert same(batches(other, 3), batches(other, 3, cache=folder))
+
+
+def test_our_frames_are_augmented_alike_with_and_without_others(config, mixed_config):
+    alone = batches(dataclasses.replace(config, batch_size=2), 12)
+    ours = [(image[::2], mask[::2]) for image, mask in batches(mixed_config, 12)]
+    assert same(alone, ours)
