@@ -17,8 +17,9 @@ EXAMPLES = """examples:
   python -m tfrecords_tools.inspect data/demo-144x256
   python -m tfrecords_tools.inspect data/bdd100k --frames 40 --seed 1 --out bdd100k.html
 
-Prints class shares and brightness per split and writes a self-contained HTML page: class shares,
-heat maps of where each class lies, brightness with a suggested threshold between day and night, and
+Prints class shares, brightness, sizes, file formats and drives per split, and warns of classes
+without a pixel, EXIF orientations and drives in two splits. Writes all that to a self-contained
+HTML page, with heat maps of where each class lies, a suggested threshold between day and night, and
 randomly drawn frames with their labels, from dark to bright.
 
 The page is written next to DIR, as DIR.inspect.html, because the manifest lists the exact content
@@ -47,9 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, out = _paths(args)
     manifest = read_manifest(folder)
     measured = _measure(folder, manifest)
+    from tfrecords_tools.inspect_facts import facts, oddities
+
     warnings = disagreements(manifest, measured)
-    _print_table(manifest, measured, folder, warnings)
-    files.write_text(out, _page(folder, manifest, measured, warnings, args))
+    odd = oddities(manifest, measured)
+    rows = facts(manifest, measured)
+    _print_table(manifest, measured, folder, rows)
+    for line in (*(f"{line} {folder}" for line in warnings), *odd):
+        print(f"warning: {folder}: {line}")
+    files.write_text(out, _page(folder, manifest, measured, [*warnings, *odd], rows, args))
     print(f"page in {out}")
     return 0
 
@@ -105,7 +112,7 @@ def disagreements(manifest: Manifest, measured: dict) -> list[str]:
     return lines
 
 
-def _page(folder, manifest, measured, warnings, args):
+def _page(folder, manifest, measured, warnings, rows, args):
     from tfrecords_tools import inspect_page
     from tfrecords_tools.split_statistics import choose_frames, load_frames
 
@@ -118,10 +125,10 @@ def _page(folder, manifest, measured, warnings, args):
         ).items()
     }
     frames = [(split, number, *loaded[split, number]) for split, number in chosen]
-    return inspect_page.page(_name(folder), manifest, measured, frames, warnings)
+    return inspect_page.page(_name(folder), manifest, measured, frames, warnings, rows)
 
 
-def _print_table(manifest, measured, folder, warnings):
+def _print_table(manifest, measured, folder, more_rows):
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -135,9 +142,13 @@ def _print_table(manifest, measured, folder, warnings):
     headings += ("luma, median", "luma, 5 % to 95 %")
     for row in zip(headings, *rows, strict=True):
         table.add_row(*row)
+    table.add_section()
+    for heading, cells in more_rows:
+        table.add_row(heading, *map(escape, cells))
     Console().print(table)
-    for line in warnings:
-        print(f"warning: {folder}: {line} {folder}")
+    labels = manifest.request.get("labels")
+    if labels:
+        print(f"labels: {labels}")
 
 
 def _column(values, classes):

@@ -31,10 +31,12 @@ def page(
     measured: dict[str, SplitStatistics],
     frames: list[Frame],
     warnings: list[str],
+    facts: list[tuple[str, list[str]]],
 ) -> str:
     """Returns the HTML page of a data set.
 
-    frames: those to show. warnings: lines at the top of the page.
+    frames: those to show. warnings: lines at the top of the page. facts: rows (heading, one cell
+    for each split).
     """
     luma = np.concatenate([np.empty(0), *(values.luma for values in measured.values())])
     threshold = dark_threshold(luma)
@@ -44,6 +46,8 @@ def page(
         {
             "title": f"{title}: {manifest.dataset}",
             "warnings": warnings,
+            "facts": facts,
+            "labels": manifest.request.get("labels"),
             "manifest": manifest,
             "measured": measured,
             "megabytes": sum(s.bytes for split in manifest.splits.values() for s in split.shards)

@@ -1,5 +1,6 @@
 """Statistics of one split: pixels by class, where each class lies, and how bright frames are."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kseg import image_file
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import Manifest
@@ -25,6 +27,7 @@ class SplitStatistics:
     counts: (256,) int64 pixels of each mask id. present: (256,) int64 frames in which it occurs.
     heat: {id: (h, w) float64, mean over frames of the id's share of each cell, 0..1}.
     luma: (frames,) float64 mean Rec. 601 luma of each frame, 0..255. keys: names of the frames.
+    sizes: {(height, width): frames}. formats: {"JPEG" or "JPEG, EXIF orientation 6", ...: frames}.
     """
 
     counts: np.ndarray
@@ -32,6 +35,8 @@ class SplitStatistics:
     heat: dict[int, np.ndarray]
     luma: np.ndarray
     keys: list[str]
+    sizes: dict[Size, int]
+    formats: dict[str, int]
 
 
 def compute_statistics(
@@ -45,7 +50,9 @@ def compute_statistics(
     counts, present = np.zeros((2, 256), np.int64)
     luma, keys = [], []
     heat: dict[int, np.ndarray] = {}
-    for key, image, mask in _frames(folder, manifest, split):
+    sizes: Counter[Size] = Counter()
+    formats: Counter[str] = Counter()
+    for key, file, image, mask in _frames(folder, manifest, split):
         if not heat:
             heat = {i: np.zeros(_heat_size(manifest.size or mask.shape)) for i in ids}
         pixels = np.bincount(mask.ravel(), minlength=256)
@@ -56,9 +63,18 @@ def compute_statistics(
                 heat[i] += _cell_shares(mask == i, heat[i].shape)
         luma.append(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean())
         keys.append(key)
+        sizes[mask.shape] += 1
+        formats[format_of(file)] += 1
         advance()
     heat = {i: total / len(keys) for i, total in heat.items()}
-    return SplitStatistics(counts, present, heat, np.array(luma), keys)
+    return SplitStatistics(counts, present, heat, np.array(luma), keys, dict(sizes), dict(formats))
+
+
+def format_of(file: bytes) -> str:
+    """Returns an image file's format, and its EXIF orientation unless that is upright."""
+    header = image_file.read_header(file)
+    tag = f", EXIF orientation {header.orientation}" if header.orientation != 1 else ""
+    return header.format + tag
 
 
 def _heat_size(size):
@@ -72,16 +88,22 @@ def _cell_shares(is_class: np.ndarray, cells: Size) -> np.ndarray:
 
 
 def _frames(folder, manifest, split):
-    """Yields (key str, image (H, W, 3) uint8 RGB, mask (H, W) uint8) in the order on disk."""
+    """Yields (key str, image file bytes, image (H, W, 3) uint8 RGB, mask (H, W) uint8)."""
     import tensorflow as tf
 
     from kseg.data import records
 
-    def parse(serialized):
-        return serialized.map(records.parse, num_parallel_calls=tf.data.AUTOTUNE)
+    schema = {"image": tf.io.FixedLenFeature([], tf.string)}
 
-    for example in _read(folder, manifest, split, parse):
-        yield example["key"].decode("utf-8", "backslashreplace"), example["image"], example["mask"]
+    def parse_one(serialized):
+        return tf.io.parse_single_example(serialized, schema)["image"], records.parse(serialized)
+
+    def parse(serialized):
+        return serialized.map(parse_one, num_parallel_calls=tf.data.AUTOTUNE)
+
+    for file, example in _read(folder, manifest, split, parse):
+        key = example["key"].decode("utf-8", "backslashreplace")
+        yield key, file, example["image"], example["mask"]
 
 
 def _read(

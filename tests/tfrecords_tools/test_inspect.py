@@ -13,7 +13,8 @@ from kseg.manifest import FILE_NAME, Manifest, Split, read_manifest
 from kseg.visualize import patterns
 from tests.browser import Page
 from tests.conftest import assert_one_line, command, write_shard
-from tfrecords_tools import inspect, inspect_figures, split_statistics
+from tests.odd_images import exif, saved
+from tfrecords_tools import inspect, inspect_facts, inspect_figures, split_statistics
 
 SIZE = (32, 64)
 
@@ -163,6 +164,61 @@ def test_chosen_frames_are_the_ones_shown(grays):
     frames = split_statistics.load_frames(grays, read_manifest(grays), "train", [19, 20])
     assert frames[19][0].mean() == 30 and frames[20][0].mean() == 140
     assert np.array_equal(frames[19][1], corner_mask())
+
+
+def statistics(counts, keys, formats, sizes):
+    pixels = np.zeros(256, np.int64)
+    pixels[: len(counts)] = counts
+    return split_statistics.SplitStatistics(
+        pixels, pixels, {}, np.zeros(len(keys)), keys, sizes, formats
+    )
+
+
+def odd_set():
+    """Three frames of two drives in train, one of them in val too; val lacks two classes."""
+    train = statistics(
+        (5, 6, 7),
+        ["a_1", "a_2", "b_1"],
+        {"JPEG": 2, "JPEG, EXIF orientation 6": 1},
+        {(720, 1280): 2, (600, 800): 1},
+    )
+    val = statistics((0, 0, 9), ["b_2"], {"PNG": 1}, {(720, 1280): 1})
+    manifest = Manifest("odd", BDD100K_DRIVABLE, None, {}, {}, drive_pattern="^[^_]+")
+    return manifest, {"train": train, "val": val}
+
+
+def test_facts_of_files_sizes_and_drives():
+    assert dict(inspect_facts.facts(*odd_set())) == {
+        "classes without a pixel": ["none", "direct, alternative"],
+        "sizes": ["720x1280 (2), 600x800 (1)", "720x1280"],
+        "image files": ["JPEG (2), JPEG, EXIF orientation 6 (1)", "PNG"],
+        "drives": ["2 of 1 to 2 frames", "1 of 1 to 1 frames"],
+        "drives also in other splits": ["1", "1"],
+    }
+
+
+def test_what_is_odd_is_a_warning():
+    tagged, empty, shared = inspect_facts.oddities(*odd_set())
+    assert "'train': 1 images have an EXIF orientation" in tagged
+    assert "'val' has no pixel of direct, alternative" in empty
+    assert "1 drives are in two splits (b" in shared
+
+
+def test_formats_and_sizes_are_those_of_the_records(grays):
+    values = measured(grays, "train")
+    assert values.sizes == {SIZE: 60} and values.formats == {"PNG": 60}
+    tagged = saved(gray(9), "JPEG", exif=b"Exif\0\0" + exif(3))
+    assert split_statistics.format_of(tagged) == "JPEG, EXIF orientation 3"
+
+
+def test_page_and_table_show_facts_and_warnings(grays, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert run_inspect(grays, "--out", out, "--frames", 1) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    warning = "split 'val' has no pixel of direct, alternative"
+    assert "image files" in printed and warning in printed
+    text = " ".join(Page(out.read_text()).text.split())
+    assert warning in text and "sizes 32x64 32x64" in text and "image files PNG PNG" in text
 
 
 def test_day_and_night():
