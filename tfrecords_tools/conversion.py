@@ -62,9 +62,9 @@ def describe_request(
     args: argparse.Namespace, source: Source, jobs: dict[str, list[ShardJob]]
 ) -> dict:
     """Returns the build's request for the manifest: equal requests give equal shards."""
-    names = ("source", "task", "size", "fit", "split", "limit", "seed")
-    # Flags that came later: without them, data sets of older versions are still recognised.
-    names += tuple(name for name in ("group_by",) if getattr(args, name) is not None)
+    names = ["source", "task", "size", "fit", "split", "limit", "seed"]
+    if args.group_by is not None:  # Without it, data sets of older versions are still recognised.
+        names.append("group_by")
     with ThreadPoolExecutor(_DIGEST_THREADS) as pool:
         digests = list(pool.map(ShardJob.digest, _all_jobs(jobs)))
     return {name: getattr(args, name) for name in names} | {

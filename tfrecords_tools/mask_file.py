@@ -20,7 +20,7 @@ class MaskFile(NamedTuple):
     |---------------------------------|--------------------------------------------------|
     | "ids, N bit" (1, 2, 4, 8 or 16) | (H, W) uint8, or uint16 for 16 bits: grey values |
     | "palette indices"               | (H, W) uint8; palette (n, 3) uint8 RGB           |
-    | "RGB"                           | (H, W, 3) uint8                                  |
+    | "RGB" or "RGB, 16 bit"          | (H, W, 3) uint8                                  |
     | "RGB with transparency"         | (H, W, 3) uint8; some pixels are transparent     |
 
     Grey values of 1, 2 and 4 bits are the stored ones, 0 to 15; OpenCV and Pillow scale them to
@@ -77,12 +77,15 @@ def _decode_grey(data, header):
 
 
 def _decode_colors(data, header):
-    if header.bits != 8:
-        raise ImageFileError("has 16 bits per colour channel; save it with 8")
     array = image_file.imdecode(data, cv2.IMREAD_UNCHANGED)
-    transparent = array.shape[2] == 4 and array[..., 3].min() < 255
+    transparent = array.shape[2] == 4 and array[..., 3].min() < np.iinfo(array.dtype).max
     rgb = np.ascontiguousarray(array[..., 2::-1])
-    return MaskFile(rgb, "RGB with transparency" if transparent else "RGB")
+    encoding = "RGB with transparency" if transparent else "RGB"
+    if header.bits == 8:
+        return MaskFile(rgb, encoding)
+    if (rgb % 257).any():  # 257 * v is the 8-bit colour v.
+        raise ImageFileError("has 16 bits per colour channel and no colours of 8; save it with 8")
+    return MaskFile((rgb // 257).astype(np.uint8), f"{encoding}, 16 bit")
 
 
 def _decode_palette(data):

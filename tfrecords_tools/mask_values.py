@@ -16,9 +16,10 @@ _LOOKUP_SIZE = 65536  # Values of a 16-bit mask.
 
 
 class Values(NamedTuple):
-    """The values of a mask as (H, W) int, with (class of each value) and the unknown ones.
+    """A mask whose values were mapped to class ids.
 
-    mask: (H, W) uint8 class ids, valid where `unknown` is empty. unknown: values, or (r, g, b).
+    mask: (H, W) uint8 class ids. unknown: the values, or colours (r, g, b), that belong to no
+    class; unless it is empty, the mask is not valid.
     """
 
     mask: np.ndarray

@@ -23,7 +23,9 @@ def drive_of(key: str, pattern: str) -> str:
     of its own.
     """
     match = re.search(pattern, key) if pattern else None
-    return (match[1] if match.re.groups else match[0]) or key if match else key
+    if match is None:
+        return key
+    return match[1 if match.re.groups else 0] or key
 
 
 def count_drives(keys: Iterable[str], pattern: str) -> dict[str, int]:

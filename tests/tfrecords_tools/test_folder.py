@@ -61,6 +61,7 @@ FORMATS = {
         palette_png(np.array([4, 2, 3], np.uint8)[IDS], [[9, 9, 9]] * 2 + OTHER_ORDER),
         "masks: palette indices, read as the colours",
     ),
+    "RGB of 16 bits": (png(np.array(COLORS)[IDS] * 257, 16, RGB), "masks: RGB, 16 bit, read as"),
     "RGB": (rgb_png(IDS, COLORS), "masks: RGB, read as the colours of classes.json"),
 }
 

@@ -56,6 +56,8 @@ def test_a_palette_mask_of_pillow_is_read_as_its_indices(tmp_path):
 def test_colour_masks_are_rgb(tmp_path):
     got = read(tmp_path, png(COLORS[IDS], 8, RGB))
     assert got.encoding == "RGB" and got.array.tolist() == COLORS[IDS].tolist()
+    got = read(tmp_path, png(COLORS[IDS].astype(int) * 257, 16, RGB))
+    assert got.encoding == "RGB, 16 bit" and got.array.tolist() == COLORS[IDS].tolist()
 
 
 @pytest.mark.parametrize(("alpha", "encoding"), [(OPAQUE, "RGB"), (HALF, "RGB with transparency")])

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19, IGNORE_ID
@@ -178,6 +179,15 @@ def test_an_unknown_colour_is_named_with_its_pixel(bdd):
         bdd100k.source(data)
     with pytest.raises(InputError, match=r"a\.png: colour \(1, 2, 3\) at row 7, column 11"):
         read(bdd100k.source(data, coding="current"))
+
+
+def test_colour_maps_may_be_palette_files(bdd):
+    data = bdd("colormaps")
+    path = data / "labels/drivable/colormaps/train/a.png"
+    image = Image.fromarray(true_mask()).convert("P")
+    image.putpalette(np.array(CURRENT_COLORS, np.uint8).tobytes())
+    image.save(path)
+    assert np.array_equal(read(bdd100k.source(data)), true_mask())
 
 
 def test_ignored_pixels_stay_ignored(bdd):

@@ -15,6 +15,7 @@ from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, to_path
 from kseg.preprocess import Size
 from tfrecords_tools.mask_file import read_png_mask
+from tfrecords_tools.mask_values import by_color
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "val", "test")
@@ -197,26 +198,21 @@ def read_table(path: Path, table: dict[int, int], dataset: str) -> np.ndarray:
 def read_colors(path: Path, palette: dict[tuple[int, int, int], int], dataset: str) -> np.ndarray:
     """Reads a PNG of colours and maps them by `palette` {(r, g, b): class id}: (H, W) uint8.
 
-    Transparency is ignored. Raises InputError on a colour that is not in the palette of the
-    `dataset`, with its pixel.
+    The colours may be RGB, or those of the file's own palette. Transparency is ignored. Raises
+    InputError on a colour that is not in the palette of the `dataset`, with its pixel.
     """
-    image = read_png_mask(path)
-    if not image.has_colors:
-        raise InputError(f"{path}: the mask holds {image.encoding}, expected RGB colours")
-    red, green, blue = (image.array[..., channel].astype(np.int32) for channel in range(3))
-    packed = red << 16 | green << 8 | blue
-    mask, known = np.full(packed.shape, IGNORE_ID, np.uint8), np.zeros(packed.shape, bool)
-    for (r, g, b), class_id in palette.items():
-        matches = packed == (r << 16 | g << 8 | b)
-        mask[matches] = class_id
-        known |= matches
-    if not known.all():
-        row, column = np.argwhere(~known)[0].tolist()
-        color = tuple(image.array[row, column].tolist())
+    file = read_png_mask(path)
+    values = by_color(file, palette) if file.has_colors or file.palette is not None else None
+    if values is None:
+        raise InputError(f"{path}: the mask holds {file.encoding}, expected RGB colours")
+    if values.unknown:
+        color = values.unknown[0]
+        pixels = file.array if file.palette is None else file.palette[file.array]
+        row, column = np.argwhere((pixels == color).all(axis=-1))[0].tolist()
         raise InputError(
             f"{path}: colour {color} at row {row}, column {column}; {dataset} has {sorted(palette)}"
         )
-    return mask
+    return values.mask
 
 
 def read_json(path: Path, parse: Callable, *args: Any) -> Any:

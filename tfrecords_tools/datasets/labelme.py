@@ -128,10 +128,10 @@ def _summary(document: dict, path: Path) -> tuple[list[str], Any]:
 def _read_classes(path: Path, counts: Counter) -> LabelSet:
     """Reads labels.txt; `counts` are the shapes of each label. Raises InputError."""
     if not path.is_file():
-        names = "\\n".join([IGNORE, BACKGROUND, *sorted(counts.keys() - {IGNORE, BACKGROUND})])
+        example = "\\n".join([IGNORE, BACKGROUND, *sorted(counts.keys() - {IGNORE, BACKGROUND})])
         raise InputError(
             f"{path}: no such file; it must list the classes in the order of their ids, for "
-            f"example printf '{names}\\n' > {path}"
+            f"example printf '{example}\\n' > {path}"
         )
     lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
     names = [line for line in lines if line and line != IGNORE]
