@@ -38,6 +38,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         partial.write_text(text, "utf-8")
 
 
+def sync(path: str | os.PathLike[str]) -> None:
+    """Waits until a file or folder is on disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sha256(path: Path) -> str:
     """Returns the SHA-256 checksum of a file as hex digits. Raises OSError."""
     with path.open("rb") as file:

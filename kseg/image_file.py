@@ -27,6 +27,7 @@ import numpy as np
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TRANSPARENT = "has transparent pixels; save it without transparency"
 _OTHER_FORMATS = (
     (b"GIF8", "a GIF"),
     (b"II*\0", "a TIFF"),
@@ -52,7 +53,8 @@ class Header(NamedTuple):
     format: str  # JPEG, PNG, WebP or BMP
     bits: int = 8  # of a channel; of a palette's index
     color: str = "RGB"  # grey, RGB, palette or CMYK
-    alpha: bool = False
+    alpha: bool = False  # An alpha channel; its values are unknown.
+    transparent: bool = False  # A colour or an entry of the palette is declared transparent.
     animated: bool = False
     orientation: int = 1
 
@@ -70,18 +72,18 @@ def is_system_name(name: str) -> bool:
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, header: Header | None = None) -> np.ndarray:
     """Returns an image file's pixels as people see them, (H, W, 3) uint8 RGB.
 
-    Raises ImageFileError for a file that is refused.
+    header: the file's, if it has been read. Raises ImageFileError for a file that is refused.
     """
-    header = read_header(data)
+    header = header or read_header(data)
     check_pixels_defined(header)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = imdecode(data, cv2.IMREAD_UNCHANGED if header.alpha else flags)
     if header.alpha:
         if pixels.shape[2:] == (4,) and pixels[..., 3].min() < 255:
-            raise ImageFileError("has transparent pixels; save it without transparency")
+            raise ImageFileError(_TRANSPARENT)
         pixels = cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
     return turn_upright(pixels, header.orientation)
 
@@ -101,6 +103,8 @@ def check_pixels_defined(header: Header) -> None:
     """Raises ImageFileError for a picture whose pixels depend on the decoder."""
     if header.animated:
         raise ImageFileError(f"is an animated {header.format}; save one picture of it")
+    if header.transparent:
+        raise ImageFileError(_TRANSPARENT)
     if header.color == "CMYK":
         raise ImageFileError("has CMYK colours; save it as RGB")
     if header.bits > 8:
@@ -132,7 +136,7 @@ def read_header(data: bytes) -> Header:
             return _webp_header(data)
         if data.startswith(b"BM"):
             return _bmp_header(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, KeyError) as error:
         raise ImageFileError(_truncated(data)) from error
     start = data.lstrip()[:32]
     name = next((name for magic, name in _OTHER_FORMATS if start.startswith(magic)), "")
@@ -196,18 +200,18 @@ def _jpeg_header(data):
 
 
 def _png_header(data):
-    bits, color, alpha, animated, orientation = 0, 0, False, False, 1
+    bits, color, transparent, animated, orientation = 0, 0, False, False, 1
     for kind, content in png_chunks(data):
         if kind == b"IHDR":
             bits, color = content[8], content[9]
-        elif kind == b"tRNS":
-            alpha = True
+        elif kind == b"tRNS":  # A palette's has an alpha value for each of its entries.
+            transparent = color != 3 or min(content, default=255) < 255
         elif kind == b"acTL":
             animated = True
         elif kind == b"eXIf":
             orientation = _exif_orientation(content)
     name = {0: "grey", 2: "RGB", 3: "palette", 4: "grey", 6: "RGB"}[color]
-    return Header("PNG", bits, name, alpha or color >= 4, animated, orientation)
+    return Header("PNG", bits, name, color >= 4, transparent, animated, orientation)
 
 
 def _webp_header(data):
@@ -232,7 +236,7 @@ def _bmp_header(data):
     pixels, header = struct.unpack_from("<II", data, 10)
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     if header < 40 or bits not in (8, 24) or compression:
-        raise ImageFileError("is a rare kind of BMP; save it as PNG")
+        raise ImageFileError("is not a plain BMP of 8 or 24 bits; save it as PNG")
     if pixels + (width * bits + 31) // 32 * 4 * abs(height) > len(data):
         raise ImageFileError(_truncated(data))
     return Header("BMP")

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kseg import image_file
 from kseg.errors import InputError, run, user_path
-from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
+from kseg.visualize.images import read_image, write_image
 
 BATCH_SIZE = 8
 EXAMPLES = """examples:
@@ -25,6 +26,11 @@ panel of its own, and masks go to OUT/masks/RUN/. Existing files of these names 
 
 --flicker reports the share of pixels that change class from one frame to the next, both plain and
 with motion compensated by optical flow, and writes both for every frame to OUT/NAME.flicker.json.
+
+Images and frames that cannot be decoded are skipped, listed and counted. Hidden files of a folder
+(._street.jpg) are ignored.
+
+exit codes: 0 done, perhaps with images skipped; 2 bad input, or no image could be decoded
 """
 
 
@@ -124,11 +130,11 @@ def _refuse_overwriting(inputs, out, suffixes):
 def _images(source):
     """Returns the image files of `source`, or an empty list when it is a video."""
     if source.is_dir():
-        images = sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(p for p in source.iterdir() if image_file.is_image_name(p.name))
         if not images:
-            raise InputError(f"{source}: has no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{source}: has no images ({', '.join(image_file.SUFFIXES)})")
         return images
-    return [source] if source.suffix.lower() in IMAGE_SUFFIXES else []
+    return [source] if source.suffix.lower() in image_file.SUFFIXES else []
 
 
 def _load_predictors(runs, confidence):
@@ -148,17 +154,34 @@ def _load_predictors(runs, confidence):
 
 
 def _predict_images(images, predict_all, out, args):
+    """Draws all images but those that cannot be decoded, which it lists and counts."""
     from kseg.evaluation.predictor import batched
     from kseg.visualize import panels
 
+    skipped = []
     with _progress() as progress:
-        for batch in batched(progress.track(images, description="predicting"), BATCH_SIZE):
-            frames = [read_image(path) for path in batch]
-            for path, frame, predictions in zip(batch, frames, predict_all(frames), strict=True):
+        readable = _readable(progress.track(images, description="predicting"), skipped)
+        for batch in batched(readable, BATCH_SIZE):
+            predictions_by_frame = predict_all([frame for _, frame in batch])
+            for (path, frame), predictions in zip(batch, predictions_by_frame, strict=True):
                 write_image(out / f"{path.stem}.png", panels.draw_panels(frame, predictions))
                 if args.save_masks:
                     _write_masks(out, path.stem, predictions)
-    print(f"{len(images)} overlays in {out}")
+    if len(skipped) == len(images):
+        raise InputError(f"{skipped[0]}" + f" (and {len(skipped) - 1} more)" * (len(skipped) > 1))
+    for reason in skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    drawn = len(images) - len(skipped)
+    print(f"{drawn} overlays in {out}" + f", {len(skipped)} images skipped" * bool(skipped))
+
+
+def _readable(paths, skipped):
+    """Yields (path, frame) of the images that can be decoded; adds the others' reasons."""
+    for path in paths:
+        try:
+            yield path, read_image(path)
+        except InputError as error:
+            skipped.append(str(error))
 
 
 def _predict_video(clip, predict_all, out, args):

@@ -151,6 +151,27 @@ def test_unreadable_inputs_get_one_line_and_leave_no_output(trained_run, tmp_pat
         assert not list((tmp_path / "out").rglob("*.*"))
 
 
+def test_a_bad_image_of_a_folder_is_skipped_and_hidden_files_are_ignored(
+    trained_run, frames, tmp_path, capsys
+):
+    folder = frames / "frames"
+    good = sorted(path.stem for path in folder.iterdir())
+    (folder / "bad.jpg").write_bytes(b"not an image")
+    (folder / "bad2.png").write_bytes((folder / "wide.jpg").read_bytes()[:-20])
+    (folder / "._wide.jpg").write_bytes(b"of macOS")
+    (folder / "Thumbs.db").write_bytes(b"of Windows")
+    out = tmp_path / "out"
+    assert command(predict.main, [trained_run, folder, "--out", out]) == 0
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if "skipped" in line] == [
+        f"skipped: {folder / 'bad.jpg'}: is no image; expected JPEG, PNG, WebP or BMP",
+        f"skipped: {folder / 'bad2.png'}: is truncated "
+        f"({(folder / 'bad2.png').stat().st_size} bytes); replace it",
+    ]
+    assert f"{len(good)} overlays" in printed.out and "2 images skipped" in printed.out
+    assert sorted(path.stem for path in out.iterdir()) == good
+
+
 def test_a_batch_gives_the_predictions_of_its_frames_one_by_one(trained_run):
     from kseg import trained_model
 

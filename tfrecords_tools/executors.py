@@ -46,8 +46,8 @@ def _run_pool(
     """Writes the shards in `workers` processes. An error in one stops all and is raised."""
     # Not fork: TensorFlow's threads do not survive it.
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    with ProcessPoolExecutor(workers, context, _start_worker, (counter,)) as pool:
+    counter, started = context.Value("q", 0), context.SimpleQueue()
+    with ProcessPoolExecutor(workers, context, _start_worker, (counter, started)) as pool:
         pending = {pool.submit(_write_counted, job, folder) for job in jobs}
         reported = 0
         try:
@@ -65,9 +65,18 @@ def _run_pool(
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _terminate(started)
             raise
+
+
+def _terminate(started):
+    """Ends the pool's workers, and none of the caller's other children."""
+    own = set()
+    while not started.empty():
+        own.add(started.get())
+    for process in multiprocessing.active_children():
+        if process.pid in own:
+            process.terminate()
 
 
 def run_beam(jobs: list[ShardJob], folder: Path, *, runner: str, options: list[str]) -> None:
@@ -97,9 +106,10 @@ def run_beam(jobs: list[ShardJob], folder: Path, *, runner: str, options: list[s
 _counter = None  # Frames written by all workers of the pool; set in each worker.
 
 
-def _start_worker(counter):
+def _start_worker(counter, started):
     global _counter
     _counter = counter
+    started.put(os.getpid())
 
 
 def _write_counted(job, folder):

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kseg import files, preprocess
+from kseg import files, image_file, preprocess
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
@@ -30,8 +31,8 @@ from tfrecords_tools.datasets import Frame, count_ids, fingerprint
 # Part of the identity of shards. Increase it with every change to the decoding, checking or
 # encoding of frames, here or in tfrecords_tools.datasets, that gives other shards for the same
 # files. Shards of another version are written again.
-CONVERSION_VERSION = 1
-JPEG_QUALITY = 95  # Of resized images; the others keep their bytes.
+CONVERSION_VERSION = 2
+JPEG_QUALITY = 95  # Of resized images; of the others, upright JPEG and PNG files keep their bytes.
 # Decodes twice as fast as OpenCV's default. Training decodes masks in every epoch, which takes as
 # long as decoding the images.
 MASK_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 3)
@@ -73,7 +74,8 @@ class ShardReport:
     """The result of a ShardJob.
 
     job is its digest. ids (256,) counts the pixels of each mask id; sizes are the (height, width)
-    that occur; bad lists the unusable frames, {"key", "image", "reason"}.
+    that occur; bad lists the unusable frames, {"key", "image", "label", "reason"}; notes counts the
+    frames to which each note for the summary applies.
     """
 
     job: str
@@ -83,6 +85,7 @@ class ShardReport:
     ids: tuple[int, ...]
     sizes: tuple[Size, ...]
     bad: tuple[dict, ...]
+    notes: dict[str, int]
 
 
 def write_shard(
@@ -99,19 +102,21 @@ def write_shard(
 
     path = to_path(folder) / job.name
     ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
+    notes: Counter[str] = Counter()
     with _atomic_write(path) as partial:
         try:
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 for frame in job.frames:
                     try:
-                        example, mask = convert_frame(frame, job)
+                        example, mask, noted = convert_frame(frame, job)
                     except InputError as error:
-                        where = str(frame.image_path)
-                        bad.append({"key": frame.key, "image": where, "reason": str(error)})
+                        place = {"image": str(frame.image_path), "label": frame.where}
+                        bad.append({"key": frame.key, **place, "reason": str(error)})
                     else:
                         writer.write(example)
                         ids += count_ids(mask)
                         sizes.add(mask.shape)
+                        notes += noted
                         examples += 1
                     progress(1)
         except tf.errors.OpError as error:  # A full disk: TensorFlow's message is "PATH; reason".
@@ -124,6 +129,7 @@ def write_shard(
             ids=tuple(ids.tolist()),
             sizes=tuple(sorted(sizes)),
             bad=tuple(bad),
+            notes=dict(notes),
         )
     with _atomic_write(_report_path(path)) as partial:
         partial.write_text(json.dumps(dataclasses.asdict(report)))
@@ -148,21 +154,26 @@ def _atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         yield partial
+        files.sync(partial)  # Otherwise a power cut can leave zeros under the name.
         os.replace(partial, path)
+        files.sync(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 def is_finished(job: ShardJob, folder: Path | str) -> bool:
-    """Whether a shard has been written before, from the same inputs.
+    """Whether a shard has been written before, from the same inputs, and its bytes are intact.
 
-    A shard with unusable frames counts as unfinished, since they may have been repaired.
+    A shard with unusable frames counts as unfinished, since they may have been repaired. In a
+    bucket, where an object appears complete or not at all, only the size is compared.
     """
     path = to_path(folder) / job.name
     try:
         report = read_report(job, folder)
-        return not report.bad and report.job == job.digest() and size_bytes(path) == report.bytes
+        if report.bad or report.job != job.digest() or size_bytes(path) != report.bytes:
+            return False
+        return is_remote(path) or files.sha256(path) == report.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -189,56 +200,62 @@ def remove_reports(jobs: list[ShardJob], folder: Path | str) -> None:
         _report_path(to_path(folder) / job.name).unlink(missing_ok=True)
 
 
-def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray]:
+def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Counter[str]]:
     """Checks one Frame of a ShardJob and converts it to a record.
 
-    Returns (serialized Example, (H, W) uint8 mask as stored). Raises InputError with the name of
-    the file that is corrupt, of another size, or has an unknown id.
+    Returns (serialized Example, (H, W) uint8 mask as stored, notes for the summary). Raises
+    InputError with the name of the file that is corrupt, of another size, or has an unknown id.
     """
     from kseg.data import records
 
-    image_file, image = _read_image(frame.image_path)
+    data, header, image = _read_image(frame.image_path)
     mask = job.read_mask(frame, image.shape[:2])
     if mask.shape != image.shape[:2]:
-        raise InputError(
-            f"{frame.where}: mask is {mask.shape[0]}x{mask.shape[1]} but image "
-            f"{frame.image_path} is {image.shape[0]}x{image.shape[1]}"
-        )
+        raise InputError(_size_mismatch(frame, mask.shape, image.shape[:2], header.orientation))
     _check_ids(mask, job.labels, frame.where)
+    notes = Counter()
+    if header.orientation != 1:
+        notes["images turned upright by their EXIF orientation; labels must fit them upright"] = 1
     if job.size and job.size != mask.shape:
         image = preprocess.fit_image(image, job.size, job.fit)
         mask = preprocess.fit_mask(mask, job.size, job.fit)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        image_file = cv2.imencode(".jpg", bgr, quality)[1].tobytes()
+        data = _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    elif header.format not in ("JPEG", "PNG") or header.orientation != 1:
+        notes["images stored as PNG, because they are WebP or BMP or had to be turned"] = 1
+        data = _encode(".png", image, [])
     mask_png = cv2.imencode(".png", mask, MASK_PNG)[1].tobytes()
-    return records.encode(frame.key, image_file, mask_png, mask.shape), mask
+    return records.encode(frame.key, data, mask_png, mask.shape), mask, notes
 
 
 def _report_path(shard_path: Path) -> Path:
     return shard_path.with_name(shard_path.name + ".json")
 
 
-def _read_image(path: Path) -> tuple[bytes, np.ndarray]:
-    """Returns (JPEG or PNG bytes, (H, W, 3) uint8 RGB).
-
-    Decoded by TensorFlow, because OpenCV silently fills the missing rest of a truncated JPEG with
-    grey.
-    """
-    import tensorflow as tf
-
+def _read_image(path: Path) -> tuple[bytes, image_file.Header, np.ndarray]:
+    """Returns the content of an image file, its Header, and its pixels (H, W, 3) uint8 RGB."""
     try:
-        image_file = path.read_bytes()
+        data = path.read_bytes()
+        header = image_file.read_header(data)
+        return data, header, image_file.decode(data, header)
     except OSError as error:
         raise InputError(f"{path}: image cannot be read ({error.strerror})") from error
-    try:
-        image = tf.io.decode_image(image_file, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise InputError(
-            f"{path}: image is corrupt or truncated ({len(image_file)} bytes); replace it, or "
-            "remove it and its mask"
-        ) from error
-    return image_file, image
+    except image_file.ImageFileError as error:
+        raise InputError(f"{path}: image {error}") from error
+
+
+def _encode(suffix, image, flags):
+    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1].tobytes()
+
+
+def _size_mismatch(frame, mask_size, image_size, orientation):
+    sizes = "{}x{}".format(*mask_size), "{}x{}".format(*image_size)
+    text = f"{frame.where}: mask is {sizes[0]} but image {frame.image_path} is {sizes[1]}"
+    if orientation >= 5 and mask_size == image_size[::-1]:
+        return (
+            f"{text} as people see it, after its EXIF orientation {orientation}; the mask fits the "
+            "stored pixels, so turn it too, or label the upright picture"
+        )
+    return f"{text}; export the mask in the image's size"
 
 
 def _check_ids(mask: np.ndarray, labels: LabelSet, path: str) -> None:

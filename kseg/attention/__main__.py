@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kseg import image_file
 from kseg.errors import InputError, run, user_path
-from kseg.visualize.images import IMAGE_SUFFIXES, read_image, write_image
+from kseg.visualize.images import read_image, write_image
 
 SECONDS = 4.0
 EXAMPLES = """examples:
@@ -79,7 +80,7 @@ def attention(args: argparse.Namespace) -> int:
     source = Path(args.input)
     if not source.is_file():
         raise InputError(f"{source}: no such file; expected an image or a video")
-    is_image = source.suffix.lower() in IMAGE_SUFFIXES
+    is_image = source.suffix.lower() in image_file.SUFFIXES
     _check_flags(args, source, is_image)
     from kseg import run_folder, trained_model
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from kseg import contract, preprocess
@@ -11,6 +10,7 @@ from kseg.errors import InputError
 from kseg.labels import LabelSet
 from kseg.runtime.other_runtimes import LoadedModel
 from kseg.visualize import overlay
+from kseg.visualize.images import read_image
 
 NOISE_SIZE = (720, 1280)
 
@@ -21,10 +21,7 @@ def read_frame(path: str | None) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, (*NOISE_SIZE, 3), dtype=np.uint8)
     if not Path(path).is_file():
         raise InputError(f"--image {path}: no such file")
-    frame = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if frame is None:
-        raise InputError(f"--image {path}: cannot be decoded as an image")
-    return frame
+    return read_image(Path(path))
 
 
 def model_input(frame: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -6,17 +6,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kseg import image_file
 from kseg.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Returns (H, W, 3) uint8 RGB. Raises InputError when the file is not an image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise InputError(f"{path}: cannot be decoded as an image; remove or replace it")
-    return image
+    """Returns (H, W, 3) uint8 RGB, as people see it. Raises InputError with the reason."""
+    try:
+        return image_file.decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except image_file.ImageFileError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
