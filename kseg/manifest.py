@@ -53,7 +53,8 @@ class Manifest:
 
     request: the parameters of the build (source, split, seed, size, digest of the inputs). A build
     with the same request has nothing to do. drive_pattern: the regular expression that finds the
-    drive in a frame's name, "" if names hold none.
+    drive in a frame's name, "" if names hold none. notes: what the build did to frames beyond
+    resizing, and to how many.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Manifest:
     request: dict[str, Any]
     version: int = VERSION
     drive_pattern: str = ""
+    notes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         document = dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
@@ -92,6 +94,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             splits={name: _split(split) for name, split in document["splits"].items()},
             request=document["request"],
             drive_pattern=document.get("drive_pattern", ""),
+            notes=document.get("notes", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -100,12 +103,29 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 
 
 def check_labelled(folder: str | os.PathLike[str], manifest: Manifest, split: str) -> None:
-    """Raises InputError when no pixel of a split has a class: nothing to learn or to score."""
-    if manifest.splits[split].examples and not any(manifest.splits[split].pixels):
+    """Raises InputError when no pixel of a split has a class: nothing to learn or to score.
+
+    A training split whose labelled pixels all have one class is refused too.
+    """
+    pixels = manifest.splits[split].pixels
+    if manifest.splits[split].examples and not any(pixels):
         raise InputError(
             f"{folder}: every pixel of split '{split}' is ignored (id {IGNORE_ID}), so it can "
             "neither train a model nor score one; check the labels it was built from"
         )
+    present = [name for name, count in zip(manifest.labels.names, pixels, strict=False) if count]
+    if split == "train" and len(pixels) > 1 and len(present) == 1:
+        raise InputError(
+            f"{folder}: all labelled pixels of split 'train' are '{present[0]}', so there is "
+            "nothing to learn; check the masks (in masks of 0 and 255, 255 is ignored: "
+            "--source folder --mask-values 0:0 255:1 makes it class 1)"
+        )
+
+
+def missing_classes(manifest: Manifest, split: str) -> list[str]:
+    """Returns the names of the classes that have no pixel in a split."""
+    pixels = manifest.splits[split].pixels
+    return [name for name, count in zip(manifest.labels.names, pixels, strict=False) if not count]
 
 
 def _split(document: dict[str, Any]) -> Split:

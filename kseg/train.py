@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kseg import presets
 from kseg.config import Config
 from kseg.errors import InputError, run
-from kseg.manifest import Manifest, check_labelled, read_manifest
+from kseg.manifest import Manifest, check_labelled, missing_classes, read_manifest
 from kseg.mixture import read_mixture
 
 EXAMPLES = """examples:
@@ -248,6 +248,12 @@ def _read_manifest(config):
             raise InputError(f"{config.data}: no split '{split}'; build it with --split")
         check_labelled(config.data, manifest, split)
     read_mixture(config, manifest)
+    if missing := missing_classes(manifest, "train"):
+        print(
+            f"warning: {config.data}: split 'train' has no pixel of {', '.join(missing)}; the "
+            "model cannot learn what it never sees",
+            file=sys.stderr,
+        )
     return manifest
 
 

@@ -6,6 +6,7 @@ conversion.py has the steps.
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from kseg import preprocess
 from kseg.errors import InputError, is_by_the_machine, run
-from kseg.manifest import Manifest, Split
-from kseg.paths import to_path
+from kseg.manifest import Manifest, Split, missing_classes
+from kseg.paths import is_remote, to_path
 from tfrecords_tools import conversion, executors, splits
 from tfrecords_tools.class_names import with_drivable
 from tfrecords_tools.datasets import (
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     size = tuple(args.size) if args.size else None
     jobs = conversion.plan_shards(source, _split(source, args), size=size, fit=args.fit)
     request = conversion.describe_request(args, source, jobs)
-    out = to_path(args.out)
+    out = _output_folder(args.out)
     if conversion.already_built(out, request):
         print(f"{out}: already built from these inputs, nothing to do")
         return 0
@@ -306,6 +307,17 @@ def _split(source: Source, args: argparse.Namespace) -> dict[str, list[Frame]]:
     return chosen
 
 
+def _output_folder(text: str) -> Path:
+    """Returns --out. Raises InputError when it cannot be created beside its unfinished self."""
+    out = to_path(text)
+    if is_remote(out):
+        return out
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise InputError(f"--out {text}: is the current folder or contains it; name a new folder")
+    return out
+
+
 def _executor(args: argparse.Namespace) -> Callable[[list[ShardJob], Path], None]:
     """Returns the function (jobs, folder) that writes shards as the flags say."""
     if args.beam_runner:
@@ -327,10 +339,20 @@ def _print_summary(manifest: Manifest, out: Path) -> None:
     table.add_row("ignored, of all", *map(_ignored_percent, splits))
     table.add_row("shards", *(str(len(split.shards)) for split in splits))
     Console().print(table)
+    for note, count in manifest.notes.items():
+        print(f"{count} {note}")
     quarantine = out / conversion.QUARANTINE
     if quarantine.is_file():
-        count = len(quarantine.read_text().splitlines())
-        print(f"{count} unusable frames were left out; the reasons are in {quarantine}")
+        bad = [json.loads(line) for line in quarantine.read_text("utf-8").splitlines()]
+        print(f"{len(bad)} unusable frames were left out; {quarantine} lists them:")
+        for kind, count in conversion.count_reasons(bad).items():
+            print(f"  {count} x {kind}")
+    if "train" in manifest.splits and (missing := missing_classes(manifest, "train")):
+        print(
+            f"warning: split 'train' has no pixel of {', '.join(missing)}; a model cannot learn "
+            "what it never sees: check the masks",
+            file=sys.stderr,
+        )
 
 
 def _ignored_percent(split: Split) -> str:

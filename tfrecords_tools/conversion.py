@@ -9,6 +9,9 @@ the data set as complete.
 import argparse
 import hashlib
 import json
+import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -16,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg import files
 from kseg.errors import InputError, user_path
 from kseg.labels import IGNORE_ID
-from kseg.manifest import FILE_NAME, Manifest, Shard, Split, read_manifest
+from kseg.manifest import FILE_NAME, Manifest, Shard, Split, check_labelled, read_manifest
 from kseg.paths import is_remote
 from kseg.preprocess import Size
 from tfrecords_tools import shards, tfds_metadata
@@ -110,7 +114,9 @@ def convert(
         partial.mkdir(parents=True, exist_ok=True)
     planned = _all_jobs(jobs)
     shards.remove_stale_files(planned, partial)
-    missing = [job for job in planned if not shards.is_finished(job, partial)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Reads and hashes the finished shards.
+        finished = list(pool.map(lambda job: shards.is_finished(job, partial), planned))
+    missing = [job for job, done in zip(planned, finished, strict=True) if not done]
     if len(missing) < len(planned):
         done = len(planned) - len(missing)
         print(f"{partial}: continuing, {done} of {len(planned)} shards are done")
@@ -119,14 +125,25 @@ def convert(
     reports = {split: [shards.read_report(job, partial) for job in jobs[split]] for split in jobs}
     _write_quarantine(list(chain.from_iterable(reports.values())), partial, max_bad)
     manifest = _manifest(source, jobs, reports, request)
+    for split in manifest.splits:
+        check_labelled(out, manifest, split)
     tfds_metadata.write(partial, manifest, source.card)
     (partial / FILE_NAME).write_text(manifest.to_json())
     shards.remove_reports(planned, partial)
     if partial != out:
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        _publish(partial, out)
     return manifest
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Renames the folder once all of it is on disk, so that a power cut leaves no empty file."""
+    for path in partial.iterdir():
+        files.sync(path)
+    files.sync(partial)
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    files.sync(out.parent)
 
 
 def _all_jobs(jobs: dict[str, list[ShardJob]]) -> list[ShardJob]:
@@ -148,11 +165,22 @@ def _write_quarantine(reports: list[ShardReport], folder: Path, max_bad: float) 
     total = len(bad) + sum(report.examples for report in reports)
     share = 100 * len(bad) / total
     if share > max_bad:
+        kinds = "; ".join(f"{count} x {kind}" for kind, count in count_reasons(bad).items())
+        kinds = f": {kinds}" if len(bad) > 1 else ""
         raise InputError(
-            f"{len(bad)} of {total} frames cannot be used ({share:.2g} %, --max-bad is "
-            f"{max_bad:g}); first: {bad[0]['reason']}; all are listed in {path}; repair them and "
-            "run the same command again"
+            f"{len(bad)} of {total} frames cannot be used ({share:.3g} %, --max-bad is "
+            f"{max_bad:g}){kinds}; first: {bad[0]['reason']}; all are listed in {path}; repair "
+            "them and run the same command again"
         )
+
+
+def count_reasons(bad: list[dict[str, str]]) -> dict[str, int]:
+    """Groups entries of the quarantine: {reason without names and numbers: frames}, sorted."""
+    kinds: Counter[str] = Counter()
+    for entry in bad:
+        text = entry["reason"].replace(entry["label"], "").replace(entry["image"], "")
+        kinds[re.sub(r"\d+", "N", " ".join(text.split())).strip(": ")] += 1
+    return dict(kinds.most_common())
 
 
 def _manifest(
@@ -178,6 +206,14 @@ def _manifest(
             drives=count_drives(keys, source.drive_pattern),
         )
     size = sizes.pop() if len(sizes) == 1 else None
+    every = chain.from_iterable(reports.values())
+    notes = sum((Counter(report.notes) for report in every), Counter[str]())
     return Manifest(
-        source.name, source.labels, size, splits, request, drive_pattern=source.drive_pattern
+        source.name,
+        source.labels,
+        size,
+        splits,
+        request,
+        drive_pattern=source.drive_pattern,
+        notes=dict(sorted(notes.items())),
     )

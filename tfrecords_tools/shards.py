@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from kseg import files, image_file, preprocess
-from kseg.errors import InputError
+from kseg.errors import InputError, user_path
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
 from kseg.preprocess import Size
@@ -155,7 +155,8 @@ def _atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield partial
         files.sync(partial)  # Otherwise a power cut can leave zeros under the name.
-        os.replace(partial, path)
+        with user_path(path):
+            os.replace(partial, path)
         files.sync(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -213,7 +214,7 @@ def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Count
     if mask.shape != image.shape[:2]:
         raise InputError(_size_mismatch(frame, mask.shape, image.shape[:2], header.orientation))
     _check_ids(mask, job.labels, frame.where)
-    notes = Counter()
+    notes: Counter[str] = Counter()
     if header.orientation != 1:
         notes["images turned upright by their EXIF orientation; labels must fit them upright"] = 1
     if job.size and job.size != mask.shape:

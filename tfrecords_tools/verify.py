@@ -12,7 +12,7 @@ import numpy as np
 
 from kseg.errors import InputError, run
 from kseg.labels import IGNORE_ID
-from kseg.manifest import FILE_NAME, Manifest, read_manifest
+from kseg.manifest import FILE_NAME, Manifest, check_labelled, missing_classes, read_manifest
 from kseg.paths import to_path
 from tfrecords_tools import duplicates
 from tfrecords_tools.checks import CheckedShard, Problem, check_shard
@@ -114,9 +114,12 @@ def _manifest_totals(manifest: Manifest) -> Iterator[Problem]:
                 f"{place}: got pixel counts of {len(split.pixels)} classes, expected {num_classes}"
             )
             yield Problem("manifest", text)
-        for label, pixels in zip(manifest.labels.names, split.pixels, strict=False):
-            if not pixels:
-                yield Problem("empty class", f"{place}: no pixel of class '{label}'", warning=True)
+        try:
+            check_labelled(place, manifest, name)
+        except InputError as error:
+            yield Problem("useless split", str(error))
+        for label in missing_classes(manifest, name):
+            yield Problem("empty class", f"{place}: no pixel of class '{label}'", warning=True)
 
 
 def _pixel_counts(checked: list[CheckedShard], manifest: Manifest) -> Iterator[Problem]:

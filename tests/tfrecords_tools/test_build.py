@@ -30,8 +30,8 @@ def test_without_size_every_frame_keeps_its_bytes(bdd100k, tmp_path):
     frames = read(tmp_path / "out", "train")
     assert sorted(frames) == [f"train{i}" for i in range(6)]
     for key, (image, mask) in frames.items():
-        jpeg = (bdd100k / "images/100k/train" / f"{key}.jpg").read_bytes()
-        assert np.array_equal(image, tf.io.decode_jpeg(jpeg).numpy())
+        jpeg = bdd100k / "images/100k/train" / f"{key}.jpg"
+        assert np.array_equal(image, cv2.imread(str(jpeg), cv2.IMREAD_COLOR_RGB))
         path = bdd100k / "labels/drivable/masks/train" / f"{key}.png"
         assert np.array_equal(mask, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
 
@@ -131,11 +131,11 @@ def test_a_plain_folder_has_its_own_classes(tmp_path):
     ]
     (data / "classes.json").write_text(json.dumps({"name": "farm", "classes": classes}))
     cv2.imwrite(str(data / "images/x.jpg"), np.zeros((40, 50, 3), np.uint8))
-    cv2.imwrite(str(data / "masks/x.png"), np.full((40, 50), 1, np.uint8))
+    cv2.imwrite(str(data / "masks/x.png"), np.repeat([[0], [1]], [15, 25], 0).repeat(50, 1))
     assert run_build(data, tmp_path / "out", source="folder") == 0
     manifest = read_manifest(tmp_path / "out")
     assert manifest.dataset == "farm" and manifest.labels.names == ["track", "field"]
-    assert manifest.splits["train"].pixels == (0, 2000)
+    assert manifest.splits["train"].pixels == (750, 1250)
 
 
 def test_legacy_masks_become_the_same_records(bdd100k, tmp_path):
@@ -193,7 +193,7 @@ def garbage_mask(data):
 
 def empty_image(data):
     (data / "images/100k/train/train0.jpg").write_bytes(b"")
-    return "train0.jpg", "truncated"
+    return "train0.jpg", "empty"
 
 
 def color_map(data):
@@ -380,7 +380,8 @@ def test_tfds_reads_the_same_examples(bdd100k, tmp_path, monkeypatch):
     theirs = {e["key"].decode(): e for e in tfds.as_numpy(builder.as_dataset("train"))}
     assert ours.keys() == theirs.keys()
     for key, (image, mask) in ours.items():
-        assert np.array_equal(theirs[key]["image"], image)
+        # TFDS decodes with TensorFlow's fast IDCT, kseg with the accurate one of OpenCV.
+        assert np.abs(theirs[key]["image"].astype(int) - image).mean() < 2
         assert np.array_equal(theirs[key]["mask"][..., 0], mask)
         assert (theirs[key]["height"], theirs[key]["width"]) == (60, 100)
     assert "@inproceedings{bdd100k" in builder.info.citation

@@ -252,14 +252,26 @@ def test_a_bad_record_is_reported(frames, tmp_path, damage, words):
     assert {p.kind for p in rest} <= {"pixel count"}
 
 
-def test_frame_without_a_label_is_a_warning(frames, tmp_path, capsys):
-    frames["val"] = [changed(mask=png(np.full(SIZE, IGNORE_ID, np.uint8)))(frames["val"][0])]
-    right = {"pixels": (0, 0, 0), "ignored": SIZE[0] * SIZE[1]}
-    folder = write(tmp_path / "x", frames, lambda split: right if split == "val" else {})
-    assert run_verify(folder) == 0
-    out = lines(capsys, "warning")
-    assert "every pixel is ignored" in out[0] or "every pixel is ignored" in out[-1]
-    assert sum("no pixel of class" in line for line in out) == 3 and len(out) == 4
+def test_frame_without_a_label_is_a_warning_and_a_split_without_one_a_problem(
+    frames, tmp_path, capsys
+):
+    unlabelled = changed(mask=png(np.full(SIZE, IGNORE_ID, np.uint8)))(frames["val"][0])
+    pixels, half = SIZE[0] * SIZE[1], (SIZE[0] - 2) * SIZE[1] // 2
+    for name, val, right, code in (
+        ("some", [unlabelled, frames["val"][1]], (half, SIZE[1], half), 0),
+        ("all", [unlabelled], (0, 0, 0), 1),
+    ):
+        values = {"pixels": right, "ignored": len(val) * pixels - sum(right)}
+        folder = write(
+            tmp_path / name,
+            frames | {"val": val},
+            lambda split, values=values: values if split == "val" else {},
+        )
+        assert run_verify(folder) == code
+        out = capsys.readouterr().out
+        assert "warning: " in out and f"every pixel is ignored ({IGNORE_ID})" in out
+        assert out.count("no pixel of class") == 3 * code
+        assert ("problem: " in out) == bool(code)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from kseg import image_file
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, to_path
@@ -17,7 +19,7 @@ from kseg.preprocess import Size
 from tfrecords_tools.mask_file import read_png_mask
 from tfrecords_tools.mask_values import by_color
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = image_file.SUFFIXES
 SPLITS = ("train", "val", "test")
 
 
@@ -138,7 +140,8 @@ def files_by_key(
 
     A suffix may be more than an extension ("_drivable_id.png"). `pattern` "*/*" finds the files one
     folder deeper; folder_in_key puts that folder's name and "_" before the key. Raises InputError
-    on a missing or empty folder, and on two files of one key.
+    on a missing or empty folder, and on two files of one key. Keys are in Unicode's form NFC: macOS
+    writes names in NFD, and then a mask would not find its image.
     """
     folder = to_path(folder)
     if not folder.is_dir():
@@ -146,11 +149,13 @@ def files_by_key(
     by_key: dict[str, Path] = {}
     for path in sorted(folder.glob(pattern)):
         suffix = next((s for s in suffixes if path.name.lower().endswith(s.lower())), None)
-        if suffix is None or path.name.startswith("."):
+        inside = (path.parent.name, path.name)[-len(Path(pattern).parts) :]
+        if suffix is None or any(map(image_file.is_system_name, inside)):
             continue
         key = path.name[: -len(suffix)]
         if folder_in_key:
             key = f"{path.parent.name}_{key}"
+        key = unicodedata.normalize("NFC", key)
         if key in by_key:
             raise InputError(f"{path}: {by_key[key].name} has the same name; keep one of them")
         by_key[key] = path
@@ -232,14 +237,18 @@ def read_json(path: Path, parse: Callable, *args: Any) -> Any:
 
 
 def _refuse_unpaired(images, labels, image_dir, label_dir):
+    problems, first = [], ""
     for items, others, problem, folder in (
         (images, labels, "image without a mask", label_dir),
         (labels, images, "mask without an image", image_dir),
     ):
         unpaired = sorted(items.keys() - others.keys())
         if unpaired:
-            more = f" and {len(unpaired) - 1} more" if len(unpaired) > 1 else ""
-            raise InputError(
-                f"{where(items[unpaired[0]])}{more}: {problem} (none in {folder}); add the missing "
-                "files, or leave such frames out with --skip-unpaired"
-            )
+            first = first or where(items[unpaired[0]])
+            plural = f"{len(unpaired)} files: " if len(unpaired) > 1 else ""
+            problems.append(f"{plural}{problem} (none in {folder})")
+    if problems:
+        raise InputError(
+            f"{first}: {'; '.join(problems)}; add the missing files, or leave such frames out with "
+            "--skip-unpaired"
+        )
