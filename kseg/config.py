@@ -145,8 +145,9 @@ class Config:
     )
     mixed_precision: str = _field(
         "off",
-        "compute in 16 bits, with weights and loss in float32",
-        ("off", "float16", "bfloat16"),
+        "compute in 16 bits, with weights and loss in float32; auto: bfloat16 or float16 if the "
+        "GPU computes it fast, else off; the run records and keeps the choice",
+        ("off", "float16", "bfloat16", "auto"),
     )
     flip: bool = _field(True, "mirror half of the training images")
     scale_min: float = _field(
@@ -295,7 +296,12 @@ def merge(config: Config, values: Mapping[str, Any], where: str = "config") -> C
 
 
 def difference(before: Config, now: Config) -> str:
-    """Describes how two Configs differ: "epochs 3 then, 5 now; ..."; "" if they are equal."""
+    """Describes how two Configs differ: "epochs 3 then, 5 now; ..."; "" if they are equal.
+
+    mixed_precision auto now is what it was then, because a run keeps its first choice.
+    """
+    if now.mixed_precision == "auto":
+        now = dataclasses.replace(now, mixed_precision=before.mixed_precision)
     old, new = json.loads(before.to_json()), json.loads(now.to_json())
     changed = (key for key in new if old[key] != new[key])
     return "; ".join(f"{key} {old[key]} then, {new[key]} now" for key in changed)

@@ -67,16 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also score the position baseline (explained below)",
     )
+    parser.add_argument(
+        "--require-gpu", action="store_true", help="fail if there is no GPU to evaluate on"
+    )
     return evaluate(parser.parse_args(argv))
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
-    from kseg import files, run_folder, trained_model
+    from kseg import files, run_folder
 
     run_folder.read_run(args.run)  # Bad input fails here, before the model is built.
+    from kseg.runtime import backend_devices
+
+    backend_devices.announce("evaluation", require_gpu=args.require_gpu)
     import numpy as np
 
+    from kseg import trained_model
     from kseg.data import pipeline
     from kseg.evaluation import boundary
     from kseg.evaluation.scores import compute_scores, confusion_matrix

@@ -91,6 +91,9 @@ def predict(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path(args.run) / "predictions"
     suffixes = [".png"] if images else [".mp4", *([".gif"] if args.gif else [])]
     _refuse_overwriting(images or [source], out, suffixes)
+    from kseg.runtime import backend_devices
+
+    backend_devices.announce("prediction")
     predict_all = _load_predictors(runs, args.confidence)
     with user_path(out):
         out.mkdir(parents=True, exist_ok=True)

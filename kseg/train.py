@@ -33,8 +33,8 @@ without the interruption.
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    out = args.out or f"runs/{args.preset}"
-    config = presets.resolve(args, out)
+    out = Path(args.out or f"runs/{args.preset}")
+    config = presets.resolve(args, str(out))
     hosts = args.hosts.split(",") if args.hosts else []
     expected = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "")
     if expected and expected != str(max(1, len(hosts))):
@@ -48,17 +48,19 @@ def main(argv: list[str] | None = None) -> int:
         manifest = _read_manifest(config)
         from kseg.training.dry_run import dry_run
 
+        config = _on_devices(config, out, args.devices, require_gpu=args.require_gpu)
         dry_run(config, manifest, args.devices)
         return 0
     return train(
         config,
-        Path(out),
+        out,
         save_steps=args.save_steps,
         tensorboard=args.tensorboard,
         devices=args.devices,
         hosts=hosts,
         host=args.host,
         cache=args.cache,
+        require_gpu=args.require_gpu,
     )
 
 
@@ -72,12 +74,14 @@ def train(
     hosts: Sequence[str] = (),
     host: int = 0,
     cache: str = "auto",
+    require_gpu: bool = False,
 ) -> int:
     """Trains a Config in the run folder `out`, or resumes the run there. Returns the exit code.
 
     save_steps: save a checkpoint also after this many steps of an epoch (0: never). tensorboard:
     write RUN/tensorboard/. devices: how many share each batch. hosts, host: as in
     kseg.training.distributed.join. cache: as in kseg.data.pipeline.training_dataset.
+    require_gpu: raise InputError when there is no GPU.
     """
     manifest = _read_manifest(config)
     if save_steps < 0:
@@ -95,6 +99,7 @@ def train(
 
     mixture = read_mixture(config, manifest)
     rank, world_size = distributed.join(list(hosts), host) if len(hosts) > 1 else (0, 1)
+    config = _on_devices(config, out, devices, hosts=world_size, require_gpu=require_gpu)
     keras.utils.set_random_seed(config.seed)
     state = resume.resume_state(out)
     if world_size > 1:
@@ -117,6 +122,17 @@ def train(
     if rank == 0:
         _finish(job)
     return 0
+
+
+def _on_devices(config, out, devices, *, hosts=1, require_gpu=False):
+    """Names the devices that will train. Returns config as these devices compute it."""
+    from kseg.runtime import backend_devices
+    from kseg.training import mixed_precision
+
+    found = backend_devices.announce(
+        "training", devices=devices, hosts=hosts, require_gpu=require_gpu
+    )
+    return mixed_precision.resolve(config, found, out)
 
 
 class _Job(NamedTuple):
@@ -289,6 +305,9 @@ def _parser():
         default=1,
         metavar="N",
         help="number of GPUs of this machine (or logical CPUs) that share each batch (default: 1)",
+    )
+    parser.add_argument(
+        "--require-gpu", action="store_true", help="fail if there is no GPU to train on"
     )
     parser.add_argument(
         "--hosts",

@@ -7,6 +7,7 @@ import pytest
 
 from kseg import evaluate, trained_model
 from kseg.data import pipeline
+from kseg.runtime import backend_devices
 from kseg.training import resume
 from tests.conftest import assert_one_line, command
 
@@ -52,6 +53,20 @@ def test_all_output_goes_to_out(trained_run, tmp_path):
     names = {path.name for path in (tmp_path / "elsewhere").iterdir()}
     assert names == {"evaluation-val.json", "overlays-val"}
     assert sorted(trained_run.rglob("*")) == before
+
+
+def test_a_missing_gpu_is_an_error_on_request(trained_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
+    assert command(evaluate.main, [trained_run, "--require-gpu", "--out", tmp_path / "out"]) == 2
+    assert_one_line(capsys, "--require-gpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_is_one_line(trained_run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "missing" / "out"):
+        assert command(evaluate.main, [trained_run, "--out", out]) == 2
+        assert_one_line(capsys, out)
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):

@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 PEERS = {"evaluation", "training", "visualize", "runtime", "export"}
 PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
-    {"child_process", "errors"},
-    {"files", "labels", "model_names", "paths"},
+    {"child_process", "errors", "nvidia"},
+    {"files", "labels", "model_names", "paths", "tensorflow_log"},
     {"class_map"},
     {"config", "contract", "image_file", "manifest", "preprocess"},
     {"mixture"},
@@ -37,6 +37,7 @@ ANY_BACKEND = (
     *(f"training.{name}" for name in ("losses", "metrics", "schedules", "optimizers")),
 )
 WITHOUT_TENSORFLOW = (
+    *("nvidia", "tensorflow_log", "runtime.missing_gpu"),
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),

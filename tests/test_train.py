@@ -14,6 +14,7 @@ import pytest
 
 from kseg import files, run_folder, train, trained_model
 from kseg.errors import InputError
+from kseg.runtime import backend_devices
 from kseg.training import callbacks, resume
 from kseg.training import history as run_history
 from tests.conftest import ROOT, assert_one_line, command, files_of_at_most
@@ -289,6 +290,37 @@ def test_a_dry_run_describes_the_run_and_writes_nothing(config, tmp_path, monkey
         assert part in out
     assert "one step of 4 frames" in out and "nothing was written" in out
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+
+
+def test_the_first_line_names_the_device_and_a_missing_gpu_is_an_error_on_request(
+    trained_run, config, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
+    (tmp_path / "c.json").write_text(config.to_json())
+    flags = ["--config", tmp_path / "c.json", "--require-gpu"]
+    for more in (["--dry-run"], []):
+        assert command(train.main, [*flags, "--out", tmp_path / "run", *more]) == 2
+        assert_one_line(capsys, "--require-gpu", "TensorFlow sees no GPU")
+        assert not (tmp_path / "run").exists()
+    assert command(train.main, [*flags[:2], "--out", trained_run]) == 0
+    assert capsys.readouterr().out.startswith("device: CPU, ")
+
+
+def test_a_run_records_what_auto_chose_and_keeps_it_on_another_device(
+    config, tmp_path, monkeypatch, capsys
+):
+    h100 = backend_devices.Device("gpu", "NVIDIA H100", (9, 0))
+    monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [h100])
+    auto = dataclasses.replace(config, mixed_precision="auto", epochs=1)
+    assert train.train(auto, tmp_path / "run") == 0
+    recorded = run_folder.read_run(tmp_path / "run")[0]
+    assert recorded == dataclasses.replace(auto, mixed_precision="bfloat16")
+    assert capsys.readouterr().out.startswith("device: 1 x NVIDIA H100 (TensorFlow)\n")
+    monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
+    assert train.train(auto, tmp_path / "run") == 0
+    assert "bfloat16, as this run began" in capsys.readouterr().out
+    with pytest.raises(InputError, match="mixed_precision bfloat16 then, off now"):
+        train.train(dataclasses.replace(auto, mixed_precision="off"), tmp_path / "run")
 
 
 def test_a_run_with_another_config_is_refused(trained_run, config):

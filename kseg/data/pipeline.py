@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import cv2
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,6 +23,10 @@ from kseg.manifest import Manifest, check_labelled, read_manifest
 from kseg.mixture import read_mixture
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.preprocess import Size
+
+if keras.backend.backend() != "tensorflow" and tf.config.list_physical_devices("GPU"):
+    # TensorFlow only reads the data then, and would take the GPU's memory from the backend.
+    tf.config.set_visible_devices([], "GPU")
 
 
 def open_split(

@@ -109,7 +109,7 @@ def export(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     import dataclasses
 
-    from kseg import run_folder, trained_model
+    from kseg import run_folder
 
     for name in ("frames", "calibration", "gpu_frames"):
         if getattr(args, name) < 1:
@@ -122,6 +122,10 @@ def export(args: argparse.Namespace) -> int:
     size = tuple(args.size) if args.size else trained.size
     config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
 
+    from kseg.runtime import backend_devices
+
+    backend_devices.announce("the Keras model")
+    from kseg import trained_model
     from kseg.data import pipeline
     from kseg.export import verification
     from kseg.export.model_converter import ModelConverter

@@ -12,7 +12,16 @@ from kseg.manifest import Manifest
 from kseg.mixture import read_mixture
 from kseg.models.auxiliary import add_auxiliary
 from kseg.models.cost import multiply_adds
-from kseg.training import distributed, losses, metrics, optimizers, schedules, warm_start
+from kseg.runtime import backend_devices
+from kseg.training import (
+    distributed,
+    losses,
+    metrics,
+    mixed_precision,
+    optimizers,
+    schedules,
+    warm_start,
+)
 
 
 def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: int) -> keras.Model:
@@ -21,7 +30,10 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
     For several devices, call it within kseg.training.distributed.scope. Raises InputError for
     settings that this model or data set does not support.
     """
-    with _dtype_policy(config.mixed_precision):
+    precision = config.mixed_precision
+    if precision == "auto":
+        precision = mixed_precision.choose(backend_devices.find())
+    with _dtype_policy(precision):
         model, encoder = _build_model(config, manifest)
         if config.auxiliary_weight:
             model = add_auxiliary(model, config.auxiliary_weight)

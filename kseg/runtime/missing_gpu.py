@@ -1,0 +1,63 @@
+"""Why Keras' backend sees no GPU, and what to do. Imports no backend."""
+
+import os
+import platform
+from importlib import metadata
+from typing import NamedTuple
+
+from kseg import nvidia
+
+TITLES = {"tensorflow": "TensorFlow", "jax": "JAX"}
+_INSTALL = {"tensorflow": "./scripts/install gpu", "jax": "./scripts/install jax-gpu"}
+# Settings by which users keep GPUs for others.
+_HIDING = {"CUDA_VISIBLE_DEVICES": ("", "-1"), "JAX_PLATFORMS": ("cpu",)}
+
+
+class Reason(NamedTuple):
+    """advice: why, and what to do. is_fault: this machine has a GPU that should be seen."""
+
+    advice: str
+    is_fault: bool
+
+
+def explain(backend: str) -> Reason:
+    """Returns why `backend`, tensorflow or jax, sees no GPU."""
+    for name in ("CUDA_VISIBLE_DEVICES", *(["JAX_PLATFORMS"] if backend == "jax" else [])):
+        if os.environ.get(name) in _HIDING[name]:
+            return Reason(f"{name}={os.environ[name]} hides all; unset {name}", False)
+    problem = _driver_problem()
+    if problem:
+        return problem
+    install = _INSTALL.get(backend, _INSTALL["jax"])
+    if backend == "tensorflow" and platform.machine() != "x86_64":
+        return Reason(
+            f"TensorFlow has no CUDA for {platform.machine()}; use KERAS_BACKEND=jax after "
+            f"{_INSTALL['jax']}",
+            True,
+        )
+    if not _has_cuda(backend):
+        return Reason(f"its CUDA libraries are not installed; run: {install}", True)
+    return Reason("to see why, run: python -m kseg.doctor --training", True)
+
+
+def _driver_problem() -> Reason | None:
+    try:
+        present = bool(nvidia.gpus()) or nvidia.has_device_node()
+        return None if present else Reason("this machine has no NVIDIA GPU", False)
+    except nvidia.DriverError as error:
+        if not nvidia.has_device_node():
+            return Reason(f"this machine has no NVIDIA GPU ({error})", False)
+        if isinstance(error, nvidia.NoDriverTool):  # Some containers have the driver without it.
+            return None
+        return Reason(
+            f"its driver does not work ({error}); restart the machine or install the driver again",
+            True,
+        )
+
+
+def _has_cuda(backend: str) -> bool:
+    """Whether the backend's packages with CUDA libraries are installed."""
+    names = {distribution.name.lower() for distribution in metadata.distributions()}
+    if backend == "jax":
+        return any(name.startswith("jax-cuda") and name.endswith("-plugin") for name in names)
+    return "nvidia-cudnn-cu12" in names
