@@ -19,16 +19,20 @@ EXAMPLES = """examples:
   python -m kseg.doctor
   python -m kseg.doctor runs/demo/model-fp16.tflite
   python -m kseg.doctor road.tflite --gpu --json -      fails unless a GPU runs the file
+  python -m kseg.doctor --training                      is a GPU used for training, and if not, why?
 
 Tiny models in every precision are run first: on the CPU, compared with LiteRT's reference kernels,
 and on the GPU, compared with the CPU. A MODEL runs ten synthetic frames on both. Its checksum is of
 the ten class maps: where another machine or `kseg_run --doctor` prints the same one, both computed
 the same class in every pixel. GPU drivers run in child processes, because they may crash.
 
+--training tries the backend that KERAS_BACKEND names (default: tensorflow): devices, their memory,
+the versions of driver, CUDA and cuDNN, and which precisions compute right.
+
 exit codes:
   0  everything that this machine should be able to run works
   1  something does not: no LiteRT; a GPU that crashes or disagrees with the CPU; a hardware GPU
-     that LiteRT cannot use; or with --gpu, no GPU
+     that LiteRT, or with --training the backend, cannot use; or with --gpu, no GPU
   2  bad input
 """
 _MIN_LITERT = (2, 3)
@@ -45,17 +49,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="a .tflite written by kseg.export to try as well"
     )
+    parser.add_argument(
+        "--training", action="store_true", help="report what training would run on, instead"
+    )
     parser.add_argument("--gpu", action="store_true", help="fail if no GPU works")
     parser.add_argument(
         "--json", metavar="FILE", help="write the report as JSON as well (-: print only the JSON)"
     )
     args = parser.parse_args(argv)
-    report = examine(args.model, need_gpu=args.gpu)
+    if args.training:
+        if args.model:
+            raise InputError(f"{args.model}: --training needs no model; leave one of them out")
+        from kseg.runtime import training_check
+
+        report = training_check.examine(need_gpu=args.gpu)
+        lines = list(training_check.report_lines(report))
+    else:
+        report = examine(args.model, need_gpu=args.gpu)
+        lines = report_lines(report)
     document = json.dumps(report, indent=1, allow_nan=False)
     if args.json == "-":
         print(document)
     else:
-        print("\n".join(report_lines(report)))
+        print("\n".join(lines))
         if args.json:
             with user_path(args.json):
                 Path(args.json).write_text(document + "\n")

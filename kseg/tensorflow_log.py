@@ -16,7 +16,7 @@ from kseg import nvidia
 
 # Lines of level INFO, which may continue on a second line, and two that TensorFlow logs by mistake
 # on every machine with a GPU.
-_CHATTER = "|".join(
+CHATTER = "|".join(
     (
         r"^I[0-9]{4} ",
         r"^[0-9-]+ [0-9:.]+: I ",
@@ -71,7 +71,7 @@ def _without_chatter() -> Iterator[None]:
     try:
         # A process of its own: should TensorFlow crash, the reason still comes out.
         grep = subprocess.Popen(
-            ["grep", "--line-buffered", "-Ev", _CHATTER], stdin=subprocess.PIPE, stdout=2
+            ["grep", "--line-buffered", "-Ev", CHATTER], stdin=subprocess.PIPE, stdout=2
         )
     except OSError:  # No grep here.
         yield

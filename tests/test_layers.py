@@ -37,7 +37,7 @@ ANY_BACKEND = (
     *(f"training.{name}" for name in ("losses", "metrics", "schedules", "optimizers")),
 )
 WITHOUT_TENSORFLOW = (
-    *("nvidia", "tensorflow_log", "runtime.missing_gpu"),
+    *("nvidia", "tensorflow_log", "runtime.missing_gpu", "runtime.training_check"),
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),

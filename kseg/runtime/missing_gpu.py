@@ -20,8 +20,11 @@ class Reason(NamedTuple):
     is_fault: bool
 
 
+UNKNOWN = Reason("to see why, run: python -m kseg.doctor --training", is_fault=True)
+
+
 def explain(backend: str) -> Reason:
-    """Returns why `backend`, tensorflow or jax, sees no GPU."""
+    """Returns why `backend`, tensorflow or jax, sees no GPU; UNKNOWN if nothing is missing."""
     for name in ("CUDA_VISIBLE_DEVICES", *(["JAX_PLATFORMS"] if backend == "jax" else [])):
         if os.environ.get(name) in _HIDING[name]:
             return Reason(f"{name}={os.environ[name]} hides all; unset {name}", False)
@@ -37,7 +40,7 @@ def explain(backend: str) -> Reason:
         )
     if not _has_cuda(backend):
         return Reason(f"its CUDA libraries are not installed; run: {install}", True)
-    return Reason("to see why, run: python -m kseg.doctor --training", True)
+    return UNKNOWN
 
 
 def _driver_problem() -> Reason | None:
