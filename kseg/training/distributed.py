@@ -4,14 +4,13 @@ All devices hold the same weights. TensorFlow trains under tf.distribute.Mirrore
 keras.distribution.DataParallel (which on TensorFlow silently does nothing: one device does all the
 work).
 
-Under JAX the computation is the same as on one device. Under TensorFlow it is the same too, with
-batch norm and gradient clipping over all devices, except for two things. The loss: each device
-computes it on its part of the batch. For Dice, Tversky and Lovasz, or where the parts have
-different numbers of ignored pixels, the mean of these is not the loss of the batch. And dropout:
-each device draws its own.
+The computation is the same as on one device: loss, batch norm and gradient clipping are those of
+the complete batch. JAX does this by itself; for TensorFlow, the functions below do. One difference
+remains there: each device draws its own dropout.
 """
 
 import contextlib
+import functools
 from typing import Any
 
 import keras
@@ -108,6 +107,35 @@ def mean_over_replicas(gradients: list[Any]) -> list[Any]:
     return tf.distribute.get_replica_context().all_reduce("MEAN", gradients)
 
 
+def sum_over_replicas(values: Any) -> Any:
+    """Returns the sum of a tensor over all TensorFlow replicas; outside of replicas, the tensor.
+
+    Differentiable: Keras divides the loss of each replica by their number n and adds up their
+    gradients. The gradient of the sum is the sum of n such gradients, so the factors cancel out and
+    the result is the gradient of one device.
+    """
+    context = _replica_context()
+    return context.all_reduce("SUM", values) if context else values
+
+
+def gather_replicas(values: Any, axis: int) -> Any:
+    """Concatenates a tensor of all TensorFlow replicas; outside of replicas, returns the tensor.
+
+    Differentiable, as sum_over_replicas.
+    """
+    context = _replica_context()
+    return context.all_gather(values, axis % len(values.shape)) if context else values
+
+
+def _replica_context():
+    """The tf.distribute.ReplicaContext of the current TensorFlow replica; None if there is none."""
+    if replicas() == 1:
+        return None
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context()  # None while Keras builds a model, for instance.
+
+
 def synchronize_batch_norm(model: keras.Model) -> None:
     """Makes the batch norms of a model use the statistics of all TensorFlow replicas."""
     for layer in model.layers:
@@ -125,7 +153,14 @@ def _mirrored(count, config):
         )
     gpus = tf.config.list_logical_devices("GPU")
     names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(_first(count, names)).scope()
+    return _strategy(tuple(_first(count, names))).scope()
+
+
+@functools.cache  # The sums of a second strategy for the same devices would clash with the first's.
+def _strategy(names):
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names)
 
 
 def _data_parallel(count, _config):

@@ -8,6 +8,10 @@ All losses here take y_true (B, H, W) or (B, H, W, 1) integer ids and y_pred (B,
 logits. Pixels of ignore_class do not count; the loss of a batch in which all pixels are ignored is
 0. class_weights: C numbers; None weighs all classes equally. Raises ValueError for other shapes.
 
+Each loss is that of the complete batch, also where TensorFlow splits the batch among devices: the
+sums over pixels run over all devices, and the gradients that the devices add up are those of one
+device.
+
 unions: classes that a label does not distinguish, such as ((0, 1),). A pixel with id C + k belongs
 to one of the classes unions[k]; which one is unknown. Its probability is the sum of theirs
 (marginal loss: Shi et al., 2021, arXiv:2007.03868; label-set loss: Fidon et al., 2021,
@@ -39,6 +43,7 @@ from keras import ops
 
 from kseg.config import loss_terms
 from kseg.labels import IGNORE_ID
+from kseg.training import distributed
 
 # The best value of Abraham and Khan: (1 - Tversky) ** (1 / (4 / 3)).
 FOCAL_TVERSKY_GAMMA = 4 / 3
@@ -128,7 +133,10 @@ class CrossEntropy(_BatchLoss):
         if self.gamma:
             # Kept above 0, where the gradient is infinite for gamma below 1.
             cost = cost * ops.power(ops.maximum(1 - ops.exp(log_p), 1e-6), self.gamma)
-        return ops.sum(weights * cost) / ops.maximum(ops.sum(weights), 1e-6)
+        total, weight = ops.unstack(
+            distributed.sum_over_replicas(ops.stack([ops.sum(weights * cost), ops.sum(weights)])), 2
+        )
+        return total / ops.maximum(weight, 1e-6)
 
     def get_config(self):
         return {
@@ -172,12 +180,12 @@ class Tversky(_BatchLoss):
         self.class_weights, self.unions, self.ignore_class = class_weights, unions, ignore_class
 
     def cost(self, y_true, y_pred):
-        pixels = (0, 1, 2)
         truth, counted, present = _regions(y_true, y_pred, self.ignore_class, self.unions)
         probabilities = _with_unions(ops.softmax(y_pred), self.unions, ops.sum) * counted
-        overlap = ops.sum(probabilities * truth, axis=pixels)
-        in_truth = ops.sum(truth, axis=pixels)
-        predicted = ops.sum(probabilities, axis=pixels)
+        sums = [ops.sum(x, axis=(0, 1, 2)) for x in (probabilities * truth, truth, probabilities)]
+        overlap, in_truth, predicted = ops.unstack(
+            distributed.sum_over_replicas(ops.stack(sums)), 3
+        )
         index = 2 * overlap + self.smooth
         total = 2 * (1 - self.beta) * predicted + 2 * self.beta * in_truth + self.smooth
         index = index / ops.maximum(total, 1e-7)
@@ -241,7 +249,8 @@ class LovaszSoftmax(_BatchLoss):
     For each class, the errors |t - p| of all pixels of the batch are sorted from large to small,
     and each is weighted by how much it increases the Jaccard loss. The mean is over the classes
     that are present, as in the authors' code with classes="present", per_image=False. The counts
-    are float32: exact for batches of up to 2**24 pixels.
+    are float32: exact for batches of up to 2**24 pixels. The order is that of all pixels, so on
+    several TensorFlow devices each of them sorts the errors of the complete batch.
     """
 
     def __init__(
@@ -259,7 +268,8 @@ class LovaszSoftmax(_BatchLoss):
         truth, counted, present = _regions(y_true, y_pred, self.ignore_class, self.unions)
         probabilities = _with_unions(ops.softmax(y_pred), self.unions, ops.sum)
         errors = ops.abs(truth - probabilities) * counted
-        truth, errors = _rows_by_class(truth), _rows_by_class(errors)
+        rows = ops.stack([_rows_by_class(truth), _rows_by_class(errors)])
+        truth, errors = ops.unstack(distributed.gather_replicas(rows, axis=-1), 2)
         # Pixels that do not count have error 0, so they come last and add nothing.
         order = ops.argsort(-errors, axis=-1)
         errors = ops.take_along_axis(errors, order, axis=-1)
@@ -334,7 +344,7 @@ def _regions(y_true, y_pred, ignore_class, unions):
     label.
     """
     labels, counted = _one_hot(y_true, y_pred, ignore_class, unions)
-    present = ops.sum(labels, axis=(0, 1, 2)) > 0
+    present = distributed.sum_over_replicas(ops.sum(labels, axis=(0, 1, 2))) > 0
     if not unions:
         return labels, counted[..., None], present
     regions = [{c} for c in range(y_pred.shape[-1])] + [set(union) for union in unions]
