@@ -24,9 +24,14 @@ from kseg.mixture import read_mixture
 from kseg.paths import for_tensorflow, size_bytes, to_path
 from kseg.preprocess import Size
 
-if keras.backend.backend() != "tensorflow" and tf.config.list_physical_devices("GPU"):
-    # TensorFlow only reads the data then, and would take the GPU's memory from the backend.
-    tf.config.set_visible_devices([], "GPU")
+
+def _leave_gpus_to_backend() -> None:
+    """Hides GPUs from TensorFlow where it only reads data: it would take their memory from JAX."""
+    if keras.backend.backend() != "tensorflow" and tf.config.list_physical_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")
+
+
+_leave_gpus_to_backend()
 
 
 def open_split(

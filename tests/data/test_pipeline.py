@@ -1,7 +1,9 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kseg.data import pipeline
 from kseg.errors import InputError
@@ -273,3 +275,15 @@ def test_our_frames_are_augmented_alike_with_and_without_others(config, mixed_co
     alone = batches(dataclasses.replace(config, batch_size=2), 12)
     ours = [(image[::2], mask[::2]) for image, mask in batches(mixed_config, 12)]
     assert same(alone, ours)
+
+
+@pytest.mark.parametrize(("backend", "hidden"), [("jax", [[]]), ("tensorflow", [])])
+def test_tensorflow_leaves_gpus_to_another_backend(monkeypatch, backend, hidden):
+    changes = []
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: changes.append(devices)
+    )
+    pipeline._leave_gpus_to_backend()
+    assert changes == hidden
