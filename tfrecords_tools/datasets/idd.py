@@ -158,7 +158,7 @@ def _draw(document: Any, where: str, size: Size, table: dict[int, int]) -> np.nd
 
 
 def _level_1_id(name: str) -> int:
-    # "cargroup" is a group of cars that were not told apart.
+    # "cargroup" is several cars under one outline.
     known = name if name in IDS else name.removesuffix("group")
     if known not in IDS:
         raise ValueError(f"unknown label {name!r}; IDD has {', '.join(IDS)}")
