@@ -149,6 +149,8 @@ def _print_table(manifest, measured, folder, more_rows):
     labels = manifest.request.get("labels")
     if labels:
         print(f"labels: {labels}")
+    for note, count in manifest.notes.items():
+        print(f"{count} {note}")
 
 
 def _column(values, classes):

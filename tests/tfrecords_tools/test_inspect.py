@@ -212,13 +212,20 @@ def test_formats_and_sizes_are_those_of_the_records(grays):
 
 
 def test_page_and_table_show_facts_and_warnings(grays, tmp_path, capsys):
+    path = grays / FILE_NAME
+    document = json.loads(path.read_text())
+    document["notes"] = {"images were turned upright": 7}
+    document["request"]["labels"] = "masks: palette indices"
+    path.write_text(json.dumps(document))
     out = tmp_path / "page.html"
     assert run_inspect(grays, "--out", out, "--frames", 1) == 0
     printed = " ".join(capsys.readouterr().out.split())
+    assert "masks: palette indices" in printed and "7 images were turned upright" in printed
     warning = "split 'val' has no pixel of direct, alternative"
     assert "image files" in printed and warning in printed
     text = " ".join(Page(out.read_text()).text.split())
     assert warning in text and "sizes 32x64 32x64" in text and "image files PNG PNG" in text
+    assert "masks: palette indices" in text and "7 images were turned upright" in text
 
 
 def test_day_and_night():
