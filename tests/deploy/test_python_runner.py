@@ -144,7 +144,7 @@ def test_input_without_a_single_good_frame_is_an_error(tmp_path, capsys):
     corrupt.write_bytes(b"corrupt")
     assert run_in_process(MODEL, corrupt, "--out", tmp_path / "out") == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"error: {corrupt}: cannot be decoded")
+    assert last.startswith(f"error: {corrupt}: is no image")
 
 
 def test_corrupt_frames_of_a_video_are_skipped_and_counted(tmp_path, capsys):

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <map>
 
+#include "run/image_file.h"
+
 namespace kseg {
 
 namespace fs = std::filesystem;
 
 namespace {
 
-bool is_image(const fs::path& path, const std::vector<std::string>& suffixes) {
+bool has_suffix(const fs::path& path, const std::vector<std::string>& suffixes) {
   std::string suffix = path.extension().string();
   std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -45,10 +47,13 @@ Result<std::vector<fs::path>> list_images(const std::string& source,
                                           const std::vector<std::string>& suffixes) {
   std::error_code error;
   std::vector<fs::path> paths;
-  if (fs::is_regular_file(source, error) && is_image(source, suffixes)) paths.push_back(source);
+  if (fs::is_regular_file(source, error) && has_suffix(source, suffixes)) paths.push_back(source);
   if (!fs::is_directory(source, error)) return paths;
   for (fs::directory_iterator it(source, error), end; !error && it != end; it.increment(error)) {
-    if (is_image(it->path(), suffixes)) paths.push_back(it->path());
+    const fs::path& path = it->path();
+    if (has_suffix(path, suffixes) && !is_system_name(path.filename().string())) {
+      paths.push_back(path);
+    }
   }
   if (error) return Error{source + ": cannot be read (" + error.message() + ")"};
   if (paths.empty()) return Error{source + ": contains no images (" + joined(suffixes) + ")"};

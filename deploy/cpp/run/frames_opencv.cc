@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <map>
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -9,6 +12,7 @@
 
 #include "run/camera.h"
 #include "run/frames.h"
+#include "run/image_file.h"
 #include "run/overlay.h"
 
 namespace kseg {
@@ -28,6 +32,35 @@ void copy_as_rgb(const cv::Mat& bgr, Image& frame) {
   cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
 }
 
+// The pixels of an image file as people see them, BGR; or why it cannot be used.
+Result<cv::Mat> decode(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<std::uint8_t> data{std::istreambuf_iterator<char>(file), {}};
+  if (!file) return Error{"cannot be read"};
+  const Result<ImageHeader> header = read_image_header(data);
+  if (!header) return header.error();
+  cv::Mat bgr;
+  try {
+    const int flags = cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION;
+    bgr = cv::imdecode(data, header->alpha ? cv::IMREAD_UNCHANGED : flags);
+    if (bgr.empty()) return Error{"is corrupt and cannot be decoded; replace it"};
+    if (bgr.channels() == 4) {
+      cv::Mat alpha;
+      cv::extractChannel(bgr, alpha, 3);
+      if (cv::countNonZero(alpha != 255) > 0) return Error{kTransparent};
+      cv::cvtColor(bgr, bgr, cv::COLOR_BGRA2BGR);
+    }
+    const int orientation = header->orientation;
+    if (orientation >= 5) cv::transpose(bgr, bgr);  // 5 to 8 swap height and width.
+    static const std::map<int, int> kFlips = {{2, 1}, {3, -1}, {4, 0}, {6, 1}, {7, -1}, {8, 0}};
+    const auto flip = kFlips.find(orientation);
+    if (flip != kFlips.end()) cv::flip(bgr, bgr, flip->second);
+  } catch (const cv::Exception& error) {  // An image larger than OpenCV's limit.
+    return Error{"cannot be decoded (" + error.err + "); replace it"};
+  }
+  return bgr;
+}
+
 class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
@@ -35,17 +68,14 @@ class Images : public FrameSource {
   Result<FrameStatus> next(Image& frame, std::string& name) override {
     if (next_ == paths_.size()) return FrameStatus::kEnd;
     const fs::path& path = paths_[next_++];
-    name = path.stem().string();
-    try {
-      const cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
-      if (!bgr.empty()) {
-        copy_as_rgb(bgr, frame);
-        return FrameStatus::kFrame;
-      }
-    } catch (const cv::Exception&) {  // An image larger than OpenCV's limit.
+    const Result<cv::Mat> bgr = decode(path);
+    if (!bgr) {
+      name = path.string() + ": " + bgr.error().message;
+      return FrameStatus::kCorrupt;
     }
-    name = undecodable_message(path);
-    return FrameStatus::kCorrupt;
+    name = path.stem().string();
+    copy_as_rgb(*bgr, frame);
+    return FrameStatus::kFrame;
   }
 
  private:

@@ -7,11 +7,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from kseg_run import image_file
 from kseg_run.camera import DEFAULT_RATE, Camera, capture_arguments
 from kseg_run.errors import InputError
 from kseg_run.frames import Frame
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 class Source(Protocol):
@@ -29,12 +28,12 @@ def open_source(source: str, *, reconnect_s: float = 60) -> Source:
     """Opens what INPUT names. Raises InputError when it does not exist or cannot be opened."""
     path = Path(source)
     if path.is_dir():
-        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(p for p in path.iterdir() if image_file.is_image_name(p.name))
         if not images:
-            raise InputError(f"{path}: contains no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{path}: contains no images ({', '.join(image_file.SUFFIXES)})")
         check_unique_names(images)
         return Images(images)
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_file() and path.suffix.lower() in image_file.SUFFIXES:
         return Images([path])
     if capture_arguments(source):
         return Camera(source, reconnect_s=reconnect_s)
@@ -64,22 +63,21 @@ class Images:
 
     def __iter__(self) -> Generator[Frame]:
         for number, path in enumerate(self._paths):
-            image = read_image(path)
-            problem = ""
-            if image is None:
-                problem = f"{path}: cannot be decoded as an image; remove or replace it"
+            image, problem = read_image(path)
             yield Frame(number, path.stem, image, problem, first=number == 0)
 
     def stop(self) -> None:
         pass
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """Returns (h, w, 3) uint8 RGB; None if the file cannot be decoded."""
+def read_image(path: Path) -> tuple[np.ndarray | None, str]:
+    """Returns ((h, w, 3) uint8 RGB as people see it, ""), or (None, why it cannot be used)."""
     try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:  # An image larger than OpenCV's limit.
-        return None
+        return image_file.decode(path.read_bytes()), ""
+    except OSError as error:
+        return None, f"{path}: cannot be read ({error.strerror})"
+    except image_file.ImageFileError as error:
+        return None, f"{path}: {error}"
 
 
 class Video:
