@@ -87,17 +87,17 @@ def test_the_python_runners_decoder_is_a_copy():
     assert (ROOT / "deploy/python/kseg_run/image_file.py").read_text() == ours
 
 
-@pytest.fixture(scope="session")
-def read_frames(tmp_path_factory):
-    """The C++ program that prints what the runner's reader reads, built with sanitizers."""
+def build_reader(tmp_path_factory, *options):
+    """Builds the C++ program that prints what the runner's reader reads."""
     if not shutil.which("cmake") or not shutil.which("pkg-config"):
         pytest.skip("no cmake (apt-get install cmake g++ pkg-config libopencv-dev)")
     if subprocess.run(["pkg-config", "--exists", "opencv4"], check=False).returncode:
         pytest.skip("no OpenCV for C++ (apt-get install libopencv-dev)")
     build = tmp_path_factory.mktemp("build")
-    options = ("-DKSEG_WERROR=ON", "-DKSEG_TESTS=ON", "-DKSEG_SANITIZE=address,undefined")
+    options = ("-DKSEG_WERROR=ON", "-DKSEG_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug", *options)
     configure = ["cmake", "-S", str(ROOT / "deploy/cpp"), "-B", str(build), *options]
-    for step in (configure, ["cmake", "--build", str(build), "--target", "read_frames"]):
+    make = ["cmake", "--build", str(build), "--parallel", "2", "--target", "read_frames"]
+    for step in (configure, make):
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return build / "read_frames"
@@ -121,8 +121,8 @@ def in_cpp(program, folder):
     return found
 
 
-def test_the_cpp_runner_reads_and_refuses_the_same(folder, read_frames):
-    found = in_cpp(read_frames, folder)
+def test_the_cpp_runner_reads_and_refuses_the_same(folder, tmp_path_factory):
+    found = in_cpp(build_reader(tmp_path_factory), folder)
     assert len(found) == len(PICTURES)
     for name in PICTURES:
         path = path_of(folder, name)
@@ -133,7 +133,9 @@ def test_the_cpp_runner_reads_and_refuses_the_same(folder, read_frames):
             assert np.array_equal(found[stem(name)], pixels), name
 
 
-def test_damaged_files_are_refused_alike_and_crash_nothing(tmp_path, read_frames):
+@pytest.mark.slow
+def test_damaged_files_are_refused_alike_and_crash_nothing(tmp_path, tmp_path_factory):
+    read_frames = build_reader(tmp_path_factory, "-DKSEG_SANITIZE=address,undefined")
     rng = np.random.default_rng(0)
     for name in ("exif6.jpg", "exif6.png", "exif6.webp", "palette.bmp", "transparent-palette.png"):
         data = PICTURES[name][0]
