@@ -9,6 +9,7 @@ forms                     further files, each with a tolerance and cases of its 
                           and profiles of kseg.export, all from one training run, and graphs without
                           weights that show what a runner does around a graph. With `replace`, the
                           form is the file with [old, new] replaced and a new checksum
+refused                   frames that runners must refuse: `model`, the fitted `input`, and the `error`
 damaged                   the file that lists what must be refused; written by hand
 
 In a case, `input` is the fitted frame, bit-exact. The graph gets exactly these values (0 to 255)
@@ -16,9 +17,10 @@ as `input_dtype`, in the shape (1, height, width, 3). `class_map` may differ in 
 `tolerance` of the pixels, because machines sum floats in different orders; two runners on one
 machine must agree.
 
-The graphs without weights: tensor-DTYPE.tflite returns its input: red in the upper third of the
-rows, green in the middle, blue below. logits-padded.tflite returns red, green, blue and 1e9; the
-last channel is not a class.
+The graphs without weights: tensor-DTYPE.tflite returns its input modulo 3: red in the upper third
+of the rows, green in the middle, blue below. logits-padded.tflite returns red, green, blue and 1e9;
+the last channel is not a class. logits-not-finite.tflite returns red, green and 0 / blue, and
+class-map-guard.tflite red modulo 4: both have pixels without a class, so runners refuse the frame.
 
 damaged.json: how to change `model`, and the expected error: "FILE: " followed by `error`, in which
 * stands for words that differ between languages. `bytes` replaces the file; `keep` truncates it at
@@ -72,6 +74,12 @@ GPU_REPLACE = ['"profile": "cpu"', '"profile": "gpu"']
 TOLERANCES = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01, "int8-dynamic": 0.01}
 # The graphs without weights: they sum nothing, so their tolerance is 0.
 WEIGHTLESS = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tflite"]
+# Those whose output names no class at some pixels, and the error.
+NO_CLASS = {
+    "logits-not-finite.tflite": "the model's logits are not finite at {} pixels",
+    "class-map-guard.tflite": "the model predicts no class at {} pixels (its logits are not finite, "
+    "or the device computes wrongly)",
+}
 DAMAGED = "damaged.json"
 LIMIT_BYTES = 700_000
 
@@ -146,15 +154,29 @@ def write_weightless_graphs():
     def tensor(image):
         third = SIZE[0] // 3
         rows = [image[:, third * i : third * (i + 1), :, i] for i in range(3)]
-        return tf.cast(tf.concat(rows, axis=1), tf.uint8)
+        # In float: GPUs and TFLite have no modulo of uint8.
+        rows = tf.cast(tf.concat(rows, axis=1), tf.float32)
+        return tf.cast(tf.math.floormod(rows, 3), tf.uint8)
 
     def padded(image):
         return tf.pad(image, [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=1e9)
 
+    def not_finite(image):
+        return tf.concat([image[..., :2], 0 / image[..., 2:]], axis=-1)
+
+    def guard(image):
+        return tf.cast(tf.math.floormod(tf.cast(image[..., 0], tf.float32), 4), tf.uint8)
+
     original = contract.read(GOLDEN / "model.tflite")
     logits = {"output_kind": "logits", "output_dtype": "float32"}
-    graphs = [("uint8", tensor, {}), ("float32", tensor, {}), ("float32", padded, logits)]
-    for name, (dtype, function, changes) in zip(WEIGHTLESS, graphs, strict=True):
+    graphs = [
+        ("uint8", tensor, {}),
+        ("float32", tensor, {}),
+        ("float32", padded, logits),
+        ("float32", not_finite, logits),
+        ("uint8", guard, {}),
+    ]
+    for name, (dtype, function, changes) in zip([*WEIGHTLESS, *NO_CLASS], graphs, strict=True):
         image = tf.TensorSpec((1, *SIZE, 3), dtype, name="image")
         concrete = tf.function(function, input_signature=[image]).get_concrete_function()
         tflite = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
@@ -191,6 +213,7 @@ def write_document(folder):
         "tolerance": TOLERANCES[original.precision],
         "cases": cases,
         "forms": [*map(form, FORMS), gpu_form(), *map(form, WEIGHTLESS)],
+        "refused": list(map(refused, NO_CLASS)),
         "damaged": DAMAGED,
     }
     (GOLDEN / "golden.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -215,6 +238,14 @@ def form(file):
         "tolerance": 0 if weightless else TOLERANCES[document.precision],
         "cases": [write_case(path, *both, tag) for both in zip(names, frames, strict=True)],
     }
+
+
+def refused(file):
+    """Returns the entry of a file whose output names no class at some pixels of the first frame."""
+    frame = f"{CASES[0][0]}-{CASES[0][1]}-input.png"
+    image = cv2.imread(str(GOLDEN / frame), cv2.IMREAD_COLOR_RGB)
+    invalid = image[..., 2] == 0 if file.startswith("logits") else image[..., 0] % 4 == 3
+    return {"model": file, "input": frame, "error": NO_CLASS[file].format(int(invalid.sum()))}
 
 
 def gpu_form():

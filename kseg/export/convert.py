@@ -10,12 +10,7 @@ import tensorflow as tf
 
 from kseg.errors import InputError
 from kseg.export.profiles import PROFILES, Profile
-
-# LiteRT's GPU accelerator pads channels with zeros to slices of 4, and its ARG_MAX silently returns
-# a padding channel when all logits are negative. So the class channels are padded to a multiple of
-# 4 with this value, which never wins. It is finite in float16 too.
-_NEVER_WINS = -6e4
-_SLICE_CHANNELS = 4
+from kseg.models.guard_classes import add_guard_classes
 
 
 class Form(NamedTuple):
@@ -23,7 +18,7 @@ class Form(NamedTuple):
 
     image_dtype: str  # uint8 or float32, 0..255 in both cases
     output: str  # class-map (1, H, W) uint8 ids, or logits (1, H, W, C) float32
-    pad_classes: bool = True  # pad the class channels before ARG_MAX
+    guard_classes: bool = True  # ARG_MAX over the channels of kseg.models.guard_classes
 
 
 def form(profile: Profile, output: str | None = None) -> Form:
@@ -75,14 +70,19 @@ def saved_model(model: keras.Model, form: Form) -> Iterator[str]:
         )
     height, width = model.input_shape[1:3]
 
+    guarded = form.output == "class-map" and form.guard_classes
+    if guarded:
+        model = add_guard_classes(model)
+
     def serve(image: Any) -> dict[str, Any]:
         logits = model(tf.cast(image, tf.float32), training=False)
         if form.output == "logits":
             return {"logits": logits}
-        if form.pad_classes:
-            logits = pad_to_slices(logits)
         # Not keras.ops.argmax: it handles -0.0 with operators that TFLite does not have.
-        return {"class_map": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)}
+        class_map = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        if guarded:
+            class_map = logits.shape[-1] - 1 - class_map
+        return {"class_map": tf.cast(class_map, tf.uint8)}
 
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
@@ -91,15 +91,6 @@ def saved_model(model: keras.Model, form: Form) -> Iterator[str]:
         archive.add_endpoint("serve", serve, input_signature=[image])
         archive.write_out(folder, verbose=False)
         yield folder
-
-
-def pad_to_slices(logits: Any) -> Any:
-    """Pads logits (1, H, W, C) to a multiple of 4 channels with classes that never win."""
-    missing = -logits.shape[-1] % _SLICE_CHANNELS
-    if not missing:
-        return logits
-    padding = [[0, 0], [0, 0], [0, 0], [0, missing]]
-    return tf.pad(logits, padding, constant_values=_NEVER_WINS)
 
 
 def from_saved_model(folder: str) -> Any:

@@ -33,7 +33,10 @@ REMEDIES = {
     "WHERE": "multiply by a mask instead of selecting by a condition",
 }
 RANK_REMEDY = "use at most four dimensions (UpSampling2D makes five: use Resizing)"
-SLICE_REMEDY = "pad the class channels to a multiple of 4 with a value that never wins"
+SLICE_REMEDY = (
+    "give the last convolution channels up to a multiple of 4, with zero kernels and a bias that "
+    "never wins (kseg.models.guard_classes)"
+)
 
 
 def refusal(op: Operator, profile: Profile) -> Refusal | None:
@@ -143,6 +146,22 @@ def _argmax_slices(op: Operator, profile: Profile) -> Refusal | None:
     return None
 
 
+def _padding_constant(op: Operator, _: Profile) -> Refusal | None:
+    """Measured: LiteRT.js 2.5.3's accelerator pads with 0, whatever constant PADV2 has."""
+    if op.name != "PADV2":
+        return None
+    constant = op.inputs[2]
+    if constant.data is None:
+        return "its constant is computed", "pad with 0 (PAD)"
+    if constant.values().any():
+        return (
+            f"pads with {float(constant.values().flat[0]):g}, some drivers pad with 0 instead",
+            "pad with 0; for class channels, widen the last convolution instead "
+            "(kseg.models.guard_classes)",
+        )
+    return None
+
+
 _RULES: tuple[Callable[[Operator, Profile], Refusal | None], ...] = (
     _batch,
     _softmax,
@@ -150,4 +169,5 @@ _RULES: tuple[Callable[[Operator, Profile], Refusal | None], ...] = (
     _opengl_matrices,
     _opengl_resize,
     _argmax_slices,
+    _padding_constant,
 )

@@ -37,6 +37,7 @@ class Report:
     lint: dict[str, Any]  # kseg.export.linter.inspect
     gpu: dict[str, Any]  # kseg.runtime.gpu.verify
     int8: dict[str, Any] | None  # kseg.export.quantize.search, and "calibration_frames"
+    float16: dict[str, Any] | None  # kseg.export.float16_range.measure, where that matters
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class Quantizer:
         output: str | None = None,
     ) -> None:
         """images: (H, W, 3) uint8 RGB frames to calibrate on."""
-        # pad_classes would add channels of -6e4, which would take up all of an int8 range.
-        float_form = form(profile, output)._replace(image_dtype="float32", pad_classes=False)
+        # Guard classes have logits of -3e4, which would take up all of an int8 range.
+        float_form = form(profile, output)._replace(image_dtype="float32", guard_classes=False)
         self._saved_model = saved_model(model, float_form)
         self._images = _to_batches(images)
         self._debug_step = -(-len(images) // _DEBUG_FRAMES)

@@ -42,8 +42,8 @@ def to_tflite(
     from ai_edge_quantizer import quantizer, recipe
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    # pad_classes would add channels of -6e4, which would take up all of a range.
-    unpadded = form(profile, output)._replace(pad_classes=False)
+    # Guard classes have logits of -3e4, which would take up all of a range.
+    unpadded = form(profile, output)._replace(guard_classes=False)
     with saved_model(model, unpadded) as folder:
         fp32 = from_saved_model(folder).convert()
     int16x8 = quantizer.Quantizer(bytearray(fp32), recipe.static_wi8_ai16())

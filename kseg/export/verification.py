@@ -17,6 +17,7 @@ from kseg.export import (
     convert,
     export_page,
     export_report,
+    float16_range,
     frame_figures,
     labelled_frames,
     linter,
@@ -34,6 +35,7 @@ from kseg.runtime import gpu
 from kseg.runtime.litert import TFLiteModel
 
 _MAX_PROBLEMS = 12  # Lines in a report.
+_FLOAT16_FRAMES = 4  # Frames on which the range of all tensors is measured, without XNNPACK.
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def measure(
     comparison: what compare_with_keras returned for all files.
     """
     measured = comparison["files"][target]
+    in_float16 = target.precision == "fp16" or target.profile.operators is not None
     limit = thresholds.LIMITS[target.precision]
     is_logits = TFLiteModel(converted.tflite).output_dtype == "float32"
     return Report(
@@ -149,6 +152,7 @@ def measure(
         lint=linter.inspect(converted.tflite, target.profile),
         gpu=run_on_gpu(converted.tflite, target.profile, checks),
         int8=converted.int8,
+        float16=_float16_range(converted.tflite, checks) if in_float16 else None,
         notes=[],
     )
 
@@ -159,6 +163,7 @@ def judge(report: Report, checks: Checks) -> None:
     measured = {"pixel_agreement": report.pixel_agreement, "scores": report.tflite}
     problems = [
         *report.lint["problems"],
+        *(float16_range.problems(report.float16) if report.float16 else []),
         *thresholds.gpu_problems(report.gpu, gpu_required, checks.allowed_loss),
         *thresholds.accuracy_problems(
             measured, report.keras, report.precision, checks.allowed_loss
@@ -182,6 +187,11 @@ def run_on_gpu(tflite: bytes, profile: Profile, checks: Checks) -> dict[str, Any
     every = max(1, manifest.splits[checks.split].examples // checks.gpu_frames)
     frames = labelled_frames.labelled(checks.config, checks.split, checks.gpu_frames, every)
     return gpu.verify(tflite, list(frames), checks.labels, driver)
+
+
+def _float16_range(tflite: bytes, checks: Checks) -> dict[str, Any]:
+    frames = labelled_frames.labelled(checks.config, checks.split, _FLOAT16_FRAMES)
+    return float16_range.measure(tflite, (frame.image for frame in frames))
 
 
 def build_contract(

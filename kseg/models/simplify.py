@@ -1,6 +1,6 @@
 """A model for inference with consecutive linear layers merged: same logits, less computation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -23,7 +23,7 @@ def simplify(model: keras.Model) -> keras.Model:
     if model.name not in _REPLACEMENTS:
         raise ValueError(f"model '{model.name}' is of no known family; add it to _REPLACEMENTS")
     find_replacements = _REPLACEMENTS[model.name]
-    return _replace(model, find_replacements(model)) if find_replacements else model
+    return replace_layers(model, find_replacements(model)) if find_replacements else model
 
 
 def _head_as_convolutions(model):
@@ -42,7 +42,7 @@ def _head_as_convolutions(model):
         size, x = features[-1].shape[1:3], []
         for feature, stride, kernel in zip(features, head.strides, kernels, strict=True):
             # One bias for the sum, on the coarsest map: there it is added to the fewest pixels.
-            convolve = _pointwise(kernel, None if x else bias, f"head_fused{stride}")
+            convolve = pointwise(kernel, None if x else bias, f"head_fused{stride}")
             x.append(resize(convolve(feature), size, name=f"head_resize{stride}"))
         return layers.Add(name="head_sum")(x)
 
@@ -55,8 +55,8 @@ def _image_pooling_as_bias(model):
     (kernel,) = _weights(model.get_layer("aspp_project_conv"))
     kernel, bias = _folded(kernel, model.get_layer("aspp_project_bn"))
     pooled_channels = model.get_layer("aspp_image_broadcast").output.shape[-1]
-    project = _pointwise(kernel[:-pooled_channels], None, "aspp_fused")
-    project_pooled = _pointwise(kernel[-pooled_channels:], bias, "aspp_image_fused")
+    project = pointwise(kernel[:-pooled_channels], None, "aspp_fused")
+    project_pooled = pointwise(kernel[-pooled_channels:], bias, "aspp_image_fused")
 
     def join(branches):
         *branches, pooled = branches
@@ -80,8 +80,11 @@ _REPLACEMENTS: dict[str, Callable | None] = {
 }
 
 
-def _replace(model, replacements):
-    """Returns the model with the layers named in `replacements` replaced by functions."""
+def replace_layers(model: keras.Model, replacements: Mapping[str, Callable]) -> keras.Model:
+    """Returns the model with the layers named in `replacements` replaced by functions.
+
+    Raises ValueError when the model lacks one of them.
+    """
     missing = replacements.keys() - {layer.name for layer in model.layers}
     if missing:
         raise ValueError(f"{model.name}: has no layers {', '.join(sorted(missing))}")
@@ -116,7 +119,7 @@ def _weights(layer):
     return [w.astype(np.float64) for w in layer.get_weights()]
 
 
-def _pointwise(kernel, bias, name):
+def pointwise(kernel: np.ndarray, bias: np.ndarray | None, name: str) -> layers.Conv2D:
     """A 1x1 convolution layer with a kernel (C in, C out) and a bias (C out,) or None."""
     layer = layers.Conv2D(kernel.shape[1], 1, use_bias=bias is not None, name=name)
     layer.build((None, None, None, kernel.shape[0]))

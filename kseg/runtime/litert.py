@@ -1,5 +1,7 @@
 """A .tflite on the CPU, by LiteRT."""
 
+import math
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,6 +56,31 @@ class TFLiteModel:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB of the model's size -> (H, W) class ids."""
         return class_ids(self.run(image[None].astype(self.input_dtype))[0])
+
+
+def tensor_maxima(tflite: bytes, images: Iterable[np.ndarray]) -> dict[str, float]:
+    """Runs a file on images and returns {tensor name: largest magnitude} of its float tensors.
+
+    images: (H, W, 3) uint8 RGB of the model's size. Infinity stands for values that are not finite.
+    """
+    interpreter = Interpreter(
+        model_content=tflite,
+        experimental_preserve_all_tensors=True,
+        # XNNPACK keeps the tensors between its operators to itself.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()[0]
+    maxima: dict[str, float] = {}
+    for image in images:
+        interpreter.set_tensor(details["index"], image[None].astype(details["dtype"]))
+        interpreter.invoke()
+        for tensor in interpreter.get_tensor_details():
+            if tensor["dtype"] is np.float32 and np.prod(tensor["shape"]):
+                magnitude = np.abs(interpreter.get_tensor(tensor["index"])).max()
+                largest = float(magnitude) if np.isfinite(magnitude) else math.inf
+                maxima[tensor["name"]] = max(largest, maxima.get(tensor["name"], 0.0))
+    return maxima
 
 
 def class_ids(output: np.ndarray) -> np.ndarray:

@@ -109,7 +109,8 @@ def test_argmax_over_three_channels_is_refused_by_the_gpu(
         return model
 
     monkeypatch.setattr(model_converter, "simplify", all_negative)
-    monkeypatch.setattr(convert, "pad_to_slices", lambda logits: logits)
+    unguarded = convert.Form("uint8", "class-map", guard_classes=False)
+    monkeypatch.setattr(convert, "form", lambda profile, output=None: unguarded)
     out = tmp_path / "m.tflite"
     argv = [trained_run, "--tflite", "--profile", "gpu", "--gpu-frames", 2, "--out", out]
     assert command(export.main, argv) == 3

@@ -1,6 +1,7 @@
 #include "kseg/segmenter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace kseg {
@@ -119,36 +120,42 @@ Status Segmenter::infer(const FrameView& fitted, Image& class_map) {
   if (!done) return done;
   class_map.resize(contract_.input_size, 1);
   if (contract_.output_kind == OutputKind::kClassMap) return read_class_map(class_map);
-  argmax_logits(class_map);
-  return Done{};
+  return argmax_logits(class_map);
 }
 
 Status Segmenter::read_class_map(Image& class_map) const {
-  if (contract_.output_dtype == DataType::kUint8) {
-    class_map.data = output_;
-    return Done{};
-  }
+  const std::size_t classes = contract_.classes.size();
+  std::size_t invalid = 0;
   for (std::size_t i = 0; i < class_map.data.size(); ++i) {
     std::int32_t id = 0;
-    std::memcpy(&id, output_.data() + 4 * i, 4);
-    if (id < 0 || id > 255) {
-      return Error{"the model predicts class " + std::to_string(id) + "; expected 0 to 255"};
+    if (contract_.output_dtype == DataType::kUint8) {
+      id = output_[i];
+    } else {
+      std::memcpy(&id, output_.data() + 4 * i, 4);
     }
+    invalid += id < 0 || static_cast<std::size_t>(id) >= classes;
     class_map.data[i] = static_cast<std::uint8_t>(id);
   }
-  return Done{};
+  if (invalid == 0) return Done{};
+  return Error{"the model predicts no class at " + std::to_string(invalid) +
+               " pixels (its logits are not finite, or the device computes wrongly)"};
 }
 
-void Segmenter::argmax_logits(Image& class_map) const {
+Status Segmenter::argmax_logits(Image& class_map) const {
   const std::size_t channels = static_cast<std::size_t>(graph_.output().shape[3]);
   const std::size_t classes = contract_.classes.size();
   std::vector<float> logits(classes);
+  std::size_t invalid = 0;
   for (std::size_t i = 0; i < class_map.data.size(); ++i) {
     std::memcpy(logits.data(), output_.data() + 4 * i * channels, 4 * classes);
     const auto best = std::max_element(logits.begin(), logits.end());  // The first of equal maxima.
-    const auto channel = static_cast<std::size_t>(best - logits.begin());
-    class_map.data[i] = static_cast<std::uint8_t>(channel);
+    // NaN is larger than nothing: unchecked, it would become class 0, the lane we drive in.
+    const bool has_nan = std::any_of(logits.begin(), logits.end(), [](float x) { return x != x; });
+    invalid += has_nan || !std::isfinite(*best);
+    class_map.data[i] = static_cast<std::uint8_t>(best - logits.begin());
   }
+  if (invalid == 0) return Done{};
+  return Error{"the model's logits are not finite at " + std::to_string(invalid) + " pixels"};
 }
 
 }  // namespace kseg

@@ -46,7 +46,7 @@ class Segmenter {
 
   Status infer(const FrameView& fitted, Image& class_map);
   Status read_class_map(Image& class_map) const;
-  void argmax_logits(Image& class_map) const;
+  Status argmax_logits(Image& class_map) const;
 
   Contract contract_;
   Graph graph_;

@@ -123,19 +123,28 @@ class Segmenter:
         self._model, self._verified = self._cpu, True
 
     def _class_map(self, output: np.ndarray) -> np.ndarray:
-        """Converts a model's output to (height, width) uint8 ids, ignoring padded channels."""
+        """Converts a model's output to (height, width) uint8 ids, ignoring padded channels.
+
+        Raises FrameError for an output that names no class: the ids above the classes stand for
+        pixels without a finite logit.
+        """
+        classes = len(self.contract["labels"]["classes"])
         if self.contract["output_kind"] == "logits":
-            return argmax_classes(output[..., : len(self.contract["labels"]["classes"])])
-        if output.dtype != np.uint8 and not 0 <= output.min() <= output.max() <= 255:
-            invalid = output.min() if output.min() < 0 else output.max()
-            raise FrameError(f"the model predicts class {invalid}; expected 0 to 255")
+            return argmax_classes(output[..., :classes])
+        invalid = int(((output < 0) | (output >= classes)).sum())
+        if invalid:
+            raise FrameError(
+                f"the model predicts no class at {invalid} pixels (its logits are not finite, or "
+                f"the device computes wrongly)"
+            )
         return output.astype(np.uint8)
 
 
 def argmax_classes(logits: np.ndarray) -> np.ndarray:
     """(h, w, classes) float32 -> (h, w) uint8, the first of equal maxima.
 
-    The same as np.argmax, but several times as fast for few classes.
+    The same as np.argmax, but several times as fast for few classes. Raises FrameError where the
+    largest logit is not finite: NaN is larger than nothing, so it would become class 0.
     """
     best, class_map = logits[..., 0].copy(), np.zeros(logits.shape[:2], np.uint8)
     for channel in range(1, logits.shape[-1]):
@@ -143,6 +152,9 @@ def argmax_classes(logits: np.ndarray) -> np.ndarray:
         larger = values > best
         class_map[larger] = channel
         np.maximum(values, best, out=best)
+    invalid = best.size - int(np.isfinite(best).sum())
+    if invalid:
+        raise FrameError(f"the model's logits are not finite at {invalid} pixels")
     return class_map
 
 

@@ -66,9 +66,7 @@ public final class Segmenter implements AutoCloseable {
         } else if (model.contract.outputType == DataType.INT32) {
             copyInt32(graph.readInt32(), ids.data());
         } else {
-            byte[] output = graph.readUint8();
-            expectCount(output.length);
-            System.arraycopy(output, 0, ids.data(), 0, output.length);
+            copyUint8(graph.readUint8(), ids.data());
         }
     }
 
@@ -84,14 +82,30 @@ public final class Segmenter implements AutoCloseable {
         }
     }
 
+    private void copyUint8(byte[] output, byte[] ids) throws InputException {
+        expectCount(output.length);
+        int classes = model.contract.classes.size(), invalid = 0;
+        for (int i = 0; i < ids.length; i++) {
+            if ((output[i] & 0xff) >= classes) invalid++;
+            ids[i] = output[i];
+        }
+        expectClasses(invalid);
+    }
+
     private void copyInt32(int[] output, byte[] ids) throws InputException {
         expectCount(output.length);
+        int classes = model.contract.classes.size(), invalid = 0;
         for (int i = 0; i < ids.length; i++) {
-            int id = output[i];
-            if (id < 0 || id > 255) {
-                throw new InputException("the model predicts class " + id + "; expected 0 to 255");
-            }
-            ids[i] = (byte) id;
+            if (output[i] < 0 || output[i] >= classes) invalid++;
+            ids[i] = (byte) output[i];
+        }
+        expectClasses(invalid);
+    }
+
+    private static void expectClasses(int invalid) throws InputException {
+        if (invalid > 0) {
+            throw new InputException("the model predicts no class at " + invalid
+                    + " pixels (its logits are not finite, or the device computes wrongly)");
         }
     }
 
@@ -99,12 +113,21 @@ public final class Segmenter implements AutoCloseable {
     private void argmaxLogits(float[] logits, byte[] ids) throws InputException {
         expectCount(logits.length);
         int channels = model.output.shape[3], classes = model.contract.classes.size();
+        int invalid = 0;
         for (int i = 0, at = 0; i < ids.length; i++, at += channels) {
             int best = 0;
-            for (int c = 1; c < classes; c++) {
+            boolean hasNan = false;
+            for (int c = 0; c < classes; c++) {
                 if (logits[at + c] > logits[at + best]) best = c;
+                hasNan |= Float.isNaN(logits[at + c]);
             }
+            // NaN is larger than nothing: unchecked, it would become class 0, the lane we drive in.
+            if (hasNan || Float.isInfinite(logits[at + best])) invalid++;
             ids[i] = (byte) best;
+        }
+        if (invalid > 0) {
+            throw new InputException(
+                    "the model's logits are not finite at " + invalid + " pixels");
         }
     }
 
