@@ -17,6 +17,7 @@ CASES = DOCUMENT["cases"]
 FORMS = DOCUMENT["forms"]
 EACH_CASE = [pytest.param(case, id=case["input"]) for case in CASES]
 DAMAGED = json.loads((GOLDEN / DOCUMENT["damaged"]).read_text())
+EACH_REFUSED = [pytest.param(case, id=case["model"]) for case in DOCUMENT["refused"]]
 EACH_FORM = [pytest.param(form, id=f"{form['model']}-{form['profile']}") for form in FORMS]
 
 

@@ -16,6 +16,7 @@ from tests.golden_files import (
     DOCUMENT,
     EACH_CASE,
     EACH_FORM,
+    EACH_REFUSED,
     GOLDEN,
     MODEL,
     assert_class_map,
@@ -199,6 +200,15 @@ def test_every_form_gets_its_tensor_and_gives_the_python_runners_class_map(
             assert np.array_equal(graph.last_input, expected)
             assert np.array_equal(class_map, model(frame))
             assert_class_map(class_map, case, form["tolerance"])
+
+
+@pytest.mark.parametrize("case", EACH_REFUSED)
+def test_frames_without_a_class_are_refused(core, case):
+    path, frame = GOLDEN / case["model"], read(case["input"])
+    output = LiteRtGraph(path)(frame[None].astype(contract.read(path).input_dtype))
+    sent = struct.pack("<2i", *frame.shape[:2]) + frame.tobytes() + output.tobytes()
+    done = subprocess.run(java(core, "SegmentFrames", path), input=sent, capture_output=True)
+    assert done.returncode == 1 and done.stderr.decode() == f"error: {case['error']}\n"
 
 
 def expected_colors(class_map):

@@ -21,6 +21,7 @@ from tests.golden_files import (
     CASES,
     EACH_CASE,
     EACH_FORM,
+    EACH_REFUSED,
     FORMS,
     GOLDEN,
     assert_class_map,
@@ -128,6 +129,15 @@ def assert_equal_to_python(folder, runner, tmp_path, suffix="ppm"):
 
 def test_class_maps_equal_the_python_runners(plain, runner, tmp_path):
     assert_equal_to_python(plain, runner, tmp_path)
+
+
+@pytest.mark.parametrize("case", EACH_REFUSED)
+def test_frames_without_a_class_are_refused(plain, case, tmp_path):
+    frame = tmp_path / "frame.ppm"
+    cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / case["input"])))
+    done = run(plain, GOLDEN / case["model"], frame, "--out", tmp_path / "out", "--threads", 1)
+    assert done.returncode == 1 and case["error"] in done.stderr
+    assert "1 failed" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("form", EACH_FORM)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from kseg_run.errors import FrameError
 
 from kseg import contract, preprocess
 from kseg.export.profiles import PROFILES, TUNED
@@ -12,6 +13,7 @@ from tests.golden_files import (
     DOCUMENT,
     EACH_CASE,
     EACH_FORM,
+    EACH_REFUSED,
     FORMS,
     GOLDEN,
     MODEL,
@@ -120,11 +122,18 @@ def test_graphs_without_weights_return_their_input():
             image, class_map = read(case["input"]), read(case["class_map"])
             if form["model"].startswith("tensor"):
                 thirds = [rows[..., i] for i, rows in enumerate(np.split(image, 3))]
-                assert np.array_equal(class_map, np.concatenate(thirds))
+                assert np.array_equal(class_map, np.concatenate(thirds) % 3)
             if form["model"] == "logits-padded.tflite":
                 assert np.array_equal(class_map, image.argmax(-1))  # The first of equals.
                 largest = np.sort(image)[..., 1:]
                 assert (largest[..., 0] == largest[..., 1]).mean() > 0.02
+
+
+@pytest.mark.parametrize("case", EACH_REFUSED)
+def test_the_python_runner_refuses_frames_without_a_class(runner, case):
+    with pytest.raises(FrameError) as error:
+        runner.Segmenter(GOLDEN / case["model"], 1)(read(case["input"]))
+    assert str(error.value) == case["error"]
 
 
 def test_the_python_runner_refuses_corrupt_files(runner, tmp_path):
@@ -146,7 +155,8 @@ def test_the_set_covers_every_class_and_every_kind_of_resize(golden):
 
 
 def test_every_file_is_used_and_the_set_is_small():
-    named = {"golden.json", DOCUMENT["damaged"], MODEL.name, *(form["model"] for form in FORMS)}
+    named = {"golden.json", DOCUMENT["damaged"], MODEL.name}
+    named |= {entry["model"] for entry in [*FORMS, *DOCUMENT["refused"]]}
     for case in [*CASES, *(case for form in FORMS for case in form["cases"])]:
         named |= {case["frame"], case["input"], case["class_map"]}
     assert {p.name for p in GOLDEN.iterdir()} == named

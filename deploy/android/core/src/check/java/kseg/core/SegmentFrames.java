@@ -35,6 +35,9 @@ final class SegmentFrames {
                 io.write(little(4 * colors.length, buffer -> buffer.asIntBuffer().put(colors)));
                 io.flush();
             }
+        } catch (InputException error) {
+            System.err.println("error: " + error.getMessage());
+            System.exit(1);
         }
     }
 
