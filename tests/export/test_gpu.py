@@ -148,6 +148,24 @@ def test_lint_gives_operator_layer_and_remedy(unfit_tflite):
     assert (report["delegated"], report["left_on_cpu"], report["largest"]) == (2, 6, 1)
 
 
+@pytest.mark.parametrize(("constant", "accepted"), [(0.0, True), (-3e4, False)])
+def test_padding_with_a_constant_is_refused_on_gpus(constant, accepted):
+    """Some drivers pad with 0, whatever the constant is. The file computes right on a CPU."""
+    image = tf.TensorSpec((1, 8, 8, 3), tf.float32, name="image")
+
+    @tf.function(input_signature=[image])
+    def pad(image):
+        return tf.pad(image, [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=constant)
+
+    tflite = tf.lite.TFLiteConverter.from_concrete_functions([pad.get_concrete_function()])
+    tflite = tflite.convert()
+    assert linter.problems(tflite, PROFILES["cpu"]) == []
+    for profile in ("gpu", "gpu-classic", "gpu-gl"):
+        problems = linter.problems(tflite, PROFILES[profile])
+        assert (problems == []) == accepted
+        assert accepted or ("-30000" in problems[0] and "guard_classes" in problems[0])
+
+
 def test_lint_predicts_what_the_accelerator_refuses(unfit_tflite, vulkan):
     frame = Frame("x", np.zeros((16, 16, 4), np.uint8), np.zeros((32, 32), np.uint8))
     report = gpu.verify(unfit_tflite, [frame], BDD100K_DRIVABLE, vulkan)
