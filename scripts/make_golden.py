@@ -9,7 +9,7 @@ forms                     further files, each with a tolerance and cases of its 
                           and profiles of kseg.export, all from one training run, and graphs without
                           weights that show what a runner does around a graph. With `replace`, the
                           form is the file with [old, new] replaced and a new checksum
-refused                   frames that runners must refuse: `model`, the fitted `input`, and the `error`
+refused                   inputs that runners must refuse: `model`, the fitted `input`, the `error`
 damaged                   the file that lists what must be refused; written by hand
 
 In a case, `input` is the fitted frame, bit-exact. The graph gets exactly these values (0 to 255)
@@ -77,8 +77,8 @@ WEIGHTLESS = ["tensor-uint8.tflite", "tensor-float32.tflite", "logits-padded.tfl
 # Those whose output names no class at some pixels, and the error.
 NO_CLASS = {
     "logits-not-finite.tflite": "the model's logits are not finite at {} pixels",
-    "class-map-guard.tflite": "the model predicts no class at {} pixels (its logits are not finite, "
-    "or the device computes wrongly)",
+    "class-map-guard.tflite": "the model predicts no class at {} pixels (its logits are not "
+    "finite, or the device computes wrongly)",
 }
 DAMAGED = "damaged.json"
 LIMIT_BYTES = 700_000
