@@ -86,7 +86,7 @@ def test_wrong_paths_on_the_command_line_are_reported_in_one_line(tmp_path, caps
         (demo.main, "--train", 1, "--val", 1, "--out", file / "x"),
         *(
             (build.main, "--source", source, "--data", data, "--out", tmp_path / "out")
-            for source in ("bdd100k", "camvid", "cityscapes", "folder", "kitti-road")
+            for source in ("bdd100k", "folder", *build.TASKED, *build.NAMED)
             for data in (file, missing)
         ),
     ):

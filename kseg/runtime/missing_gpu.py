@@ -1,5 +1,6 @@
 """Why Keras' backend sees no GPU, and what to do. Imports no backend."""
 
+import ctypes
 import os
 import platform
 from importlib import metadata
@@ -45,17 +46,33 @@ def explain(backend: str) -> Reason:
 
 def _driver_problem() -> Reason | None:
     try:
-        present = bool(nvidia.gpus()) or nvidia.has_device_node()
-        return None if present else Reason("this machine has no NVIDIA GPU", False)
+        if not nvidia.gpus() and not nvidia.has_device_node():
+            return Reason("this machine has no NVIDIA GPU", False)
     except nvidia.DriverError as error:
         if not nvidia.has_device_node():
             return Reason(f"this machine has no NVIDIA GPU ({error})", False)
-        if isinstance(error, nvidia.NoDriverTool):  # Some containers have the driver without it.
-            return None
+        # Some containers have the driver without nvidia-smi.
+        if not isinstance(error, nvidia.NoDriverTool):
+            return Reason(
+                f"its driver does not work ({error}); restart the machine or install the driver "
+                "again",
+                True,
+            )
+    if not _has_libcuda():
         return Reason(
-            f"its driver does not work ({error}); restart the machine or install the driver again",
+            "its driver's library libcuda.so.1 cannot be loaded; install the driver, or start the "
+            "container with docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility",
             True,
         )
+    return None
+
+
+def _has_libcuda() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _has_cuda(backend: str) -> bool:

@@ -25,7 +25,7 @@ def no_settings(monkeypatch):
 def machine(monkeypatch, fake_nvidia_smi):
     """A function that sets what the machine has; the backend sees no GPU."""
 
-    def build(smi=WORKS, *, node=True, packages=(), backend="tensorflow", cpu="x86_64"):
+    def build(smi=WORKS, *, node=True, packages=(), backend="tensorflow", cpu="x86_64", lib=True):
         if smi is None:
             monkeypatch.setenv("PATH", "/nowhere")
         else:
@@ -36,6 +36,7 @@ def machine(monkeypatch, fake_nvidia_smi):
             "distributions",
             lambda: [types.SimpleNamespace(name=name) for name in packages],
         )
+        monkeypatch.setattr(missing_gpu, "_has_libcuda", lambda: lib)
         monkeypatch.setattr(platform, "machine", lambda: cpu)
         monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
         monkeypatch.setattr(keras.backend, "backend", lambda: backend)
@@ -102,6 +103,7 @@ def test_a_machine_without_a_gpu_is_no_reason_to_warn(machine, capsys):
         ({"backend": "jax", "packages": ["nvidia-cudnn-cu12"]}, "./scripts/install jax-gpu"),
         ({"backend": "jax", "packages": ["jax-cuda12-plugin"]}, "kseg.doctor --training"),
         ({"cpu": "aarch64"}, "KERAS_BACKEND=jax"),
+        ({"lib": False}, "libcuda.so.1"),
         ({"smi": "echo 'NVML: Driver/library version mismatch'; exit 18"}, "mismatch"),
     ],
 )

@@ -34,6 +34,7 @@ def machine(monkeypatch, fake_nvidia_smi):
         monkeypatch.setattr(training_check, "_probe", lambda backend: (tried, list(log)))
         monkeypatch.setattr(nvidia, "has_device_node", lambda: node)
         monkeypatch.setattr(missing_gpu, "_has_cuda", lambda backend: cuda)
+        monkeypatch.setattr(missing_gpu, "_has_libcuda", lambda: True)
 
     return build
 
