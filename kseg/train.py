@@ -156,13 +156,8 @@ def _datasets(job, splits_batches, cache):
     """Returns the batches of this host, for training from `job.state` on and for validation."""
     from kseg.data import pipeline
 
-    training = pipeline.training_dataset(
-        job.config,
-        first_epoch=job.state["epochs_done"],
-        first_step=job.state["step"],
-        cache=cache,
-        rank=job.rank,
-        world_size=job.world_size,
+    training = _training_batches(
+        job, cache=cache, first_epoch=job.state["epochs_done"], first_step=job.state["step"]
     )
     validation = pipeline.evaluation_dataset(
         job.config,
@@ -172,6 +167,15 @@ def _datasets(job, splits_batches, cache):
         world_size=job.world_size,
     )
     return training, validation
+
+
+def _training_batches(job, **options):
+    """Returns training batches of this host. options: of kseg.data.pipeline.training_dataset."""
+    from kseg.data import pipeline
+
+    return pipeline.training_dataset(
+        job.config, rank=job.rank, world_size=job.world_size, **options
+    )
 
 
 def _model(job):
@@ -206,17 +210,27 @@ def _callbacks(job, save_steps, tensorboard):
     from kseg.training.progress_bar import ProgressBar
 
     labels, steps = job.manifest.labels, job.steps_per_epoch
+    validating = ema.ValidateAverages(lambda: _training_batches(job), steps)
     saving = callbacks.SaveProgress(
-        job.out, job.state, steps_per_epoch=steps, save_steps=save_steps, writes=job.rank == 0
+        job.out,
+        job.state,
+        steps_per_epoch=steps,
+        save_steps=save_steps,
+        writes=job.rank == 0,
+        averaged=validating.averaged,
     )
     folder = job.out / "tensorboard"
     return [
         keras.callbacks.TerminateOnNaN(),
-        ema.ValidateAverages(),
+        validating,
         callbacks.ResumeEpoch(job.state, steps),
         saving,
         callbacks.StopByPatience(saving, job.config.patience),
-        *(event_files.callbacks(job.config, labels, folder) if tensorboard else []),
+        *(
+            event_files.callbacks(job.config, labels, folder, validating.averaged)
+            if tensorboard
+            else []
+        ),
         ProgressBar(labels),
     ]
 

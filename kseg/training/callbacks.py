@@ -4,13 +4,14 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import keras
 
 from kseg import run_folder, trained_model
 from kseg.training import history, resume
-from kseg.training.ema import averaged
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -24,6 +25,8 @@ class SaveProgress(keras.callbacks.Callback):
 
     writes: whether this host writes into RUN. All hosts save, because saving under JAX is a
     computation that needs all hosts; what the others save goes to a temporary folder.
+
+    averaged: a context in which the model has the weights that were validated.
     """
 
     def __init__(
@@ -34,10 +37,11 @@ class SaveProgress(keras.callbacks.Callback):
         steps_per_epoch: int,
         save_steps: int = 0,
         writes: bool = True,
+        averaged: Callable[[], AbstractContextManager] = nullcontext,
     ):
         super().__init__()
         self.start, self.steps_per_epoch, self.save_steps = state, steps_per_epoch, save_steps
-        self.best = state["best"]
+        self.best, self.averaged = state["best"], averaged
         self.rows = history.read(run)[: state["epochs_done"]]
         self._temporary = None if writes else tempfile.TemporaryDirectory()
         self.run = Path(self._temporary.name if self._temporary else run)
@@ -61,7 +65,7 @@ class SaveProgress(keras.callbacks.Callback):
             return  # Diverged: nothing worth saving, and the last good checkpoint stays.
         if logs["val_mean_iou"] > self.best:
             self.best = float(logs["val_mean_iou"])
-            with averaged(self.model):
+            with self.averaged():
                 model = trained_model.inference_model(self.model)
                 trained_model.save_weights(model, self.run / run_folder.BEST)
         rate = float(self.model.optimizer.learning_rate)

@@ -9,6 +9,8 @@ skipped. To view them: pip install tensorboard; tensorboard --logdir RUN.
 import math
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ import tensorflow as tf
 from kseg.config import Config
 from kseg.data import pipeline
 from kseg.labels import LabelSet
-from kseg.training.ema import averaged
 from kseg.visualize.overlay import side_by_side
+
+Context = Callable[[], AbstractContextManager]
 
 FRAMES = 4
 MAX_IMAGE_EPOCHS = 20  # Images are written this often in a training at most: they take the space.
@@ -30,13 +33,18 @@ MAX_IMAGE_EPOCHS = 20  # Images are written this often in a training at most: th
 _SCALARS, _IMAGES = ("scalars", 1), ("images", 3)
 
 
-def callbacks(config: Config, labels: LabelSet, folder: Path) -> list[keras.callbacks.Callback]:
-    """Returns the Keras callbacks that write into `folder`."""
+def callbacks(
+    config: Config, labels: LabelSet, folder: Path, averaged: Context = nullcontext
+) -> list[keras.callbacks.Callback]:
+    """Returns the Keras callbacks that write into `folder`.
+
+    averaged: a context in which the model has the weights that were validated.
+    """
     frames = next(iter(pipeline.labelled_frames(config, "val").unbatch().batch(FRAMES).take(1)))
     every = math.ceil(config.epochs / MAX_IMAGE_EPOCHS)
     return [
         WriteScalars(folder),
-        WriteImages(folder / "pictures", frames, labels, every=every, epochs=config.epochs),
+        WriteImages(folder / "pictures", frames, labels, every, config.epochs, averaged),
     ]
 
 
@@ -100,10 +108,17 @@ class WriteImages(keras.callbacks.Callback):
     """Writes image, ground truth and prediction of some frames every `every` epochs."""
 
     def __init__(
-        self, folder: Path, frames: dict[str, Any], labels: LabelSet, *, every: int, epochs: int
+        self,
+        folder: Path,
+        frames: dict[str, Any],
+        labels: LabelSet,
+        every: int,
+        epochs: int,
+        averaged: Context = nullcontext,
     ):
         """frames: a batch of kseg.data.pipeline.labelled_frames; epochs: of the training."""
         super().__init__()
+        self.averaged = averaged
         self.file, self.frames, self.labels = EventFile(folder), frames, labels
         self.every, self.epochs = every, epochs
 
@@ -111,7 +126,7 @@ class WriteImages(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
             return
         images = self.frames["image"].numpy()
-        with averaged(self.model):
+        with self.averaged():
             logits = self.model.predict_on_batch(images)
         logits = logits[0] if isinstance(logits, list) else logits  # The second is auxiliary.
         predicted = np.argmax(logits, axis=-1).astype(np.uint8)

@@ -12,12 +12,13 @@ from kseg.training import losses
 from tests.conftest import ROOT
 
 TRAIN_ONE_STEP = """
-import keras, numpy as np
+import keras, numpy as np, tensorflow as tf
 from kseg import labels, models
 from kseg.config import Config
 from kseg.model_names import LOSSES
 from kseg.training import losses, metrics, optimizers, schedules
-from kseg.training.ema import averaged
+from kseg.training.ema import StatisticsEstimator, swap
+from kseg.training.resume import random_state
 assert keras.backend.backend() == "jax"
 rng = np.random.default_rng(0)
 images = rng.uniform(0, 255, (2, 33, 65, 3)).astype("float32")
@@ -43,8 +44,16 @@ assert np.isfinite(logs["loss"]), logs
 assert 0 <= logs["mean_iou"] <= 1, logs
 assert any((b != w.numpy()).any() for b, w in zip(before, model.trainable_weights))
 after = [w.numpy().copy() for w in model.trainable_weights]
-with averaged(model):
-    assert any((a != w.numpy()).any() for a, w in zip(after, model.trainable_weights))
+swap(model)
+assert any((a != w.numpy()).any() for a, w in zip(after, model.trainable_weights))
+swap(model)
+assert all((a == w.numpy()).all() for a, w in zip(after, model.trainable_weights))
+norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+before = [x.moving_mean.numpy() for x in norms], [v.numpy() for v in random_state(model)]
+batches = tf.data.Dataset.from_tensors((images, masks)).repeat()
+StatisticsEstimator(model).estimate(batches, 2)
+assert all((a != x.moving_mean.numpy()).any() for a, x in zip(before[0], norms))
+assert all((a == v.numpy()).all() for a, v in zip(before[1], random_state(model)))
 assert all((a == w.numpy()).all() for a, w in zip(after, model.trainable_weights))
 """
 
