@@ -33,19 +33,21 @@ class ValidateAverages(keras.callbacks.Callback):
     def __init__(self, training: Callable[[], Any], steps_per_epoch: int):
         super().__init__()
         self.training, self.batches = training, min(BATCHES, steps_per_epoch)
-        self.estimator: StatisticsEstimator | None = None
+        self.estimator: StatisticsEstimator | None = None  # None without an average.
         self.estimates: list[np.ndarray] = []
 
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self.estimator = StatisticsEstimator(model) if _optimizer(model).use_ema else None
+
     def on_test_begin(self, logs=None):
-        if not uses_averages(self.model):
-            return
-        self.estimator = self.estimator or StatisticsEstimator(self.model)
-        swap(self.model)
-        self.current = to_numpy(self.estimator.statistics)
-        self.estimator.estimate(self.training(), self.batches)
+        if self.estimator:
+            swap(self.model)
+            self.current = to_numpy(self.estimator.statistics)
+            self.estimator.estimate(self.training(), self.batches)
 
     def on_test_end(self, logs=None):
-        if uses_averages(self.model):
+        if self.estimator:
             self.estimates = to_numpy(self.estimator.statistics)
             assign_all(self.estimator.statistics, self.current)
             swap(self.model)
@@ -53,7 +55,7 @@ class ValidateAverages(keras.callbacks.Callback):
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the model is the one last evaluated; without an average nothing changes."""
-        if not uses_averages(self.model):
+        if not self.estimator:
             yield
             return
         current = to_numpy(self.estimator.statistics)
@@ -111,11 +113,6 @@ class StatisticsEstimator(keras.Model):
             norm.momentum = momentum
         assign_all(self.statistics, [total / batches for total in to_numpy(self.sums)])
         assign_all(drawn, before)
-
-
-def uses_averages(model: keras.Model) -> bool:
-    """Whether the optimizer of a compiled model keeps a moving average of the weights."""
-    return _optimizer(model).use_ema
 
 
 def swap(model: keras.Model) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from kseg import init_source
 from kseg.config import Config
 from kseg.errors import InputError
-from kseg.init_source import ARCHITECTURE, InitSource
+from kseg.init_source import ARCHITECTURE
 from kseg.labels import LabelSet
 
 CLASS_LAYERS = ("logits_conv", "auxiliary_logits_conv")
@@ -38,7 +38,8 @@ def warm_start(model: keras.Model, config: Config, labels: LabelSet) -> str:
             kind = "mapped" if arrays else "fresh"
         elif not arrays and name.startswith(AUXILIARY):
             note = "only in training"
-        if not note and [a.shape for a in arrays or ()] != [tuple(v.shape) for v in variables]:
+        fits = [a.shape for a in arrays or ()] == [tuple(v.shape) for v in variables]
+        if not fits and (arrays or not note):
             raise InputError(f"init {config.init}: {_mismatch(source, config, name)}")
         if note:
             notes[kind].append(f"{name} ({note})")
@@ -95,8 +96,11 @@ def _variables_by_layer(model):
     return layers
 
 
-def _for_classes(arrays, theirs: LabelSet | None, ours: LabelSet):
-    """Returns (arrays of a class layer for our classes, or None, and what to say about it)."""
+def _for_classes(arrays, theirs, ours):
+    """Returns (arrays of a class layer for our classes, or None, and what to say about it).
+
+    theirs, ours: LabelSets; theirs is None for a file outside a run.
+    """
     count, names = arrays[0].shape[-1], ours.names
     if theirs is None and count == len(names):
         return arrays, "the file has no class names; taken in its order"
@@ -109,7 +113,7 @@ def _for_classes(arrays, theirs: LabelSet | None, ours: LabelSet):
     return None, f"other classes: {', '.join(theirs.names)}"
 
 
-def _mismatch(source: InitSource, config, layer):
+def _mismatch(source, config, layer):
     """Says why the weights of a source do not fit, by the Config keys that differ."""
     different = [
         key

@@ -217,14 +217,22 @@ def test_fine_tuning_resumes_bit_exactly_without_its_source(
 
 
 def test_the_command_takes_the_architecture_of_the_source(trained_run, config, tmp_path, capsys):
-    # The preset has decoder_channels 64, the source 16.
+    # The preset has decoder_channels 64, the source 16. With the config of a run that started from
+    # an encoder, init takes the place of that encoder.
+    (tmp_path / "c.json").write_text('{"encoder_weights": "imagenet"}')
     argv = ["--init", trained_run, "--data", config.data, "--size", *config.size, "--dry-run"]
-    assert command(train.main, argv) == 0
-    assert f"init: {trained_run}, {DEEPLAB} (encoder_alpha 0.35" in capsys.readouterr().out
-    # With the config of a run that started from an encoder: init takes its place.
-    values = dataclasses.asdict(config) | {"encoder_weights": "imagenet"}
-    (tmp_path / "c.json").write_text(json.dumps(values))
     assert command(train.main, [*argv, "--config", tmp_path / "c.json"]) == 0
+    assert f"init: {trained_run}, {DEEPLAB} (encoder_alpha 0.35" in capsys.readouterr().out
+
+
+def test_the_architecture_of_a_started_run_needs_no_source(tmp_path):
+    config = Config(init="gone", **THIN)
+    run_folder.start_run(tmp_path / "run", config, Manifest("test", ROAD, None, {}, {}))
+    found = init_source.architecture("gone", tmp_path / "run")
+    assert found["decoder_channels"] == 8 and found["model"] == DEEPLAB
+    for other in ("elsewhere", "none"):
+        with pytest.raises(InputError, match=f"init {other}"):
+            init_source.architecture(other, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
