@@ -105,6 +105,7 @@ def two_steps(config):
         optimizer="sgd",
         schedule="constant",
         learning_rate=0.02,
+        ema_momentum=0.5,
     )
 
 

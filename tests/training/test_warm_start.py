@@ -114,11 +114,18 @@ def test_another_architecture_is_refused_by_its_config_key(tmp_path, change, wor
         started(tmp_path / "run", **change)
 
 
-def test_a_source_with_more_layers_than_the_model_is_refused(tmp_path):
+def test_a_source_with_more_or_fewer_layers_than_the_model_is_refused(tmp_path):
     fine = Config(size=(33, 40), model="unet_mobilenet_v2", output_stride=32, **THIN)
     write_source(tmp_path / "run", fine)
     with pytest.raises(InputError, match="output_stride 32 instead of 16"):
         started(tmp_path / "run", output_stride=16)
+    model = trained_model.build_model(config := Config(size=(33, 40), **THIN), ROAD)
+    more = keras.layers.Conv2D(3, 1, name="extra")(model.output)
+    less = model.get_layer("decoder_2_relu").output
+    for output, layer in ((more, "extra"), (less, "logits_conv")):
+        keras.Model(model.input, output).save_weights(tmp_path / "x.weights.h5")
+        with pytest.raises(InputError, match=f"its weights of {layer} do not fit"):
+            started(tmp_path / "x.weights.h5", ROAD, config)
 
 
 def test_another_output_stride_is_fine_where_the_layers_are_the_same(tmp_path):
