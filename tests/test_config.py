@@ -30,6 +30,14 @@ def test_flags_win_over_file_which_wins_over_preset(tmp_path):
     assert config.learning_rate == 1.0 and not config.flip
 
 
+def test_further_data_sets_are_recorded_as_they_were_typed(tmp_path):
+    config = resolve("--also", "data/idd", 4, "drivable=direct|alternative", "--also", "b", "x y=a")
+    assert config.also == ("data/idd 4 'drivable=direct|alternative'", "b 'x y=a'")
+    (tmp_path / "c.json").write_text(config.to_json())
+    assert configs.read(tmp_path / "c.json") == config
+    assert resolve("--config", tmp_path / "c.json", "--also", "c").also == ("c",)
+
+
 def test_unknown_key_names_the_nearest(tmp_path):
     path = tmp_path / "c.json"
     path.write_text('{"batchsize": 4}')
@@ -54,6 +62,9 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("learning_rate", 0),
         ("learning_rate", float("nan")),
         ("class_weights", "1 x"),
+        ("also", "data/idd"),
+        ("also", [3]),
+        ("also", ["data/idd 8"]),
         ("class_weights", "0 0"),
         ("class_weights", ""),
         ("weight_decay", 0.1),  # With Adam.

@@ -14,6 +14,7 @@ import pytest
 
 from kseg import files, run_folder, train, trained_model
 from kseg.errors import InputError
+from kseg.manifest import read_manifest
 from kseg.runtime import backend_devices
 from kseg.training import callbacks, resume
 from kseg.training import history as run_history
@@ -431,3 +432,66 @@ def test_a_process_id_in_the_environment_must_be_a_number(monkeypatch, capsys):
         command(train.main, [])
     err = capsys.readouterr().err
     assert "--host" in err and "'first'" in err
+
+
+def test_training_on_two_data_sets_resumes_to_the_same_weights(
+    mixed_config, tmp_path, monkeypatch, capsys
+):
+    config = dataclasses.replace(mixed_config, epochs=2, loss="cross_entropy+dice")
+    assert train.train(config, tmp_path / "uninterrupted") == 0
+    out = capsys.readouterr().out
+    for part in ("24 training frames; 24 steps of 4", "10 training frames, 2 of the 4", "unclear="):
+        assert part in out
+    assert "road=direct|alternative" in out
+    # Killed in the second epoch, after the third pass over the other data set has begun.
+    train_until(monkeypatch, config, tmp_path / "run", 1, step=10, save_steps=3)
+    assert resume.resume_state(tmp_path / "run")["step"] == 9
+    assert train.train(config, tmp_path / "run") == 0
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "run", "epoch-0002.weights.h5")
+    rows = history(tmp_path / "run")
+    assert all(0 <= float(row[f"{of}mean_iou"]) <= 1 for row in rows for of in ("", "val_"))
+    assert run_folder.read_run(tmp_path / "run")[0].also == config.also
+
+
+def test_a_mixture_of_which_a_data_set_was_rebuilt_is_refused(
+    mixed_config, road_dataset, tmp_path, capsys
+):
+    rebuilt = shutil.copytree(road_dataset, tmp_path / "rebuilt")
+    also = mixed_config.also[0].replace(str(road_dataset), str(rebuilt))
+    config = dataclasses.replace(mixed_config, also=(also,), epochs=1)
+    manifest = read_manifest(config.data)
+    run_folder.start_run(tmp_path / "run", config, manifest)
+    run_folder.start_run(tmp_path / "run", config, manifest)
+    document = json.loads((rebuilt / "manifest.json").read_text())
+    document["request"]["inputs"] = "of other files"
+    (rebuilt / "manifest.json").write_text(json.dumps(document))
+    (tmp_path / "c.json").write_text(config.to_json())
+    argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run"]
+    assert command(train.main, argv) == 2
+    assert_one_line(capsys, tmp_path / "run", "rebuilt")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["'road'", "road=CLASS|CLASS"]),
+        (["road=lane", "*=ignore"], ["'lane'", "nearest"]),
+        (["4", "road=direct", "*=ignore"], ["batch of 4", "--batch-size"]),
+    ],
+)
+def test_a_wrong_mixture_is_one_line_and_leaves_no_run_folder(
+    config, road_dataset, tmp_path, capsys, words, parts
+):
+    (tmp_path / "c.json").write_text(config.to_json())
+    argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run", "--also", road_dataset]
+    assert command(train.main, [*argv, *words]) == 2
+    assert_one_line(capsys, "--also", *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_weights_are_those_of_the_main_data_set(config, mixed_config):
+    from kseg.training import build_training
+
+    manifest = read_manifest(config.data)
+    auto = [dataclasses.replace(c, class_weights="auto") for c in (config, mixed_config)]
+    assert len({tuple(build_training.class_weights(c, manifest)) for c in auto}) == 1

@@ -306,6 +306,12 @@ def test_settings_of_one_row_have_the_types_of_the_config():
     assert other.config == Config(model="segformer_b0", epochs=3)
 
 
+def test_a_row_can_have_further_data_sets_of_its_own():
+    config = Config(also=("data/camvid",))
+    rows = plan.from_models(["m=unet:also=data/idd 2 road=direct", "unet:also="], config, Path("o"))
+    assert [row.config.also for row in rows] == [("data/idd 2 road=direct",), ()]
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
