@@ -12,6 +12,9 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import Manifest, check_labelled, read_manifest
 
+# For ids of masks that are no class of their data set: no class of ours either, so scores are NaN.
+_UNKNOWN_ID = IGNORE_ID - 1
+
 
 class Part(NamedTuple):
     """One data set of a mixture.
@@ -74,9 +77,9 @@ def read_mixture(config: Config, main: Manifest | None = None) -> Mixture:
             for name, counterpart in counterparts.items()
         }
         ids = [_id(counterpart, names, unions) for counterpart in counterparts.values()]
-        ids += [IGNORE_ID] * (256 - len(ids))
+        ids += [_UNKNOWN_ID] * (IGNORE_ID - len(ids)) + [IGNORE_ID]
         parts.append(Part(also.data, manifest, count, classes, tuple(ids)))
-    if len(names) + len(unions) > IGNORE_ID:
+    if len(names) + len(unions) > _UNKNOWN_ID:
         raise InputError(f"--also: {len(unions)} different unions of classes are too many ids")
     return Mixture(tuple(parts), tuple(unions))
 
