@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kseg import files
+from kseg import files, image_file
+from kseg.image_file import ImageFileError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Shard
 from kseg.paths import for_tensorflow, size_bytes
 from tfrecords_tools import duplicates
+from tfrecords_tools.shards import is_storable
 
 # As in kseg/data/records.py.
 FEATURES = {
@@ -163,18 +165,22 @@ def _feature_values(example: Any, location: str, checked: CheckedShard) -> dict[
 
 
 def _decode_image(data: bytes, location: str, checked: CheckedShard) -> np.ndarray | None:
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB by the decoder that training uses, or None."""
-    import tensorflow as tf
-
+    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB as training sees them, or None."""
     try:
-        return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
-    except tf.errors.OpError as error:
+        header = image_file.read_header(data)
+        image = image_file.decode(data, header)
+    except ImageFileError as error:
+        text = f"{location}: image {error}"
+        checked.add_problem("image", text, incomplete=True)
+        return None
+    if not is_storable(header):
         text = (
-            f"{location}: image cannot be decoded, got {len(data)} bytes ({_reason(error)}), "
-            "expected JPEG or PNG"
+            f"{location}: image is {header.format} with EXIF orientation {header.orientation}, "
+            "expected an upright JPEG or PNG; build the data set again"
         )
         checked.add_problem("image", text, incomplete=True)
         return None
+    return image
 
 
 def _decode_mask(data: bytes, location: str, checked: CheckedShard) -> np.ndarray | None:

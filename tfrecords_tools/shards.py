@@ -221,11 +221,16 @@ def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Count
         image = preprocess.fit_image(image, job.size, job.fit)
         mask = preprocess.fit_mask(mask, job.size, job.fit)
         data = _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    elif header.format not in ("JPEG", "PNG") or header.orientation != 1:
+    elif not is_storable(header):
         notes["images stored as PNG, because they are WebP or BMP or had to be turned"] = 1
         data = _encode(".png", image, [])
     mask_png = cv2.imencode(".png", mask, MASK_PNG)[1].tobytes()
     return records.encode(frame.key, data, mask_png, mask.shape), mask, notes
+
+
+def is_storable(header: image_file.Header) -> bool:
+    """Whether an image file is stored byte for byte: every reader decodes it to the same pixels."""
+    return header.format in ("JPEG", "PNG") and header.orientation == 1
 
 
 def _report_path(shard_path: Path) -> Path:

@@ -7,11 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from kseg.data import records
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Split, read_manifest
 from tests.conftest import assert_one_line, command, write_shard
+from tests.odd_images import saved, tagged
 from tfrecords_tools import build, checks, duplicates, verify
 
 SIZE = (96, 160)  # JPEG artefacts change smaller frames too much to be recognised.
@@ -224,8 +226,12 @@ BAD = [
     (without_mask, ["feature 'mask' got nothing"]),
     (two_heights, ["feature 'height' got 2 values"]),
     (lambda frame: b"no example", ["no tf.train.Example"]),
-    (changed(image=IMAGE[:-200]), ["'v1': image cannot be decoded"]),
-    (changed(image=b""), ["'v1': image cannot be decoded"]),
+    (changed(image=IMAGE[:-200]), ["'v1': image is truncated"]),
+    (changed(image=b""), ["'v1': image is empty"]),
+    # Training would ignore the tag, and decode the others to other pixels or not at all.
+    (changed(image=tagged(blobs(50), 3, "JPEG")), ["'v1': image", "EXIF orientation 3"]),
+    (changed(image=saved(blobs(50), "WEBP")), ["'v1': image is WebP"]),
+    (changed(image=saved(Image.fromarray(blobs(50)).convert("CMYK"), "JPEG")), ["v1", "CMYK"]),
     (changed(mask=png(labelled())[:-30]), ["'v1': mask cannot be decoded"]),
     # TensorFlow would decode these three, into wrong ids.
     (changed(mask=jpeg(blobs(1))), ["'v1': mask got another format"]),
