@@ -20,6 +20,7 @@ from kseg.runtime import hardware, missing_gpu
 _LIMIT_S = 300
 _MIN_DRIVER = (525, 60)  # For CUDA 12 (NVIDIA, CUDA Compatibility, minor version compatibility).
 _LIBRARIES = ("nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu12", "jax-cuda12-plugin")
+_REASON = re.compile(r"[Ee]rror|[Ff]ail|[Cc]annot|[Cc]ould not|[Uu]nable")
 _LOGGED_PROBLEM = re.compile(r"^([WEF][0-9]{4} |[0-9-]+ [0-9:.]+: [WEF] )")
 
 
@@ -147,7 +148,8 @@ def _problems(report: Mapping[str, Any], need_gpu: bool) -> Iterator[str]:
         reason = missing_gpu.explain(report["backend"])
         advice = reason.advice
         if reason is missing_gpu.UNKNOWN:
-            advice = report["log"][-1] if report["log"] else "it does not say why"
+            reasons = [line for line in report["log"] if _REASON.search(line)] or report["log"]
+            advice = reasons[-1] if reasons else "it does not say why"
         if reason.is_fault:
             yield f"{title} does not see this machine's NVIDIA GPU: {advice}"
         elif need_gpu:

@@ -68,7 +68,9 @@ def test_a_machine_without_a_gpu_has_no_problem(machine, capsys):
     ("tried", "has", "token"),
     [
         (CPU, {"cuda": False}, "./scripts/install gpu"),
-        (CPU, {"log": [DLOPEN]}, "Cannot dlopen"),
+        (CPU, {"log": [DLOPEN, "Falling back to the CPU."]}, "Cannot dlopen"),
+        (CPU, {"log": ["Falling back."]}, "Falling back."),
+        (CPU, {}, "does not say why"),
         (CPU, {"smi": "echo 'Driver/library version mismatch'; exit 18"}, "mismatch"),
         (TRIED, {"smi": "echo 'NVIDIA T4, 15360, 470.82.01, 7.5'"}, "470.82.01 is too old"),
         (TRIED | {"computes": {"float32": "no cuDNN", "bfloat16": None}}, {}, "float32: no cuDNN"),
