@@ -92,11 +92,13 @@ def train(
             "--save-steps: several devices save after complete epochs only; leave it out"
         )
 
+    import cv2
     import keras
 
     from kseg.data import pipeline
     from kseg.training import distributed, resume
 
+    cv2.setNumThreads(1)  # Batches are augmented in parallel; OpenCV's own threads slow this down.
     mixture = read_mixture(config, manifest)
     rank, world_size = distributed.join(list(hosts), host) if len(hosts) > 1 else (0, 1)
     config = _on_devices(config, out, devices, hosts=world_size, require_gpu=require_gpu)

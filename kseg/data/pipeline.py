@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,7 +15,6 @@ from kseg.config import Config, frames_of_batch
 from kseg.data import frame_cache, records
 from kseg.data.augment import augment
 from kseg.data.epoch_order import EpochOrder
-from kseg.data.weather import weather
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.manifest import Manifest, check_labelled, read_manifest
@@ -97,7 +95,6 @@ def training_dataset(
         open_split(dataclasses.replace(config, data=part.data), split)[1] for part in mixture.parts
     ]
     cached = _cached_frames(config, mixture, paths, split, cache)
-    cv2.setNumThreads(1)  # Batches are augmented in parallel; OpenCV's own threads slow this down.
     if cached:
         readers = _cache_readers(mixture, split)
     else:
@@ -355,10 +352,9 @@ def _augment_batch(config, places, images, masks):
             flip=config.flip,
             scale=(config.scale_min, config.scale_max),
             color_jitter=config.color_jitter,
+            weather=config.weather,
             out=(images_out[i], masks_out[i]),
         )
-        if config.weather:
-            images_out[i] = weather(images_out[i], rng, config.weather)
     return images_out, masks_out
 
 

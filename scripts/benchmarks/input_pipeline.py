@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 
+import cv2
 import tensorflow as tf
 
 from kseg import presets
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
     presets.add_flags(parser)
     args = parser.parse_args()
+    cv2.setNumThreads(1)  # As kseg.train does.
     config = presets.resolve(args)
     manifest, paths = pipeline.open_split(config, "train")
     decoded, streamed, cached = [], [], []

@@ -293,3 +293,15 @@ def test_tensorflow_leaves_gpus_to_another_backend(monkeypatch, backend, hidden)
     )
     pipeline._leave_gpus_to_backend()
     assert changes == hidden
+
+
+def test_building_a_dataset_leaves_opencvs_threads_as_they_are(config):
+    import cv2
+
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        batches(config, 1)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
