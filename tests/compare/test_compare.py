@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kseg import config as configs
 from kseg.compare import __main__ as compare
 from kseg.compare import commands as command_runner
 from kseg.compare import plan, steps, table
@@ -81,8 +82,7 @@ class Commands:
         pass
 
     def train(self, argv):
-        values = json.loads(Path(argv[argv.index("--config") + 1]).read_text())
-        config = Config(**values | {"size": tuple(values["size"])})
+        config = configs.read(argv[argv.index("--config") + 1])
         write_run(Path(argv[argv.index("--out") + 1]), config)
 
     def evaluate(self, argv):
@@ -161,8 +161,8 @@ def test_an_unfinished_training_is_resumed(two, commands, tmp_path):
     commands.take()
     # The state after an interrupted kseg.train: one epoch of two, no curves.
     config = json.loads((tmp_path / "out/unet/config.json").read_text())
-    config |= {"model": "segformer_b0", "learning_rate": 1e-3, "size": tuple(config["size"])}
-    write_run(tmp_path / "out/b0", Config(**config), epochs=1)
+    config |= {"model": "segformer_b0", "learning_rate": 1e-3}
+    write_run(tmp_path / "out/b0", configs.merge(Config(), config), epochs=1)
     assert command(compare.main, two) == 130
     assert commands.take() == [("train", "b0")]  # No second preflight.
 
