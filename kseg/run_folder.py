@@ -8,17 +8,20 @@ RUN/last/                the last two checkpoints, to resume from (kseg.training
 RUN/history.csv          scores, one row per epoch
 RUN/curves.png           the same as a plot
 RUN/tensorboard/         the same for TensorBoard, and images
+RUN/.lock                held by the process that trains here
 """
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from kseg import config as configs
+from kseg import files
 from kseg.config import Config
 from kseg.errors import InputError
-from kseg.files import write_text
 from kseg.labels import LabelSet
 from kseg.manifest import Manifest
 from kseg.mixture import read_mixture
@@ -26,12 +29,37 @@ from kseg.mixture import read_mixture
 RunPath = str | os.PathLike[str]
 
 BEST = "best.weights.h5"
+BUSY = "another kseg.train is running in it; wait for it, stop it, or choose another --out"
 
 
-def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
-    """Creates RUN for a Config and the Manifest of its data, or accepts RUN if it has the same.
+@contextlib.contextmanager
+def hold(run: RunPath) -> Iterator[None]:
+    """Locks RUN for one training; creates the folder, and removes it again if no run began in it.
 
-    Raises InputError when the folder holds another run or anything else.
+    Raises InputError when another training holds it, or when it cannot be created.
+    """
+    run = Path(run)
+    created = [folder for folder in (run, *run.parents) if not folder.exists()]
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if run.is_file() else f"cannot be created ({error.strerror})"
+        raise InputError(f"{run}: {reason}, so it is not a run; choose another --out") from error
+    with files.lock(run, BUSY):
+        try:
+            yield
+        finally:
+            if not (run / "config.json").is_file():
+                (run / files.LOCK).unlink(missing_ok=True)
+                for folder in created:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
+
+def check_run(run: RunPath, config: Config, manifest: Manifest) -> None:
+    """Raises InputError when RUN holds another run than this one, or anything that is no run.
+
+    A start that was killed is accepted: files that `start_run` would write again as they are.
     """
     run, request = Path(run), read_mixture(config, manifest).request
     if (run / "config.json").is_file():
@@ -46,12 +74,26 @@ def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
                 f"--init {run} --out NEW"
             )
         return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise InputError(f"{run}: already exists and is not a run of kseg; choose another --out")
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(run / "labels.json", json.dumps(manifest.labels.to_dict(), indent=1) + "\n")
-    write_text(run / "data.json", json.dumps(request, indent=1) + "\n")
-    write_text(run / "config.json", config.to_json())
+    texts = _texts(config, manifest)
+    for path in run.iterdir() if run.is_dir() else ():
+        ours = path.name == files.LOCK or path.name.startswith(files.TEMPORARY)
+        if not ours and not (path.name in texts and path.read_text("utf-8") == texts[path.name]):
+            raise InputError(
+                f"{run}: already exists and is not a run of kseg; choose another --out"
+            )
+
+
+def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
+    """Creates RUN for a Config and the Manifest of its data, or accepts RUN if it has the same.
+
+    config.json is written last: a folder that has it is complete. Raises InputError as `check_run`.
+    """
+    check_run(run, config, manifest)
+    run = Path(run)
+    if not (run / "config.json").is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        for name, text in _texts(config, manifest).items():
+            files.write_text(run / name, text)
 
 
 def read_run(run: RunPath) -> tuple[Config, LabelSet]:
@@ -76,6 +118,15 @@ def read_labels(run: RunPath) -> LabelSet:
     """Returns the LabelSet in RUN/labels.json. Raises InputError when it cannot be read."""
     path = Path(run) / "labels.json"
     return LabelSet.from_dict(_read_json(path), where=str(path))
+
+
+def _texts(config, manifest):
+    """The files that make a folder a run: {name: text}, in the order of writing."""
+    return {
+        "labels.json": json.dumps(manifest.labels.to_dict(), indent=1) + "\n",
+        "data.json": json.dumps(read_mixture(config, manifest).request, indent=1) + "\n",
+        "config.json": config.to_json(),
+    }
 
 
 def _read_json(path):

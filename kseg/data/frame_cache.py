@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import psutil
 
+from kseg import files
+from kseg.data.available_memory import available_memory
 from kseg.errors import InputError
 from kseg.preprocess import Size
 
@@ -38,11 +39,11 @@ def load_or_decode(
     """
     needed = count * size[0] * size[1] * 4
     if cache == "auto":
-        cache = "memory" if needed <= _AUTO_SHARE * _available_memory() else "none"
+        cache = "memory" if needed <= _AUTO_SHARE * available_memory() else "none"
     if cache == "none":
         return None
     if cache == "memory":
-        _check_room("--cache memory", needed, _available_memory(), "memory")
+        _check_room("--cache memory", needed, available_memory(), "memory")
         images, masks = (np.empty(shape, np.uint8) for shape in _shapes(count, size))
         _fill(images, masks, decode_frames())
         return images, masks
@@ -50,7 +51,13 @@ def load_or_decode(
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     paths = [folder / f"{name}-{kind}.npy" for kind in ("images", "masks")]
     if not all(path.is_file() for path in paths):
-        _check_and_write(paths, decode_frames, count, size)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--cache {folder}: cannot be created ({error.strerror})") from error
+        with files.lock(folder, "waiting for another process that fills this cache", wait=True):
+            if not all(path.is_file() for path in paths):
+                _check_and_write(paths, decode_frames, count, size)
     try:
         images, masks = (np.load(path, mmap_mode="r") for path in paths)
     except (OSError, ValueError) as error:
@@ -60,30 +67,28 @@ def load_or_decode(
 
 def _check_and_write(paths, decode_frames, count, size):
     """Writes both arrays under temporary names first, so that the final files are complete."""
-    folder = paths[0].parent
-    partial = [path.with_name(f"partial-{os.getpid()}-{path.name}") for path in paths]
+    folder, shapes = paths[0].parent, _shapes(count, size)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        needed = sum(int(np.prod(shape)) for shape in _shapes(count, size))
-        _check_room(f"--cache {folder}", needed, shutil.disk_usage(folder).free, "disk space")
-        images, masks = (
-            np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            for path, shape in zip(partial, _shapes(count, size), strict=True)
-        )
-        for path in partial:
-            with path.open("r+b") as file:
-                # On a full disk, writing through a memory map would kill the process.
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        _fill(images, masks, decode_frames())
-        for path, final in zip(partial, paths, strict=True):
-            os.replace(path, final)
+        with files.temporary_folder(folder) as temporary:  # Removes those of killed processes.
+            needed = sum(int(np.prod(shape)) for shape in shapes)
+            free = shutil.disk_usage(folder).free
+            _check_room(f"--cache {folder}", needed, free, "disk space")
+            partial = [temporary / path.name for path in paths]
+            images, masks = (
+                np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+                for path, shape in zip(partial, shapes, strict=True)
+            )
+            for path in partial:
+                with path.open("r+b") as file:
+                    # On a full disk, writing through a memory map would kill the process.
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            _fill(images, masks, decode_frames())
+            for path, final in zip(partial, paths, strict=True):
+                os.replace(path, final)
     except OSError as error:
         raise InputError(
             f"--cache {folder}: cannot be written ({error.strerror}); choose another folder"
         ) from error
-    finally:
-        for path in partial:
-            path.unlink(missing_ok=True)
 
 
 def _shapes(count, size):
@@ -93,14 +98,6 @@ def _shapes(count, size):
 def _fill(images, masks, frames):
     for i, (image, mask) in enumerate(frames):
         images[i], masks[i] = image, mask
-
-
-def _available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that programs may still allocate: the kernel's estimate, or a container's limit."""
-    available = psutil.virtual_memory().available
-    limit = cgroup / "memory.max"
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return min(available, int(text)) if text.isdecimal() else available
 
 
 def _check_room(flag, needed, free, resource):

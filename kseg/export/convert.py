@@ -1,13 +1,13 @@
 """Converts a Keras model to .tflite: batch 1, static shapes, builtin operators only."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from kseg import files
 from kseg.errors import InputError
 from kseg.export.profiles import PROFILES, Profile
 from kseg.models.guard_classes import add_guard_classes
@@ -84,7 +84,8 @@ def saved_model(model: keras.Model, form: Form) -> Iterator[str]:
             class_map = logits.shape[-1] - 1 - class_map
         return {"class_map": tf.cast(class_map, tf.uint8)}
 
-    with tempfile.TemporaryDirectory() as folder:
+    with files.temporary_folder() as path:
+        folder = str(path)
         archive = keras.export.ExportArchive()
         archive.track(model)
         image = keras.InputSpec(shape=(1, height, width, 3), dtype=form.image_dtype, name="image")
