@@ -93,9 +93,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(
-    folder: str | os.PathLike[str], message: str, *, wait: bool = False
-) -> Iterator[int]:
+def lock(folder: str | os.PathLike[str], message: str, *, wait: bool = False) -> Iterator[int]:
     """Holds an exclusive lock on FOLDER/.lock; yields its file descriptor.
 
     Child processes can inherit the descriptor: one that outlives its killed parent keeps the lock.

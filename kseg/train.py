@@ -1,6 +1,7 @@
 """python -m kseg.train: trains a model; without arguments, the demo preset."""
 
 import argparse
+import contextlib
 import math
 import os
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kseg import presets
+from kseg import files, presets, run_folder
 from kseg.config import Config
 from kseg.errors import InputError, run
 from kseg.manifest import Manifest, check_labelled, missing_classes, read_manifest
@@ -91,38 +92,44 @@ def train(
         raise InputError(
             "--save-steps: several devices save after complete epochs only; leave it out"
         )
+    with contextlib.ExitStack() as stack:
+        if host == 0 or len(hosts) < 2:  # The host that writes RUN.
+            stack.enter_context(run_folder.hold(out))
 
-    import cv2
-    import keras
+        import cv2
+        import keras
 
-    from kseg.data import pipeline
-    from kseg.training import distributed, resume
+        from kseg.data import pipeline
+        from kseg.training import distributed, resume
 
-    cv2.setNumThreads(1)  # Batches are augmented in parallel; OpenCV's own threads slow this down.
-    mixture = read_mixture(config, manifest)
-    rank, world_size = distributed.join(list(hosts), host) if len(hosts) > 1 else (0, 1)
-    config = _on_devices(config, out, devices, hosts=world_size, require_gpu=require_gpu)
-    keras.utils.set_random_seed(config.seed)
-    state = resume.resume_state(out)
-    if world_size > 1:
-        distributed.check_same_start(state, out)
-        tensorboard = False  # A host cannot predict alone.
-    job = _Job(config, manifest, out, state, rank, world_size)
-    with (
-        pipeline.raise_on_corrupt_record(*(part.data for part in mixture.parts)),
-        distributed.scope(devices, config, hosts=world_size),
-    ):
+        # Batches are augmented in parallel; OpenCV's own threads slow this down.
+        cv2.setNumThreads(1)
+        mixture = read_mixture(config, manifest)
+        rank, world_size = stack.enter_context(distributed.join(hosts, host, out))
+        config = _on_devices(config, out, devices, hosts=world_size, require_gpu=require_gpu)
+        keras.utils.set_random_seed(config.seed)
+        state = resume.resume_state(out)
+        if world_size > 1:
+            distributed.check_same_start(state, out)
+            tensorboard = False  # A host cannot predict alone.
+        job = _Job(config, manifest, out, state, rank, world_size)
+        folders = [part.data for part in mixture.parts]
+        stack.enter_context(pipeline.raise_on_corrupt_record(*folders))
+        stack.enter_context(distributed.scope(devices, config, hosts=world_size))
         datasets = _datasets(job, splits_batches, cache)
         model = _model(job)
         if _is_trained(job):
             print(f"{out}: already trained, nothing to do")
         else:
-            history = _fit(job, model, datasets, _callbacks(job, save_steps, tensorboard))
+            # Only one host writes RUN, but under JAX saving is a computation that needs all.
+            folder = stack.enter_context(files.temporary_folder()) if rank else out
+            callbacks = _callbacks(job, folder, save_steps, tensorboard)
+            history = _fit(job, model, datasets, callbacks)
             if not math.isfinite(history.history["loss"][-1]):
                 print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
                 return 1
-    if rank == 0:
-        _finish(job)
+        if rank == 0:
+            _finish(job)
     return 0
 
 
@@ -182,7 +189,6 @@ def _training_batches(job, **options):
 
 def _model(job):
     """Returns the compiled model with the state of the checkpoint; creates the run folder."""
-    from kseg import run_folder
     from kseg.training import build_training, resume, summary
 
     model = build_training.build_compiled_model(job.config, job.manifest, job.steps_per_epoch)
@@ -204,7 +210,7 @@ def _is_trained(job):
     return done or history.is_over(history.read(job.out), job.config.patience)
 
 
-def _callbacks(job, save_steps, tensorboard):
+def _callbacks(job, folder, save_steps, tensorboard):
     import keras
 
     from kseg.training import callbacks, ema
@@ -218,18 +224,19 @@ def _callbacks(job, save_steps, tensorboard):
         job.state,
         steps_per_epoch=steps,
         save_steps=save_steps,
-        writes=job.rank == 0,
+        folder=folder,
         averaged=validating.averaged,
     )
-    folder = job.out / "tensorboard"
+    events = job.out / "tensorboard"
     return [
         keras.callbacks.TerminateOnNaN(),
         validating,
         callbacks.ResumeEpoch(job.state, steps),
+        callbacks.RequireScores(job.config.data),
         saving,
         callbacks.StopByPatience(saving, job.config.patience),
         *(
-            event_files.callbacks(job.config, labels, folder, validating.averaged)
+            event_files.callbacks(job.config, labels, events, validating.averaged)
             if tensorboard
             else []
         ),
@@ -257,7 +264,6 @@ def _fit(job, model, datasets, callbacks):
 
 def _finish(job):
     """Plots the curves and prints the scores of the best epoch."""
-    from kseg import files
     from kseg.training import history, summary
 
     rows = history.to_numbers(history.read(job.out))

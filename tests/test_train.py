@@ -1,24 +1,28 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
+import cv2
 import h5py
 import keras
 import numpy as np
 import pytest
 
 from kseg import files, run_folder, train, trained_model
+from kseg.data import records
 from kseg.errors import InputError
 from kseg.manifest import read_manifest
 from kseg.runtime import backend_devices
 from kseg.training import callbacks, resume
 from kseg.training import history as run_history
-from tests.conftest import ROOT, assert_one_line, command, files_of_at_most
+from tests.conftest import ROOT, assert_one_line, command, files_of_at_most, write_shard
 
 
 def weights_in(path):
@@ -251,6 +255,55 @@ def test_a_run_resumes_after_the_disk_was_full(config, tmp_path, capsys):
     # The command writes TensorBoard files by default.
     folders = {p.name for p in (tmp_path / "run" / "tensorboard").iterdir()}
     assert folders == {"train", "validation", "pictures"}
+
+
+def test_a_second_training_in_the_same_run_is_one_line_and_changes_nothing(
+    trained_run, config, tmp_path, capsys
+):
+    (tmp_path / "c.json").write_text(config.to_json())
+    before = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*") if p.name != ".lock"}
+    with run_folder.hold(trained_run):
+        argv = ["--config", tmp_path / "c.json", "--out", trained_run]
+        assert command(train.main, argv) == 2
+    assert_one_line(capsys, trained_run, "kseg.train", f"process {os.getpid()} on ")
+    after = {p: p.stat().st_mtime_ns for p in trained_run.rglob("*") if p.name != ".lock"}
+    assert before == after
+
+
+def test_masks_with_unknown_ids_end_the_training_in_one_line(config, tmp_path, capsys):
+    # A hand-made shard: kseg's own tools refuse such masks.
+    data = shutil.copytree(config.data, tmp_path / "data")
+    image = cv2.imencode(".png", np.zeros((*config.size, 3), np.uint8))[1].tobytes()
+    mask = cv2.imencode(".png", np.full(config.size, 7, np.uint8))[1].tobytes()
+    example = records.encode("unknown", image, mask, config.size)
+    manifest = json.loads((data / "manifest.json").read_text())
+    shard = write_shard(data / manifest["splits"]["val"]["shards"][0]["name"], [example])
+    manifest["splits"]["val"] |= {"examples": 1, "shards": [dataclasses.asdict(shard)]}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "c.json").write_text(dataclasses.replace(config, data=str(data)).to_json())
+    argv = ["--config", tmp_path / "c.json", "--out", tmp_path / "run"]
+    assert command(train.main, argv) == 2
+    assert_one_line(capsys, data, "'val'", "ids", "tfrecords_tools.verify")
+    assert not (tmp_path / "run/best.weights.h5").exists()
+    assert not (tmp_path / "run/history.csv").exists() and not (tmp_path / "run/last").exists()
+
+
+def test_a_split_with_nothing_but_ignored_pixels_is_refused_at_once(config, tmp_path, capsys):
+    manifest = json.loads((Path(config.data) / "manifest.json").read_text())
+    manifest["splits"]["val"] |= {"pixels": [0, 0, 0]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    argv = ["--data", tmp_path, "--out", tmp_path / "run"]
+    assert command(train.main, argv) == 2
+    assert_one_line(capsys, tmp_path, "'val'", "ignored")
+
+
+def test_an_epoch_without_a_score_is_neither_the_best_nor_waited_for(tmp_path):
+    rows = [{"epoch": str(i), "val_mean_iou": s} for i, s in enumerate(("nan", "0.5", "0.4"))]
+    assert [run_history.is_over(rows, patience) for patience in (1, 2)] == [True, False]
+    assert not run_history.is_over(rows[:1] * 9, 2)  # Nothing to compare with.
+    assert run_history.best_row(run_history.to_numbers(rows))["epoch"] == 1
+    run_history.write(tmp_path, rows)
+    assert run_history.best_epoch(tmp_path) == 2
 
 
 def test_patience_counts_epochs_since_the_best(tmp_path):

@@ -8,9 +8,7 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
-def available_memory(
-    cgroups: Path = Path("/sys/fs/cgroup"), memberships: str | None = None
-) -> int:
+def available_memory(cgroups: Path = Path("/sys/fs/cgroup"), memberships: str | None = None) -> int:
     """Returns bytes: the kernel's estimate, or what the limit of a control group leaves of it.
 
     The limit of every enclosing group counts, in versions 1 and 2 of control groups. cgroups: where

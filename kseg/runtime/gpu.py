@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ai_edge_litert
 import numpy as np
 
+from kseg import files
 from kseg.child_process import describe_exit
 from kseg.evaluation.agreement import AgreementCounter
 from kseg.runtime import gpu_worker
@@ -132,8 +133,7 @@ def run(
 
     images: (N, H, W, 3) uint8 RGB of the model's input size.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with files.temporary_folder() as folder:
         (folder / "model.tflite").write_bytes(tflite)
         np.save(folder / "images.npy", images)
         try:

@@ -10,7 +10,29 @@ from pathlib import Path
 import keras
 
 from kseg import run_folder, trained_model
+from kseg.errors import InputError
 from kseg.training import history, resume
+
+
+class RequireScores(keras.callbacks.Callback):
+    """Raises InputError at the end of an epoch whose scores are NaN; goes before SaveProgress.
+
+    The metrics are NaN when the ground truth has unknown ids: then no score can be trusted. Nothing
+    of such an epoch is saved. data: folder of the data set.
+    """
+
+    def __init__(self, data: str):
+        super().__init__()
+        self.data = data
+
+    def on_epoch_end(self, epoch, logs=None):
+        for split, name in (("train", "mean_iou"), ("val", "val_mean_iou")):
+            if math.isfinite(logs["loss"]) and math.isnan(logs[name]):
+                raise InputError(
+                    f"{self.data}: split '{split}' has no score, because its masks have ids that "
+                    "are neither a class nor 255 (ignored); find them with python -m "
+                    f"tfrecords_tools.verify {self.data}, and build the data set again"
+                )
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -22,10 +44,8 @@ class SaveProgress(keras.callbacks.Callback):
     epoch. The seconds of an epoch count from the end of the epoch before and include validation and
     writing.
 
-    writes: whether this host writes into RUN. All hosts save, because saving under JAX is a
-    computation that needs all hosts; what the others save goes to a temporary folder.
-
-    averaged: a context in which the model has the weights that were validated.
+    folder: where to save instead of RUN. averaged: a context in which the model has the weights
+    that were validated.
     """
 
     def __init__(
@@ -35,15 +55,14 @@ class SaveProgress(keras.callbacks.Callback):
         *,
         steps_per_epoch: int,
         save_steps: int = 0,
-        writes: bool = True,
+        folder: str | os.PathLike[str] | None = None,
         averaged: Callable[[], AbstractContextManager] = nullcontext,
     ):
         super().__init__()
         self.start, self.steps_per_epoch, self.save_steps = state, steps_per_epoch, save_steps
         self.best, self.averaged = state["best"], averaged
         self.rows = history.read(run)[: state["epochs_done"]]
-        self._temporary = None if writes else tempfile.TemporaryDirectory()
-        self.run = Path(self._temporary.name if self._temporary else run)
+        self.run = Path(folder or run)
         self.checkpoints = resume.CheckpointWriter(self.run, state)
 
     def on_train_begin(self, logs=None):

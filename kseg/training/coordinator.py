@@ -25,17 +25,21 @@ _MAX_LINE_BYTES = 4096
 _RETRY_S = 0.5
 
 
-def wait_for_all(name: str, port: int, host: int, count: int, *, wait_s: int) -> None:
+def wait_for_all(
+    name: str, port: int, host: int, count: int, *, wait_s: int
+) -> dict[int, socket.socket]:
     """Returns once all `count` hosts are connected; this is number `host`, host 0 is at name:port.
+
+    Returns {number: open connection}: host 0 those to all others, each other host the one to host
+    0. Host 0 no longer listens: the port is free.
 
     Raises InputError when host 0 cannot listen, when hosts are missing after wait_s seconds, and on
     a host that host 0 rejects: its number is in use, or it expects another `count`. A host that
     ends while it waits may connect again.
     """
     if host:
-        _connect(name, port, host, count, wait_s)
-    elif count > 1:
-        _Coordinator(count).serve(port, wait_s)
+        return {0: _connect(name, port, host, count, wait_s)}
+    return _Coordinator(count).serve(port, wait_s) if count > 1 else {}
 
 
 class _Coordinator:
@@ -47,6 +51,7 @@ class _Coordinator:
         self.rejected = {}  # (address, host number) -> reason.
 
     def serve(self, port, wait_s):
+        """Returns the connections once all hosts are connected. Raises InputError."""
         deadline = time.monotonic() + wait_s
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(_listen(port))
@@ -65,8 +70,11 @@ class _Coordinator:
             failure = self._failure(wait_s)
             for connection in self.waiting.values():
                 _send(connection, _REPLY + (failure or _GO))
-        if failure:
-            raise InputError(f"--hosts: {failure}")
+            if failure:
+                raise InputError(f"--hosts: {failure}")
+            listener.close()
+            stack.pop_all()  # All that wait stay open, the others are closed.
+        return self.waiting
 
     def _missing(self):
         return [host for host in range(1, self.count) if host not in self.waiting]
@@ -131,16 +139,23 @@ def _listen(port):
 
 
 def _connect(name, port, host, count, wait_s):
-    """Hosts from 1 on: waits for host 0's reply, retrying while nobody listens."""
+    """Hosts from 1 on: returns the connection on which host 0 says go; retries while none listens.
+
+    Raises InputError after wait_s seconds, and when host 0 rejects this host.
+    """
     deadline = time.monotonic() + wait_s
     while True:
-        try:
-            reply = _request(name, port, f"kseg {host} of {count}", wait_s)
-            problem = f"the server at {name}:{port} is not a host 0 that waits"
-        except OSError as error:
-            reply, problem = "", f"nobody listens at {name}:{port} ({error})"
-        if reply == _GO:
-            return
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = socket.create_connection((name, port), timeout=min(5, wait_s))
+                stack.enter_context(connection)
+                reply = _request(connection, f"kseg {host} of {count}", wait_s)
+                problem = f"the server at {name}:{port} is not a host 0 that waits"
+            except OSError as error:
+                reply, problem = "", f"nobody listens at {name}:{port} ({error})"
+            if reply == _GO:
+                stack.pop_all()
+                return connection
         if reply:
             raise InputError(f"--hosts: {reply}")
         if time.monotonic() + _RETRY_S > deadline:
@@ -150,18 +165,21 @@ def _connect(name, port, host, count, wait_s):
         time.sleep(_RETRY_S)
 
 
-def _request(name, port, line, wait_s):
+def _request(connection, line, wait_s):
     """Returns host 0's reply, which comes when all are connected or it rejects this host.
 
     "" from any other server. The reply may take longer than our own wait_s, since host 0 may have
     started later.
     """
-    with socket.create_connection((name, port), timeout=min(5, wait_s)) as connection:
-        _send(connection, line)
-        connection.settimeout(wait_s + 5)
-        received = connection.makefile("rb").readline(_MAX_LINE_BYTES)
-    if not received.endswith(b"\n"):
-        return ""
+    _send(connection, line)
+    connection.settimeout(wait_s + 5)
+    received = b""
+    while not received.endswith(b"\n") and len(received) < _MAX_LINE_BYTES:
+        # Not a buffered file, which might read beyond the line.
+        byte = connection.recv(1)
+        if not byte:
+            return ""
+        received += byte
     reply = received[:-1].decode("utf-8", "replace")
     return reply.removeprefix(_REPLY) if reply.startswith(_REPLY) else ""
 

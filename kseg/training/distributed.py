@@ -11,6 +11,8 @@ remains there: each device draws its own dropout.
 
 import contextlib
 import functools
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,17 +21,49 @@ import numpy as np
 from kseg.config import Config
 from kseg.errors import InputError
 from kseg.training import coordinator
+from kseg.training.host_watch import HostWatch, end_process
 
 WAIT_S = 120  # How long hosts wait for each other at the start.
+_REPORT_S = 60  # Within this time the loss of a host is noticed, with and without its connection.
 
 
-def join(hosts: list[str], host: int, *, wait_s: int = WAIT_S) -> tuple[int, int]:
+@contextlib.contextmanager
+def join(
+    hosts: Sequence[str], host: int, run: str | os.PathLike[str], *, wait_s: int = WAIT_S
+) -> Iterator[tuple[int, int]]:
     """Connects this process, number `host`, with those at `hosts`, a list of "NAME:PORT"; JAX only.
 
-    The first host listens at its port; the others need none. Returns (rank, world size). Raises
-    InputError for invalid flags, and when hosts are missing after wait_s seconds. JAX itself
-    reports a host that ends later.
+    Yields (rank, world size): (0, 1) for less than two hosts. The first host listens at its port;
+    the others need none. Raises InputError for invalid flags, and when hosts are missing after
+    wait_s seconds. Inside, the loss of a host ends this process (kseg.training.host_watch); run: to
+    be named then.
     """
+    if len(hosts) < 2:
+        yield 0, 1
+        return
+    connections = _meet(hosts, host, wait_s)
+    watch = HostWatch(connections, end_process(list(hosts), run))
+    import jax
+
+    try:
+        try:
+            # Not keras.distribution.initialize, which does the same without a timeout.
+            jax.distributed.initialize(hosts[0], len(hosts), host, initialization_timeout=wait_s)
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"--hosts: not all {len(hosts)} hosts connected within {wait_s} s "
+                f"({str(error).splitlines()[0]}); start the same command on each"
+            ) from error
+        yield host, len(hosts)
+        watch.finish()
+    except jax.errors.JaxRuntimeError:
+        # Mostly since a host was lost, which the watch is about to report.
+        watch.wait(_REPORT_S)
+        raise
+
+
+def _meet(hosts, host, wait_s):
+    """Waits for all hosts. Returns the connections of this one."""
     if keras.backend.backend() != "jax":
         raise InputError(
             f"--hosts: KERAS_BACKEND is {keras.backend.backend()}, but several hosts need jax; set "
@@ -40,18 +74,7 @@ def join(hosts: list[str], host: int, *, wait_s: int = WAIT_S) -> tuple[int, int
     name, _, port = hosts[0].rpartition(":")
     if not name or not port.isdigit() or not 0 < int(port) < 2**16:
         raise InputError(f"--hosts {hosts[0]}: expected NAME:PORT")
-    coordinator.wait_for_all(name.strip("[]"), int(port), host, len(hosts), wait_s=wait_s)
-    import jax
-
-    try:
-        # Not keras.distribution.initialize, which does the same without a timeout.
-        jax.distributed.initialize(hosts[0], len(hosts), host, initialization_timeout=wait_s)
-    except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"--hosts: not all {len(hosts)} hosts connected within {wait_s} s "
-            f"({str(error).splitlines()[0]}); start the same command on each"
-        ) from error
-    return host, len(hosts)
+    return coordinator.wait_for_all(name.strip("[]"), int(port), host, len(hosts), wait_s=wait_s)
 
 
 def check_same_start(state: dict[str, Any], run: Any) -> None:

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kseg import files
 from kseg.config import Config
@@ -13,6 +14,7 @@ from kseg.config import Config
 FILE_NAME = "history.csv"
 
 RunPath = str | os.PathLike[str]
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
 def read(run: RunPath) -> list[dict[str, str]]:
@@ -38,15 +40,19 @@ def to_numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
     return [{name: float(text) for name, text in row.items() if text} for row in rows]
 
 
-def best_row(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the epoch with the best validation mean IoU, the first in case of a tie."""
-    return max(rows, key=lambda row: row["val_mean_iou"])
+def best_row(rows: Sequence[Row]) -> Row:
+    """Returns the epoch with the best validation mean IoU, the first in case of a tie.
+
+    NaN, which older versions recorded for ground truth with unknown ids, is worse than any score.
+    """
+    return max(rows, key=_score)
 
 
 def is_over(rows: Sequence[Mapping[str, Any]], patience: int) -> bool:
     """Whether the best validation mean IoU is at least `patience` epochs old (0: never)."""
-    scores = [float(row["val_mean_iou"]) for row in rows]
-    return bool(patience and scores and len(scores) - 1 - scores.index(max(scores)) >= patience)
+    if not patience or not rows or _score(best_row(rows)) == -math.inf:
+        return False
+    return len(rows) - 1 - rows.index(best_row(rows)) >= patience
 
 
 def is_complete(run: RunPath, config: Config) -> bool:
@@ -57,8 +63,8 @@ def is_complete(run: RunPath, config: Config) -> bool:
 
 def best_epoch(run: RunPath) -> int | None:
     """Returns the number of the epoch with the best validation mean IoU, counted from 1."""
-    scores = [float(row["val_mean_iou"]) for row in read(run)]
-    return scores.index(max(scores)) + 1 if scores else None
+    rows = read(run)
+    return rows.index(best_row(rows)) + 1 if rows else None
 
 
 def training_seconds(run: RunPath) -> float | None:
@@ -69,3 +75,8 @@ def training_seconds(run: RunPath) -> float | None:
     """
     seconds = [row.get("seconds") for row in read(run)]
     return sum(float(s) for s in seconds if s) if seconds and all(seconds) else None
+
+
+def _score(row):
+    score = float(row["val_mean_iou"])
+    return score if math.isfinite(score) else -math.inf

@@ -20,20 +20,28 @@ def port():
 
 @pytest.fixture
 def start(port):
-    """A function that starts one host and returns its future result: None or an error message."""
+    """A function that starts one host.
+
+    Returns its future result: the numbers of the hosts it is connected with, or an error message.
+    """
     pool = ThreadPoolExecutor(8)
+    connections = []
 
     def host(number, count, wait_s=30):
         def connect_host():
             try:
-                return coordinator.wait_for_all("127.0.0.1", port, number, count, wait_s=wait_s)
+                met = coordinator.wait_for_all("127.0.0.1", port, number, count, wait_s=wait_s)
             except InputError as error:
                 return str(error)
+            connections.extend(met.values())
+            return set(met)
 
         return pool.submit(connect_host)
 
     yield host
     pool.shutdown()
+    for connection in connections:
+        connection.close()
 
 
 def connect(port):
@@ -58,7 +66,7 @@ def test_hosts_connect_in_any_order_and_then_free_the_port(start, port):
     second, first = start(2, 3), start(1, 3)
     time.sleep(0.2)  # Nobody listens yet.
     zero = start(0, 3)
-    assert [f.result() for f in (zero, first, second)] == [None] * 3
+    assert [f.result() for f in (zero, first, second)] == [{1, 2}, {0}, {0}]
     socket.create_server(("127.0.0.1", port)).close()
 
 
@@ -69,7 +77,7 @@ def test_all_hosts_report_which_hosts_are_missing(start):
 
 
 def test_a_single_host_does_not_wait(start):
-    assert start(0, 1).result() is None
+    assert start(0, 1).result() == set()
 
 
 def test_a_missing_host_0_is_reported(start):
@@ -82,8 +90,8 @@ def test_a_number_in_use_is_rejected_and_the_others_continue(start, port):
         first.sendall(b"kseg 1 of 3\n")
         wait_until_read(port)
         assert "another process is host 1" in start(1, 3).result()
-        assert start(2, 3).result() is None
-        assert zero.result() is None
+        assert start(2, 3).result() == {0}
+        assert zero.result() == {1, 2}
         assert first.recv(99) == b"kseg: go\n"
 
 
@@ -101,8 +109,8 @@ def test_other_connections_do_not_count(start, port):
         half.shutdown(socket.SHUT_WR)
         assert half.recv(99) == b""
         assert not zero.done()
-        assert start(1, 2).result() is None
-    assert zero.result() is None
+        assert start(1, 2).result() == {0}
+    assert zero.result() == {1}
 
 
 def test_a_host_that_ended_while_waiting_may_connect_again(start, port):
@@ -112,7 +120,7 @@ def test_a_host_that_ended_while_waiting_may_connect_again(start, port):
         wait_until_read(port)
     wait_until_read(port)
     again, second = start(1, 3), start(2, 3)
-    assert [f.result() for f in (zero, again, second)] == [None] * 3
+    assert [f.result() for f in (zero, again, second)] == [{1, 2}, {0}, {0}]
 
 
 def test_another_server_at_the_port_is_not_taken_for_host_0(start, port):

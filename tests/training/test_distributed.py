@@ -187,7 +187,7 @@ def test_a_missing_host_is_reported_after_the_timeout(host, message):
     code = (
         "from kseg.training import distributed; from kseg.errors import run\n"
         f"hosts = ['127.0.0.1:{free_port()}'] * 2\n"
-        f"raise SystemExit(run(lambda: distributed.join(hosts, {host}, wait_s=5)))"
+        f"raise SystemExit(run(distributed.join(hosts, {host}, 'run', wait_s=5).__enter__))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -202,5 +202,6 @@ def test_a_missing_host_is_reported_after_the_timeout(host, message):
 
 
 def test_several_hosts_need_jax():
-    with pytest.raises(InputError, match=r"--hosts.*tensorflow.*jax"):
-        distributed.join(["a:1", "b:1"], 0)
+    hosts = distributed.join(["a:1", "b:1"], 0, "run")
+    with pytest.raises(InputError, match=r"--hosts.*tensorflow.*jax"), hosts:
+        pass
