@@ -93,8 +93,10 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(folder: str | os.PathLike[str], message: str, *, wait: bool = False) -> Iterator[int]:
-    """Holds an exclusive lock on FOLDER/.lock; yields its file descriptor.
+def lock(
+    folder: str | os.PathLike[str], message: str, *, wait: bool = False, name: str = LOCK
+) -> Iterator[int]:
+    """Holds an exclusive lock on FOLDER/NAME; yields its file descriptor.
 
     Child processes can inherit the descriptor: one that outlives its killed parent keeps the lock.
     When another process holds the lock, raises InputError with `message` and that process, or, with
@@ -104,7 +106,7 @@ def lock(folder: str | os.PathLike[str], message: str, *, wait: bool = False) ->
     folder = Path(folder)
     while True:
         try:
-            file = _open_lock(folder)
+            file = (folder / name).open("a+")
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
         with file:
@@ -122,7 +124,7 @@ def lock(folder: str | os.PathLike[str], message: str, *, wait: bool = False) ->
                     raise InputError(text) from error
                 print(text, file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_current(file, folder / LOCK):
+            if not _is_current(file, folder / name):
                 continue  # Its holder has removed it; another process may hold a new one.
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")

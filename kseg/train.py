@@ -29,6 +29,9 @@ EXAMPLES = """examples:
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. To resume an
 interrupted run at its last checkpoint, run the same command again; the result is the same as
 without the interruption.
+
+exit codes: 0 trained, 1 the loss became NaN, 2 bad input, or another kseg.train runs in RUN,
+75 another of the --hosts was lost: run the same command again, with the hosts that remain
 """
 
 

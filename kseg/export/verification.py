@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import kseg
-from kseg import contract, preprocess
+from kseg import contract, files, preprocess
 from kseg.config import Config
 from kseg.data import pipeline
 from kseg.errors import InputError
@@ -112,9 +112,13 @@ def verify(
         runners[report.file] = runner
     folder = next(iter(converted)).path.parent
     worst = frame_figures.worst_frames(model, runners, frames(), reports)
-    listed = [*export_report.earlier_reports(folder / "export_report.json", reports), *reports]
-    export_report.write_json(folder / "export_report.json", listed)
-    export_page.write(folder / "export_report.html", listed, worst, checks.labels)
+    # Exports of several precisions may run at the same time; each adds its files to the list.
+    with files.lock(
+        folder, "another kseg.export writes its report", wait=True, name=".export.lock"
+    ):
+        listed = [*export_report.earlier_reports(folder / "export_report.json", reports), *reports]
+        export_report.write_json(folder / "export_report.json", listed)
+        export_page.write(folder / "export_report.html", listed, worst, checks.labels)
     return reports
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from kseg import files, preprocess, run_folder, trained_model
 from kseg.config import Config
 from kseg.data import pipeline, records
+from kseg.errors import InputError
 from kseg.evaluation import boundary, calibration
 from kseg.evaluation.scores import SCORES_VERSION, compute_scores, confusion_matrix
 from kseg.labels import LabelSet
@@ -89,7 +90,7 @@ def count_frames(
 ) -> RunCounts:
     """Returns the counts of each `every`th frame of a split; calls advance(n) after n frames.
 
-    Raises InputError when a record is corrupt.
+    Raises InputError when a record is corrupt, or when the weights change while they are loaded.
     """
     manifest, _ = pipeline.open_split(config, split, labels)
     name = f"report-{split}.jsonl" if every == 1 else f"report-{split}-every-{every}.jsonl"
@@ -100,8 +101,14 @@ def count_frames(
     # Complete batches only: those that follow then equal the ones of an uninterrupted pass exactly.
     if len(lines) < total:
         lines = lines[: len(lines) // config.batch_size * config.batch_size]
+        model = predictor.model
+        if files.sha256(Path(predictor.path) / run_folder.BEST) != identity["weights"]:
+            # Else the counts of the new weights would be recorded as those of the old.
+            raise InputError(
+                f"{predictor.path}: its best weights changed while they were loaded, since it is "
+                "still training; run the same command again"
+            )
         if not header:
-            model = predictor.model
             header = identity | {
                 "parameters": model.count_params(),
                 "multiply_adds": cost.multiply_adds(model),

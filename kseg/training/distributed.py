@@ -7,11 +7,16 @@ work).
 The computation is the same as on one device: loss, batch norm and gradient clipping are those of
 the complete batch. JAX does this by itself; for TensorFlow, the functions below do. One difference
 remains there: each device draws its own dropout.
+
+A run may go on with another number of hosts. Its losses then differ by rounding, which training
+amplifies: scripts/three_hosts.py measures by how much.
 """
 
+import atexit
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,10 +61,24 @@ def join(
             ) from error
         yield host, len(hosts)
         watch.finish()
-    except jax.errors.JaxRuntimeError:
-        # Mostly since a host was lost, which the watch is about to report.
-        watch.wait(_REPORT_S)
+    except BaseException as error:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            watch.wait(_REPORT_S)  # Mostly a host was lost, which it is about to report.
+        # At exit JAX would wait for the other hosts, and they for this one. Registered last, this
+        # comes first.
+        atexit.register(_exit_at_once, _exit_code(error))
         raise
+
+
+def _exit_code(error):
+    """The exit code of kseg.errors.run, or of Python for a traceback."""
+    return {InputError: 2, KeyboardInterrupt: 130}.get(type(error), 1)
+
+
+def _exit_at_once(code):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _meet(hosts, host, wait_s):

@@ -12,6 +12,7 @@ import pytest
 from kseg import run_folder, trained_model
 from kseg.compare import plan, table
 from kseg.config import Config
+from kseg.errors import InputError
 from kseg.evaluation import boundary, calibration
 from kseg.evaluation.scores import confusion_matrix
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID, LabelClass, LabelSet
@@ -458,6 +459,29 @@ def test_images_show_the_predictions_that_were_counted(config, tmp_path):
         assert (frame.predicted == frame.image.argmax(axis=-1)).all()
         confusion = confusion_matrix(frame.truth, frame.predicted, 3)
         assert (confusion == counts.confusion[number]).all()
+
+
+def test_weights_that_a_training_replaces_meanwhile_are_not_counted_as_the_old_ones(
+    config, tmp_path
+):
+    best = tmp_path / run_folder.BEST
+    best.write_bytes(b"weights")
+
+    class Replaced(Channels):
+        @property
+        def model(self):
+            best.write_bytes(b"weights of the next epoch")
+            return self.loaded
+
+        @model.setter
+        def model(self, model):
+            self.loaded = model
+
+    with pytest.raises(InputError, match=rf"{tmp_path}.*changed.*again"):
+        run_counts.count_frames(
+            Replaced(tmp_path), config, BDD100K_DRIVABLE, "val", 1, lambda count: None
+        )
+    assert not list(tmp_path.glob("*.jsonl"))
 
 
 def test_fewer_frames_are_evenly_spread_and_cached_separately(runs, page_file, capsys):

@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from kseg.errors import InputError
 from kseg.model_names import LOSSES
-from kseg.training import distributed
+from kseg.training import distributed, host_watch
 from tests.conftest import ROOT
 
 TRAIN = """
@@ -199,6 +200,59 @@ def test_a_missing_host_is_reported_after_the_timeout(host, message):
     )
     assert done.returncode == 2, done.stderr[-2000:]
     assert f"error: --hosts: {message}" in done.stderr and "5 s" in done.stderr
+
+
+JOINED = """
+import sys, time
+import numpy as np
+from kseg.errors import InputError, run
+from kseg.training import distributed
+
+def main():
+    with distributed.join(["127.0.0.1:{port}"] * 3, {host}, "RUN"):
+        from jax.experimental import multihost_utils
+
+        multihost_utils.process_allgather(np.zeros(1))
+        print("joined", flush=True)
+        if {host} == 1 and {fails}:
+            raise InputError("a bad record")
+        while True:
+            multihost_utils.process_allgather(np.zeros(1))
+
+sys.exit(run(main))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fails", "code"), [(True, 2), (False, -9)], ids=["error", "kill -9"])
+def test_the_end_of_one_host_ends_the_others_with_one_line(tmp_path, fails, code):
+    pytest.importorskip("jax", reason="the extra `jax` is not installed")
+    port, environment = free_port(), os.environ | {"KERAS_BACKEND": "jax"}
+    processes = []
+    for host in range(3):
+        script = JOINED.format(port=port, host=host, fails=fails)
+        with (tmp_path / f"{host}.log").open("w") as log:
+            argv = [sys.executable, "-c", script]
+            processes.append(
+                subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=log, stdout=log)
+            )
+    try:
+        while not fails and "joined" not in (tmp_path / "1.log").read_text():
+            assert processes[1].poll() is None, (tmp_path / "1.log").read_text()
+            time.sleep(0.05)
+        if not fails:
+            processes[1].kill()
+        codes = [process.wait(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    texts = [(tmp_path / f"{host}.log").read_text() for host in range(3)]
+    assert codes == [host_watch.EXIT_CODE, code, host_watch.EXIT_CODE], texts
+    for text in (texts[0], texts[2]):
+        lines = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "host 1 (127.0.0.1" in lines[0] and "RUN" in lines[0], text
+        assert "Traceback" not in text and text.rstrip().endswith(lines[0])
+    assert not fails or texts[1].rstrip().endswith("error: a bad record")
 
 
 def test_several_hosts_need_jax():
