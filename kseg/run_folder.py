@@ -56,7 +56,7 @@ def hold(run: RunPath) -> Iterator[None]:
                         folder.rmdir()
 
 
-def check_run(run: RunPath, config: Config, manifest: Manifest) -> None:
+def _check(run: RunPath, config: Config, manifest: Manifest) -> None:
     """Raises InputError when RUN holds another run than this one, or anything that is no run.
 
     A start that was killed is accepted: files that `start_run` would write again as they are.
@@ -86,9 +86,10 @@ def check_run(run: RunPath, config: Config, manifest: Manifest) -> None:
 def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
     """Creates RUN for a Config and the Manifest of its data, or accepts RUN if it has the same.
 
-    config.json is written last: a folder that has it is complete. Raises InputError as `check_run`.
+    config.json is written last: a folder that has it is complete. Raises InputError when RUN holds
+    another run, or anything that is no run.
     """
-    check_run(run, config, manifest)
+    _check(run, config, manifest)
     run = Path(run)
     if not (run / "config.json").is_file():
         run.mkdir(parents=True, exist_ok=True)
