@@ -5,7 +5,6 @@ conversion.py has the steps.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -16,32 +15,9 @@ from kseg import preprocess
 from kseg.errors import InputError, is_by_the_machine, run
 from kseg.manifest import Manifest, Split, missing_classes
 from kseg.paths import is_remote, to_path
-from tfrecords_tools import conversion, executors, splits
-from tfrecords_tools.class_names import with_drivable
-from tfrecords_tools.datasets import (
-    Frame,
-    Source,
-    bdd100k,
-    camvid,
-    cityscapes,
-    cvat,
-    folder,
-    idd,
-    kitti_road,
-    labelme,
-)
+from tfrecords_tools import conversion, executors, source_flags, splits
+from tfrecords_tools.datasets import Frame, Source
 from tfrecords_tools.shards import ShardJob
-
-# Sources with several tasks: their modules have TASKS.
-TASKED = {"camvid": camvid, "cityscapes": cityscapes, "idd": idd, "kitti-road": kitti_road}
-# Sources whose files name the classes, but not which of them are drivable.
-NAMED = {"cvat": cvat, "labelme": labelme}
-CODINGS = {"bdd100k": bdd100k.CODINGS, "cityscapes": cityscapes.CODINGS}
-FLAGS_OF_ONE_SOURCE = {
-    "labels": "bdd100k",
-    "mask_values": "folder",
-    "mask_reading": "folder",
-}
 
 EXAMPLES = """examples:
   the demo set:        python -m tfrecords_tools.demo --out data/demo
@@ -77,7 +53,7 @@ exit codes: 0 done; 2 bad input
 
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
-    source = _open_source(args)
+    source = source_flags.open_source(args)
     if source.origin:
         print(f"{args.source}: {source.origin}")
     size = tuple(args.size) if args.size else None
@@ -111,12 +87,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--source",
-        required=True,
-        choices=("bdd100k", *TASKED, "folder", *NAMED),
-        help="layout and labels of the data set; your own labels: folder, labelme or cvat",
-    )
     add("--data", required=True, metavar="DIR", help="the unpacked data set, a folder or gs://...")
     add("--out", required=True, metavar="DIR", help="folder to create, or gs://...")
     add(
@@ -156,49 +126,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="random seed of --split, --limit and the order of frames (default: 0)",
     )
-    tasks = "; ".join(f"{name}: {' or '.join(module.TASKS)}" for name, module in TASKED.items())
-    add("--task", metavar="NAME", help=f"set of classes (default: road). {tasks}")
-    add(
-        "--labels",
-        choices=bdd100k.LABELS,
-        default="auto",
-        help="bdd100k only: which kind of label files to read (default: auto, the first kind in "
-        "this order that exists)",
-    )
-    add(
-        "--coding",
-        choices=(*bdd100k.CODINGS, *cityscapes.CODINGS[1:]),
-        default="auto",
-        help="the meaning of ids in masks. bdd100k: current (0 direct, 1 alternative, 2 "
-        "background) or legacy (0 background, 1 direct, 2 alternative); cityscapes: label-ids (7 "
-        "is road) or train-ids (0 is road) (default: auto, which stops unless folder name, file "
-        "names and pixels agree)",
-    )
-    add(
-        "--mask-values",
-        nargs="+",
-        metavar="V:ID",
-        help="folder only: class ids of the values in masks, for example 0:0 255:1 7:ignore",
-    )
-    add(
-        "--mask-reading",
-        choices=folder.READINGS,
-        default="auto",
-        help="folder only: what masks hold. ids: class ids or palette indices; colors: the colours "
-        "of classes.json (default: auto, which stops where both are possible)",
-    )
-    add(
-        "--drivable",
-        nargs="+",
-        metavar="NAME",
-        help="cvat and labelme only: the classes on which a car may drive",
-    )
-    add(
-        "--skip-unpaired",
-        action="store_true",
-        help="leave out images without a mask and masks without an image instead of stopping "
-        "(BDD100K has 137 such training images)",
-    )
     add(
         "--max-bad",
         type=float,
@@ -206,6 +133,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="PERCENT",
         help="fail when more than this share of the frames is unusable (default: 0.5)",
     )
+    source_flags.add_to(parser)
     group = parser.add_argument_group("execution")
     group.add_argument(
         "--workers",
@@ -239,60 +167,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--max-bad {args.max_bad}: expected a percentage, 0 to 100")
     if args.beam_options and not args.beam_runner:
         raise InputError(f"{args.beam_options[0]}: flags after `--` need --beam_runner")
-    _check_source_flags(args)
-
-
-def _check_source_flags(args: argparse.Namespace) -> None:
-    """Fills in the default task. Raises InputError on a flag that the source does not have."""
-    tasks = list(TASKED[args.source].TASKS) if args.source in TASKED else []
-    if args.task is None:
-        args.task = tasks[0] if tasks else None
-    elif args.task not in tasks:
-        known = f"has {' and '.join(tasks)}" if tasks else "has only one task; leave --task out"
-        raise InputError(f"--task {args.task}: --source {args.source} {known}")
-    if args.drivable and args.source not in NAMED:
-        raise InputError(f"--drivable {args.drivable[0]}: only valid with {' or '.join(NAMED)}")
-    codings = CODINGS.get(args.source, ("auto",))
-    if args.coding not in codings:
-        known = f"has {' and '.join(codings[1:])}" if codings[1:] else "has only one; leave it out"
-        raise InputError(f"--coding {args.coding}: --source {args.source} {known}")
-    for flag, owner in FLAGS_OF_ONE_SOURCE.items():
-        value = getattr(args, flag)
-        if args.source != owner and value not in (None, "auto"):
-            given = " ".join(value) if isinstance(value, list) else value
-            name = flag.replace("_", "-")
-            raise InputError(f"--{name} {given}: only valid with --source {owner}")
-
-
-def _open_source(args: argparse.Namespace) -> Source:
-    source = _read_source(args)
-    if args.group_by in (None, splits.BY_FRAME):
-        return source
-    splits.check_pattern(args.group_by, source.splits)
-    return dataclasses.replace(source, drive_pattern=args.group_by)
-
-
-def _read_source(args: argparse.Namespace) -> Source:
-    if args.source == "bdd100k":
-        return bdd100k.source(
-            args.data, labels=args.labels, coding=args.coding, skip_unpaired=args.skip_unpaired
-        )
-    if args.source == "cityscapes":
-        return cityscapes.source(
-            args.data, task=args.task, coding=args.coding, skip_unpaired=args.skip_unpaired
-        )
-    if args.source in TASKED:
-        module = TASKED[args.source]
-        return module.source(args.data, task=args.task, skip_unpaired=args.skip_unpaired)
-    if args.source in NAMED:
-        source = NAMED[args.source].source(args.data, skip_unpaired=args.skip_unpaired)
-        return dataclasses.replace(source, labels=with_drivable(source.labels, args.drivable or []))
-    return folder.source(
-        args.data,
-        mask_values=args.mask_values,
-        reading=args.mask_reading,
-        skip_unpaired=args.skip_unpaired,
-    )
+    source_flags.check(args)
 
 
 def _split(source: Source, args: argparse.Namespace) -> dict[str, list[Frame]]:
