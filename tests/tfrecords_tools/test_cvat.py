@@ -71,6 +71,13 @@ def test_without_labelmap_the_classes_are_pascal_vocs_and_its_border_is_ignored(
     assert {n: len(part) for n, part in source.splits.items()} == {"train": 1, "val": 1}
 
 
+def test_without_lists_all_masks_are_train(tmp_path):
+    data = write(tmp_path)
+    (data / "ImageSets/Segmentation/default.txt").unlink()
+    (data / "SegmentationClass/._a.png").write_bytes(b"junk")
+    assert [f.key for f in cvat.source(data).splits["train"]] == ["a", "b"]
+
+
 def no_images(root):
     (write(root) / "JPEGImages").rename(root / "elsewhere")
     return "JPEGImages", "Save images"

@@ -180,6 +180,19 @@ def test_an_incomplete_folder_gets_one_line(tmp_path, arrange):
         assert word in str(caught.value)
 
 
+def test_files_of_macos_and_windows_are_no_images_without_labels(tmp_path):
+    write(tmp_path, [ROAD])
+    for name in ("._a.png", "._a.json", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"junk")
+    assert len(labelme.source(tmp_path).splits["train"]) == 1
+
+
+def test_an_image_whose_name_macos_has_decomposed_is_found(tmp_path):
+    write(tmp_path, [ROAD], key="str\u00e4\u00dfe")
+    (tmp_path / "str\u00e4\u00dfe.png").rename(tmp_path / "stra\u0308\u00dfe.png")
+    assert labelme.source(tmp_path).splits["train"][0].image_path.is_file()
+
+
 def test_skip_unpaired_leaves_images_without_labels_out(tmp_path):
     no_json(tmp_path)
     assert len(labelme.source(tmp_path, skip_unpaired=True).splits["train"]) == 1

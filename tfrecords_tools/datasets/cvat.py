@@ -21,7 +21,7 @@ from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import to_path
 from kseg.preprocess import Size
 from tfrecords_tools.class_names import label_set, voc_color
-from tfrecords_tools.datasets import IMAGE_SUFFIXES, SPLITS, Card, Frame, Source
+from tfrecords_tools.datasets import IMAGE_SUFFIXES, SPLITS, Card, Frame, Source, files_by_key
 from tfrecords_tools.mask_file import read_png_mask
 from tfrecords_tools.mask_values import Color, by_color
 
@@ -92,7 +92,7 @@ def _read_subsets(root: Path, masks: Path) -> dict[str, list[str]]:
     """Returns {split: keys}."""
     lists = sorted((root / "ImageSets/Segmentation").glob("*.txt"))
     if not lists:
-        return {"train": sorted(path.stem for path in masks.glob("*.png"))}
+        return {"train": sorted(files_by_key(masks, (".png",)))}
     names = {path.stem.lower() for path in lists}
     splits: dict[str, list[str]] = {}
     seen: dict[str, Path] = {}

@@ -14,6 +14,7 @@ All kinds of shapes are read, and drawn as labelme draws them (labelme/_utils/sh
 
 import base64
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +25,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kseg import image_file
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import to_path
 from kseg.preprocess import Size
 from tfrecords_tools.class_names import label_set, voc_color
 from tfrecords_tools.datasets import (
-    IMAGE_SUFFIXES,
     SPLITS,
     Card,
     Frame,
@@ -83,22 +84,23 @@ def source(data: Path | str, *, skip_unpaired: bool = False) -> Source:
 def _read_folder(folder: Path, counts: Counter, skip_unpaired: bool) -> list[Frame]:
     """Returns the frames of one folder, and adds its number of shapes of each label to `counts`."""
     files = files_by_key(folder, (".json",))
+    # By names in Unicode's form NFC: macOS writes them in NFD, and JSON files hold either.
+    images = {_nfc(p.name): p for p in folder.iterdir() if image_file.is_image_name(p.name)}
     frames, used, missing = [], set(), []
     for key, path in files.items():
         labels, image = read_json(path, _summary, path)
         if not isinstance(image, EmbeddedImage):
-            used.add(image.name)
+            used.add(_nfc(image.name))
+            image = image if image.is_file() else images.get(_nfc(image.name), image)
             if not image.is_file():
                 missing.append((path, image))
                 continue
         counts.update(labels)
         frames.append(Frame(key, image, path))
     unlabelled = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.name not in used
-        and path.stem not in files
+        images[name]
+        for name in sorted(images.keys() - used)
+        if _nfc(images[name].stem) not in files
     ]
     if missing and not skip_unpaired:
         path, image = missing[0]
@@ -114,6 +116,10 @@ def _read_folder(folder: Path, counts: Counter, skip_unpaired: bool) -> list[Fra
     if not frames:
         raise InputError(f"{folder}: no JSON file has an image")
     return frames
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _summary(document: dict, path: Path) -> tuple[list[str], Any]:
