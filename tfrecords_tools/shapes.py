@@ -27,14 +27,12 @@ POINTS = {
 class Shape(NamedTuple):
     """One annotated shape: its kind (a key of POINTS), class and points ((x, y), ...) in pixels.
 
-    outline: whether a polygon's border is drawn too, as labelme does and IDD does not. pixels:
-    (h, w) bool, of kind "mask" only.
+    pixels: (h, w) bool, of kind "mask" only.
     """
 
     kind: str
     class_id: int
     points: Sequence[Sequence[float]]
-    outline: bool = True
     pixels: np.ndarray | None = None
 
 
@@ -74,7 +72,7 @@ def _checked_points(shape, number):
 def _draw(draw, shape, points):
     fill = shape.class_id
     if shape.kind in ("polygon", "oriented_rectangle"):
-        draw.polygon(points, fill=fill, outline=fill if shape.outline else None)
+        draw.polygon(points, fill=fill)  # An outline, as labelme draws, adds no pixel.
     elif shape.kind == "rectangle":
         (x0, y0), (x1, y1) = points
         box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))

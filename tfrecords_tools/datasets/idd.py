@@ -149,7 +149,7 @@ def _draw(document: Any, where: str, size: Size, table: dict[int, int]) -> np.nd
             f"{size[0]}x{size[1]}; use the images as released and resize with --size"
         )
     shapes = [
-        Shape("polygon", table[_level_1_id(item["label"])], item["polygon"], outline=False)
+        Shape("polygon", table[_level_1_id(item["label"])], item["polygon"])
         for item in document["objects"]
         # As createLabels.py does.
         if not item.get("deleted") and len(item["polygon"]) >= 3
