@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from kseg.errors import InputError
+from kseg.errors import InputError, is_by_the_machine
 
 LOCK = ".lock"
 TEMPORARY = "kseg-partial-"  # Temporary folders begin with this.
@@ -25,9 +25,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Errors of file sys
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path to write to; it replaces `path` once written and synced to disk.
 
-    Raises InputError when writing fails. After any failure the old content of `path` is untouched.
-    Where several processes write one path, each has a temporary path of its own, and the last to
-    finish replaces what the others wrote.
+    Raises InputError when writing fails; an OSError about a file elsewhere passes. After any
+    failure the old content of `path` is untouched. Where several processes write one path, each has
+    a temporary path of its own, and the last to finish replaces what the others wrote.
     """
     path = Path(path)
     try:
@@ -38,10 +38,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(file.fileno())  # Else a power cut can leave an empty file under the name.
             os.replace(partial, path)
     except OSError as error:
+        if _is_elsewhere(error, path.parent) and not is_by_the_machine(error):
+            raise  # A bug in what writes the file.
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space there and "
             "run the same command again"
         ) from error
+
+
+def _is_elsewhere(error: OSError, folder: Path) -> bool:
+    """Whether an error names a file that is not in `folder`."""
+    name = error.filename
+    return isinstance(name, str) and folder.absolute() not in Path(name).absolute().parents
 
 
 @contextlib.contextmanager

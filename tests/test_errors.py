@@ -59,7 +59,7 @@ def test_the_traceback_is_shown_on_request(error, monkeypatch, capsys):
 def test_wrong_paths_on_the_command_line_are_reported_in_one_line(tmp_path, capsys):
     """Of commands that need no run; those that do have such tests of their own."""
     from kseg import benchmark, doctor, lint, predict, train
-    from tfrecords_tools import build, inspect, verify
+    from tfrecords_tools import build, inspect, source_flags, verify
     from tfrecords_tools.demo import __main__ as demo
 
     file = tmp_path / "file"
@@ -86,7 +86,7 @@ def test_wrong_paths_on_the_command_line_are_reported_in_one_line(tmp_path, caps
         (demo.main, "--train", 1, "--val", 1, "--out", file / "x"),
         *(
             (build.main, "--source", source, "--data", data, "--out", tmp_path / "out")
-            for source in ("bdd100k", "folder", *build.TASKED, *build.NAMED)
+            for source in ("bdd100k", "folder", *source_flags.TASKED, *source_flags.NAMED)
             for data in (file, missing)
         ),
     ):

@@ -127,3 +127,19 @@ def test_a_write_removes_what_a_killed_write_left(holding, tmp_path):
     first.wait()
     files.write_text(tmp_path / "other.txt", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_but_a_bug_while_writing_is_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    for path in ("missing/a.json", tmp_path / "missing" / "a.json", "other"):
+        with pytest.raises(InputError, match=r"missing|other"):
+            files.write_text(path, "text")
+    for path in ("a.json", tmp_path / "a.json"):
+        with pytest.raises(InputError, match="No space"), files.atomic_write(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(FileNotFoundError), files.atomic_write(path):
+            (tmp_path.parent / "template.html").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]
