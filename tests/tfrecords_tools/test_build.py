@@ -1,5 +1,6 @@
 import hashlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kseg import files
 from kseg.data import records
 from kseg.labels import IGNORE_ID
 from kseg.manifest import read_manifest
@@ -273,6 +275,40 @@ def test_repaired_frames_are_used_by_the_next_run_which_rewrites_only_their_shar
     assert not (tmp_path / "out" / conversion.QUARANTINE).exists()
 
 
+def test_a_finished_shard_that_a_power_cut_filled_with_zeros_is_written_again(
+    bdd100k, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
+    assert run_build(bdd100k, tmp_path / "expected") == 0
+    path = bdd100k / "images/100k/train/train1.jpg"
+    good = path.read_bytes()
+    truncated_jpeg(bdd100k)
+    assert run_build(bdd100k, tmp_path / "out") == 2
+    path.write_bytes(good)
+    shard = next((tmp_path / "out.partial").glob("*val*00000-of-00002"))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert "3 of 5 shards are done" in capsys.readouterr().out
+    written = (tmp_path / "out" / shard.name).read_bytes()
+    assert written == (tmp_path / "expected" / shard.name).read_bytes()
+
+
+def test_shards_and_the_manifest_are_on_disk_before_the_folder_gets_its_name(
+    bdd100k, tmp_path, monkeypatch
+):
+    synced, sync = [], files.sync
+
+    def record(path):
+        synced.append(path.name)
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", record)
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    renamed = len(synced) - synced[::-1].index("out.partial")
+    assert {p.name for p in (tmp_path / "out").iterdir()} <= set(synced[:renamed])
+    assert synced[renamed:] == [tmp_path.name]  # Last of all, the folder that holds the name.
+
+
 def test_one_per_cent_of_corrupt_frames_is_quarantined_and_no_other_frame_lost(tmp_path):
     data = write_bdd100k(tmp_path / "d", {"train": 300}, size=(36, 60))
     rng = np.random.default_rng(0)
@@ -365,7 +401,16 @@ def test_an_error_in_a_worker_process_is_one_line(bdd100k, tmp_path, monkeypatch
     monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
     # A folder in the place of a shard: not even root can write there.
     (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
-    assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
+    # The build ends its own workers, and no other child of the caller.
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    try:
+        assert run_build(bdd100k, tmp_path / "out", "--workers", 2) == 2
+        assert other.is_alive()
+        other.join(0.5)
+        assert other.exitcode is None
+    finally:
+        other.kill()
     assert_one_line(capsys, "bdd100k_drivable-val.tfrecord-00000-of-00001")
 
 
