@@ -26,7 +26,7 @@ from kseg.errors import InputError, user_path
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import is_remote, size_bytes, to_path
 from kseg.preprocess import Size
-from tfrecords_tools.datasets import Frame, count_ids, fingerprint
+from tfrecords_tools.datasets import Frame, count_ids, fingerprint, has_other_ids
 
 # Part of the identity of shards. Increase it with every change to the decoding, checking or
 # encoding of frames, here or in tfrecords_tools.datasets, that gives other shards for the same
@@ -265,9 +265,9 @@ def _size_mismatch(frame, mask_size, image_size, orientation):
 
 
 def _check_ids(mask: np.ndarray, labels: LabelSet, path: str) -> None:
-    present = np.flatnonzero(count_ids(mask))
-    wrong = [int(i) for i in present if i >= len(labels.classes) and i != IGNORE_ID]
-    if wrong:
+    known = [*range(len(labels.classes)), IGNORE_ID]
+    if has_other_ids(mask, known):
+        wrong = [int(i) for i in np.flatnonzero(count_ids(mask)) if i not in known]
         raise InputError(
             f"{path}: ids {wrong[:5]} in the mask; expected {labels.name}'s 0 to "
             f"{len(labels.classes) - 1}, or {IGNORE_ID} for ignored pixels"
