@@ -62,8 +62,9 @@ def join(
         yield host, len(hosts)
         watch.finish()
     except BaseException as error:
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            watch.wait(_REPORT_S)  # Mostly a host was lost, which it is about to report.
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            # JAX raises errors of several types when a host is lost; the watch reports it better.
+            watch.wait(_REPORT_S)
         # At exit JAX would wait for the other hosts, and they for this one. Registered last, this
         # comes first.
         atexit.register(_exit_at_once, _exit_code(error))
