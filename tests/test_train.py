@@ -58,6 +58,10 @@ class Killed(Exception):
     pass
 
 
+def raise_killed():
+    raise Killed
+
+
 def train_until(monkeypatch, config, run, epochs_done, step=0, **options):
     """Trains until the weights of a checkpoint are written, but not the state that names them."""
     write = files.write_text
@@ -365,13 +369,16 @@ def test_a_run_records_what_auto_chose_and_keeps_it_on_another_device(
 ):
     h100 = backend_devices.Device("gpu", "NVIDIA H100", (9, 0))
     monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [h100])
-    auto = dataclasses.replace(config, mixed_precision="auto", epochs=1)
-    assert train.train(auto, tmp_path / "run") == 0
+    monkeypatch.setattr(train, "_fit", lambda *job: raise_killed())
+    auto = dataclasses.replace(config, mixed_precision="auto")
+    with pytest.raises(Killed):
+        train.train(auto, tmp_path / "run")
     recorded = run_folder.read_run(tmp_path / "run")[0]
     assert recorded == dataclasses.replace(auto, mixed_precision="bfloat16")
     assert capsys.readouterr().out.startswith("device: 1 x NVIDIA H100 (TensorFlow)\n")
     monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
-    assert train.train(auto, tmp_path / "run") == 0
+    with pytest.raises(Killed):
+        train.train(auto, tmp_path / "run")
     assert "bfloat16, as this run began" in capsys.readouterr().out
 
 
