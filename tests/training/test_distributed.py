@@ -106,7 +106,6 @@ def two_steps(config):
         optimizer="sgd",
         schedule="constant",
         learning_rate=0.02,
-        ema_momentum=0.5,
     )
 
 
