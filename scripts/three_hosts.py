@@ -148,14 +148,16 @@ def check_machine():
         raise InputError("three_hosts: network namespaces need root; run it as root")
     if not shutil.which("ip") or not shutil.which("unshare"):
         raise InputError("three_hosts: no command `ip` or `unshare`; apt-get install iproute2")
-    with contextlib.suppress(subprocess.CalledProcessError):
-        ip(f"netns add {SWITCH}-test", f"netns del {SWITCH}-test")
-        try:
-            import jax  # noqa: F401
-        except ModuleNotFoundError:
-            raise InputError("three_hosts: no JAX; ./scripts/install jax") from None
-        return
-    raise InputError("three_hosts: this machine does not let root make network namespaces")
+    try:
+        import jax  # noqa: F401
+    except ModuleNotFoundError:
+        raise InputError("three_hosts: no JAX; ./scripts/install jax") from None
+    try:
+        with network():
+            ip(f"netns exec {NAMES[0]} true")
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode().strip()
+        raise InputError(f"three_hosts: this machine cannot make the network ({reason})") from error
 
 
 def ip(*commands):
