@@ -214,7 +214,7 @@ def test_bad_input_gets_one_line(run, trained_run, image, tmp_path, capsys):
         ),
         ([run, drive, "--seconds", 2], ("--seconds", "--video")),
         ([run, tmp_path / "none.jpg"], ("none.jpg", "no such file")),
-        ([run, tmp_path / "broken.jpg"], ("broken.jpg", "cannot be decoded")),
+        ([run, tmp_path / "broken.jpg"], ("broken.jpg", "no image")),
         ([tmp_path, street], ("no config.json",)),
     ):
         assert command(attention.main, [*argv, "--out", tmp_path / "out"]) == 2

@@ -45,15 +45,15 @@ Result<CheckedSegmenter> CheckedSegmenter::open(const std::string& model,
 
 Status CheckedSegmenter::run(const FrameView& frame, Image& class_map, StageLaps& laps) {
   const Status done = segmenter_.run(frame, class_map, &laps);
-  if (!done || !cpu_) return done;
-  return compare_with_cpu(frame, class_map);
+  return cpu_ ? compare_with_cpu(frame, done, class_map) : done;
 }
 
-Status CheckedSegmenter::compare_with_cpu(const FrameView& frame, Image& class_map) {
+Status CheckedSegmenter::compare_with_cpu(const FrameView& frame, const Status& on_gpu,
+                                          Image& class_map) {
   Image expected;
   const Status done = cpu_->run(frame, expected);
-  if (!done) return done;
-  const double agreement = share_equal(class_map, expected);
+  if (!done) return done;  // The frame shows nothing about the GPU.
+  const double agreement = on_gpu ? share_equal(class_map, expected) : 0;
   char share[64];
   std::snprintf(share, sizeof share, "%.3f %% of the first frame's pixels", 100 * agreement);
   if (agreement >= kMinGpuAgreement) {
@@ -63,7 +63,9 @@ Status CheckedSegmenter::compare_with_cpu(const FrameView& frame, Image& class_m
   }
   char limit[32];
   std::snprintf(limit, sizeof limit, " (limit %.1f%%)", 100 * kMinGpuAgreement);
-  const std::string reason = model_ + ": the GPU agrees with the CPU on only " + share + limit;
+  const std::string reason =
+      model_ + (on_gpu ? ": the GPU agrees with the CPU on only " + std::string(share) + limit
+                       : ": on the GPU " + on_gpu.error().message);
   if (!may_fall_back_) {
     gpu_rejected_ = true;
     return Error{reason + "; use --device cpu"};

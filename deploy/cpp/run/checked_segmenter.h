@@ -31,7 +31,8 @@ class CheckedSegmenter {
   CheckedSegmenter(std::string model, Segmenter segmenter)
       : model_(std::move(model)), segmenter_(std::move(segmenter)) {}
 
-  Status compare_with_cpu(const FrameView& frame, Image& class_map);
+  // on_gpu, class_map: what the GPU returned.
+  Status compare_with_cpu(const FrameView& frame, const Status& on_gpu, Image& class_map);
 
   std::string model_;
   Segmenter segmenter_;

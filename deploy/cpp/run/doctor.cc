@@ -134,7 +134,8 @@ void print_devices(const GpuDevices& vulkan, const GpuDevices& opencl) {
 // What the child process that tries the GPU writes to a file for its parent.
 struct GpuReport {
   std::vector<std::string> accelerators;
-  std::string error;  // Empty: `predictions` are valid.
+  std::string error;    // The GPU cannot run the model.
+  std::string failure;  // It has run it, and predicts no class. Both empty: `predictions` count.
   Predictions predictions;
 };
 
@@ -142,8 +143,8 @@ void write_report(const GpuReport& report, std::FILE* file) {
   for (const std::string& name : report.accelerators) {
     std::fprintf(file, "accelerator %s\n", name.c_str());
   }
-  std::fprintf(file, "error %s\nmedian_ms %f\nids\n", report.error.c_str(),
-               report.predictions.median_ms);
+  std::fprintf(file, "error %s\nfailure %s\nmedian_ms %f\nids\n", report.error.c_str(),
+               report.failure.c_str(), report.predictions.median_ms);
   const auto& ids = report.predictions.ids;
   if (!ids.empty()) std::fwrite(ids.data(), 1, ids.size(), file);
 }
@@ -158,6 +159,7 @@ GpuReport read_report(std::FILE* file) {
     const std::string value = space == std::string::npos ? "" : text.substr(space + 1);
     if (text.rfind("accelerator ", 0) == 0) report.accelerators.push_back(value);
     if (text.rfind("error ", 0) == 0) report.error = value;
+    if (text.rfind("failure ", 0) == 0) report.failure = value;
     if (text.rfind("median_ms ", 0) == 0) report.predictions.median_ms = std::atof(value.c_str());
   }
   std::uint8_t block[4096];
@@ -178,12 +180,15 @@ GpuReport try_gpu(const std::string& model, const SegmenterOptions& options) {
     return report;
   }
   auto segmenter = Segmenter::load(model, gpu);
-  auto predictions =
-      segmenter ? predict(*segmenter) : Result<Predictions>(segmenter.error());
+  if (!segmenter) {
+    report.error = segmenter.error().message;
+    return report;
+  }
+  auto predictions = predict(*segmenter);
   if (predictions) {
     report.predictions = std::move(*predictions);
   } else {
-    report.error = predictions.error().message;
+    report.failure = predictions.error().message;
   }
   return report;
 }
@@ -246,6 +251,10 @@ int judge_gpu(const GpuReport& gpu, const std::string& failure, const Prediction
   if (!gpu.error.empty()) {
     std::printf("GPU       not usable: %s\n", gpu.error.c_str());
     return need_gpu ? kProblem : 0;
+  }
+  if (!gpu.failure.empty()) {
+    std::printf("GPU       %s: WRONG, use --device cpu\n", gpu.failure.c_str());
+    return kProblem;
   }
   std::size_t equal = 0;
   const std::size_t count = std::min(cpu.ids.size(), gpu.predictions.ids.size());

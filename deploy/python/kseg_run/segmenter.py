@@ -92,30 +92,37 @@ class Segmenter:
 
     def _segment(self, image: np.ndarray) -> np.ndarray:
         try:
-            class_map = self._class_map(self._model(image))
+            output = self._model(image)
         except DeviceLostError as error:
             if not self._may_fall_back:
                 raise
             self._fall_back(error)
-            return self._class_map(self._cpu(image))
-        return class_map if self._verified else self._verify_gpu(image, class_map)
+            output = self._cpu(image)
+        return self._class_map(output) if self._verified else self._verify_gpu(image, output)
 
-    def _verify_gpu(self, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
+    def _verify_gpu(self, image: np.ndarray, output: np.ndarray) -> np.ndarray:
         """Compares the GPU's first class map with the CPU's. Returns the one to trust."""
         expected = self._class_map(self._cpu(image))
-        agreement = float((class_map == expected).mean())
         self._verified = True
+        try:
+            class_map = self._class_map(output)
+        except FrameError as error:
+            return self._reject_gpu(f"on the GPU {error}", expected)
+        agreement = float((class_map == expected).mean())
         share = f"{100 * agreement:.3f} % of the first frame's pixels"
         if agreement >= MIN_AGREEMENT:
             self._log(f"GPU: agrees with the CPU on {share}")
             return class_map
-        reason = (
-            f"{self.path}: the GPU agrees with the CPU on only {share} (limit {MIN_AGREEMENT:.1%})"
+        return self._reject_gpu(
+            f"the GPU agrees with the CPU on only {share} (limit {MIN_AGREEMENT:.1%})", expected
         )
+
+    def _reject_gpu(self, reason: str, class_map: np.ndarray) -> np.ndarray:
+        """Falls back to the CPU and returns its class map. Raises InputError where it must not."""
         if not self._may_fall_back:
-            raise InputError(f"{reason}; use --device cpu")
-        self._fall_back(reason)
-        return expected
+            raise InputError(f"{self.path}: {reason}; use --device cpu")
+        self._fall_back(f"{self.path}: {reason}")
+        return class_map
 
     def _fall_back(self, reason: object) -> None:
         self._log(f"no GPU: {reason}; running on the CPU")
