@@ -176,7 +176,7 @@ def lossy_mask(data, case):
     assert code == 0 and case[1] in reason and "as PNG" in reason and "1 x mask is" in output
 
 
-@row("masks of 0 and 255")
+@row("masks of 0 and 255, or other masks in which 255 may be a class")
 def zero_and_255(data, case):
     data.add(("good.jpg", JPEG), ("good.png", png(255 * IDS)))
     code, output = data.build()
