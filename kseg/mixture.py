@@ -1,7 +1,7 @@
 """Training on several data sets at once: what each contributes to a batch, and its classes in ours.
 
 Masks of the mixture have the ids of the main data set's classes, 0 to C - 1, then one id for each
-union of classes (kseg.training.losses), and 255 for ignored pixels. Standard library only.
+union of classes (kseg.training.unions), and 255 for ignored pixels. Standard library only.
 """
 
 from typing import Any, NamedTuple

@@ -84,7 +84,7 @@ def train(
 
     save_steps: save a checkpoint also after this many steps of an epoch (0: never). tensorboard:
     write RUN/tensorboard/. devices: how many share each batch. hosts, host: as in
-    kseg.training.distributed.join. cache: as in kseg.data.pipeline.training_dataset.
+    kseg.training.distributed.join. cache: as in kseg.data.training_batches.training_dataset.
     require_gpu: raise InputError when there is no GPU.
     """
     manifest = _read_manifest(config)
@@ -182,10 +182,10 @@ def _datasets(job, splits_batches, cache):
 
 
 def _training_batches(job, **options):
-    """Returns training batches of this host. options: of kseg.data.pipeline.training_dataset."""
-    from kseg.data import pipeline
+    """Returns training batches of this host. options: those of training_dataset."""
+    from kseg.data import training_batches
 
-    return pipeline.training_dataset(
+    return training_batches.training_dataset(
         job.config, rank=job.rank, world_size=job.world_size, **options
     )
 

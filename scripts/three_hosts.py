@@ -126,8 +126,8 @@ def resumed(config, out):
 
 
 def compare(reference, ours):
-    """Prints the losses of both trainings. Raises Failure when they are further apart."""
-    print(f"{'epoch':>5} {'uninterrupted':>22} {'interrupted':>22} {'apart by':>10}")
+    """Prints the losses of both trainings. Raises Failure when they differ too much."""
+    print(f"{'epoch':>5} {'uninterrupted':>22} {'interrupted':>22} {'difference':>10}")
     expect(len(reference) == len(ours) == EPOCHS, f"{len(ours)} epochs instead of {EPOCHS}")
     worst = 0.0
     for epoch, (a, b) in enumerate(zip(reference, ours, strict=True), 1):

@@ -149,9 +149,9 @@ def train(dataset, tmp_path, monkeypatch, capsys):
 def test_a_starving_input_is_found(small_model, dataset, tmp_path, monkeypatch, capsys):
     import tensorflow as tf
 
-    from kseg.data import pipeline
+    from kseg.data import training_batches
 
-    training_dataset = pipeline.training_dataset
+    training_dataset = training_batches.training_dataset
 
     def slow(images, masks):
         time.sleep(0.1)
@@ -165,7 +165,7 @@ def test_a_starving_input_is_found(small_model, dataset, tmp_path, monkeypatch, 
             lambda i, m: (tf.ensure_shape(i, spec[0].shape), tf.ensure_shape(m, spec[1].shape))
         )
 
-    monkeypatch.setattr(pipeline, "training_dataset", starving)
+    monkeypatch.setattr(training_batches, "training_dataset", starving)
     data = feed.repeat_training_shards(dataset, tmp_path / "long", 1)
     row = train(data, tmp_path, monkeypatch, capsys)
     assert row["share of time waiting"] > 0.3

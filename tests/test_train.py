@@ -111,15 +111,15 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_weights(
 
 @pytest.mark.slow
 def test_resuming_with_the_wrong_data_would_be_detected(trained_run, config, tmp_path, monkeypatch):
-    from kseg.data import pipeline
+    from kseg.data import training_batches
 
-    run, training_dataset = tmp_path / "run", pipeline.training_dataset
+    run, training_dataset = tmp_path / "run", training_batches.training_dataset
     train_until(monkeypatch, config, run, 1, step=4, save_steps=2)
 
     def from_the_start_of_the_epoch(config, first_step, **options):
         return training_dataset(config, **options)
 
-    monkeypatch.setattr(pipeline, "training_dataset", from_the_start_of_the_epoch)
+    monkeypatch.setattr(training_batches, "training_dataset", from_the_start_of_the_epoch)
     assert train.train(config, run) == 0
     with pytest.raises(AssertionError):
         assert_same_end(trained_run, run, "epoch-0004.weights.h5")

@@ -148,7 +148,7 @@ def _argmax_slices(op: Operator, profile: Profile) -> Refusal | None:
 
 def _padding_constant(op: Operator, _: Profile) -> Refusal | None:
     """Measured: LiteRT.js 2.5.3's accelerator pads with 0, whatever constant PADV2 has."""
-    if op.name != "PADV2":
+    if op.name != "PADV2" or op.inputs[2].dtype in _QUANTIZED:  # There, 0 has any number.
         return None
     constant = op.inputs[2]
     if constant.data is None:

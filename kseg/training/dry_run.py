@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kseg.config import Config
-from kseg.data import pipeline
+from kseg.data import pipeline, training_batches
 from kseg.manifest import Manifest
 from kseg.training import build_training, distributed, summary
 
@@ -70,7 +70,7 @@ def _timed_steps(model, config):
     """Returns the seconds of the first and of the second training step, on real frames."""
     timer = _Timer()
     # With fit: train_on_batch would give the complete batch to each of several devices.
-    frames = pipeline.training_dataset(config).take(2)
+    frames = training_batches.training_dataset(config).take(2)
     model.fit(frames, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[timer])
     if not math.isfinite(timer.loss):
         print("warning: the loss of the second step is not finite", file=sys.stderr)

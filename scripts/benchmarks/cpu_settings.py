@@ -65,7 +65,7 @@ def time_steps(args):
     if os.environ.get("CORES") == "1":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     from kseg import presets
-    from kseg.data import pipeline
+    from kseg.data import pipeline, training_batches
     from kseg.training import build_training
 
     config = presets.resolve(args)
@@ -73,7 +73,7 @@ def time_steps(args):
     model = build_training.build_compiled_model(
         config, manifest, pipeline.steps_per_epoch(config, manifest)
     )
-    images, masks = next(pipeline.training_dataset(config).as_numpy_iterator())
+    images, masks = next(training_batches.training_dataset(config).as_numpy_iterator())
     times = []
     for _ in range(2 + args.steps):
         start = time.perf_counter()

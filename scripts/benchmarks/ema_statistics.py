@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import presets
-from kseg.data import pipeline
+from kseg.data import pipeline, training_batches
 from kseg.training import build_training
 
 BATCHES = 20  # From which statistics are re-estimated.
@@ -31,7 +31,7 @@ def main():
     model = build_training.build_compiled_model(config, manifest, steps)
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     statistics = [v for x in norms for v in (x.moving_mean, x.moving_variance)]
-    batches = iter(pipeline.training_dataset(config, cache="memory"))
+    batches = iter(training_batches.training_dataset(config, cache="memory"))
     validation = pipeline.evaluation_dataset(config, "val")
     averaged = None
     print("epoch  training  EMA+current  EMA+averaged  EMA+re-estimated")
@@ -64,7 +64,7 @@ def re_estimated(model, norms, statistics, config):
         norm.momentum = 0.0  # The moving statistics become those of the last batch.
     forward = tf.function(lambda image: model(image, training=True))
     sums = [np.zeros(v.shape, np.float64) for v in statistics]
-    for image, _ in pipeline.training_dataset(config, cache="memory").take(BATCHES):
+    for image, _ in training_batches.training_dataset(config, cache="memory").take(BATCHES):
         forward(tf.cast(image, tf.float32))
         for total, value in zip(sums, values(statistics), strict=True):
             total += value

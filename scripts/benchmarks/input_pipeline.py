@@ -18,7 +18,7 @@ import cv2
 import tensorflow as tf
 
 from kseg import presets
-from kseg.data import pipeline, records
+from kseg.data import pipeline, records, training_batches
 
 
 def main():
@@ -32,11 +32,11 @@ def main():
     manifest, paths = pipeline.open_split(config, "train")
     decoded, streamed, cached = [], [], []
     for _ in range(args.runs):
-        dataset = decoding_dataset(paths, pipeline.decode_ratio(manifest.size, config))
+        dataset = decoding_dataset(paths, training_batches.decode_ratio(manifest.size, config))
         decoded.append(images_per_second(dataset, args.images, 1))
-        dataset = pipeline.training_dataset(config)
+        dataset = training_batches.training_dataset(config)
         streamed.append(images_per_second(dataset, args.images, config.batch_size))
-        dataset = pipeline.training_dataset(config, cache="memory")
+        dataset = training_batches.training_dataset(config, cache="memory")
         cached.append(images_per_second(dataset, args.images, config.batch_size))
     share = max(streamed) / max(decoded)
     print(

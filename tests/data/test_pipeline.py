@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.data import pipeline
+from kseg.data import pipeline, training_batches
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import read_manifest
@@ -14,7 +14,7 @@ from kseg.manifest import read_manifest
 def batches(config, count, **first):
     return [
         (image.numpy(), mask.numpy())
-        for image, mask in pipeline.training_dataset(config, **first).take(count)
+        for image, mask in training_batches.training_dataset(config, **first).take(count)
     ]
 
 
@@ -115,7 +115,7 @@ def test_frames_of_another_size_are_fitted_by_preprocess(config):
 
 def test_a_fit_other_than_the_stored_one_is_refused(config):
     with pytest.raises(InputError, match=r"'letterbox'.*'stretch'.*--fit"):
-        pipeline.training_dataset(dataclasses.replace(config, fit="stretch"))
+        training_batches.training_dataset(dataclasses.replace(config, fit="stretch"))
 
 
 def test_missing_splits_and_corrupt_shards_are_refused(config, dataset, tmp_path):
@@ -149,12 +149,12 @@ def test_other_classes_than_the_runs_are_refused(config):
 
 def test_a_folder_without_manifest_is_refused(config, tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json.*tfrecords_tools.build"):
-        pipeline.training_dataset(dataclasses.replace(config, data=str(tmp_path)))
+        training_batches.training_dataset(dataclasses.replace(config, data=str(tmp_path)))
 
 
 def test_batch_larger_than_the_split_is_refused(config):
     with pytest.raises(InputError, match=r"24 frames.*batch_size 25"):
-        pipeline.training_dataset(dataclasses.replace(config, batch_size=25))
+        training_batches.training_dataset(dataclasses.replace(config, batch_size=25))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_large_frames_are_decoded_smaller_where_that_loses_nothing(
     config, stored, size, fit, ratio
 ):
     config = dataclasses.replace(config, size=size, fit=fit)
-    assert pipeline.decode_ratio(stored, config) == ratio
+    assert training_batches.decode_ratio(stored, config) == ratio
 
 
 def test_a_frame_decoded_smaller_is_the_resized_frame(config):
