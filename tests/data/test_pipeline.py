@@ -50,7 +50,7 @@ def test_cached_frames_make_the_same_batches(config, tmp_path, monkeypatch):
     folder = str(tmp_path / "frames")
     assert same(decoded, batches(config, 9, first_step=2, cache=folder))
     # Frames in the cache are not decoded again.
-    monkeypatch.setattr(pipeline, "_decode", None)
+    monkeypatch.setattr(training_batches, "_decode", None)
     assert same(decoded, batches(config, 9, first_step=2, cache=folder))
     assert len(list((tmp_path / "frames").glob("*.npy"))) == 2
 
@@ -59,7 +59,7 @@ def test_cached_frames_make_the_same_batches(config, tmp_path, monkeypatch):
 def test_cached_frames_of_another_decoder_are_not_used(config, tmp_path, monkeypatch, version):
     batches(config, 1, cache=str(tmp_path))
     files = set(tmp_path.glob("*.npy"))
-    monkeypatch.setattr(f"kseg.data.pipeline.{version}", 99)
+    monkeypatch.setattr(f"kseg.data.training_batches.{version}", 99)
     batches(config, 1, cache=str(tmp_path))
     assert len(set(tmp_path.glob("*.npy")) - files) == 2
 
