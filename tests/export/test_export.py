@@ -268,6 +268,30 @@ def test_a_file_that_differs_from_the_model_is_rejected_unless_its_loss_is_allow
     assert not any((tmp_path / name).exists() for name in rejected)
 
 
+def test_a_file_that_overflows_in_float16_is_rejected(accurate_run, tmp_path, monkeypatch):
+    """A CPU computes in float32, so that only the range of the values shows it."""
+
+    def with_large_features(model):
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        norms = [x for x in copy.layers if isinstance(x, keras.layers.BatchNormalization)]
+        gamma, beta, *statistics = norms[-1].get_weights()
+        norms[-1].set_weights([1e5 * gamma, 1e5 * beta, *statistics])
+        classifier = copy.get_layer("logits_conv")
+        kernel, bias = classifier.get_weights()
+        classifier.set_weights([kernel / 1e5, bias])
+        return copy
+
+    monkeypatch.setattr(model_converter, "simplify", with_large_features)
+    out = tmp_path / "road.tflite"
+    argv = [accurate_run, "--tflite", "--out", out, "--precision"]
+    assert command(export.main, [*argv, "fp16", "--allow-loss", 100]) == 3
+    report = json.loads((tmp_path / "road.rejected.tflite.report.json").read_text())
+    assert len(report["problems"]) == 1 and "float16" in report["problems"][0]
+    assert report["float16"]["largest"] > 65504
+    assert command(export.main, [*argv, "fp32"]) == 0
+
+
 def test_opengl_refuses_attention_before_converting(config, dataset, tmp_path, capsys):
     settings = dataclasses.replace(config, model="segformer_b0")
     run = tmp_path / "run"
