@@ -356,4 +356,6 @@ def test_successive_video_frames_are_not_duplicates(shared_data, tmp_path, capsy
     assert command(build.main, [*flags, "--size", 120, 160]) == 0
     capsys.readouterr()
     assert run_verify(tmp_path / "x") == 0
-    assert "no problems, no warnings" in capsys.readouterr().out
+    # CamVid's own splits have one drive in train and val, which is another warning.
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning:" in line]
+    assert len(warnings) == 1 and "drive '0016E5'" in warnings[0]
