@@ -30,7 +30,7 @@ For CamVid, Cityscapes and KITTI, the scene is known from the names of the frame
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.report",
-        description="Shows runs on one page: scores, curves, confusion, calibration, frames.",
+        description="Shows runs on one page: scores, curves, confusion, failures, frames.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=12,
         metavar="N",
         help="number of frames shown as images (default: 12)",
+    )
+    parser.add_argument(
+        "--failures-shown",
+        type=int,
+        default=2,
+        metavar="N",
+        help="number of frames shown as images for each kind of failure (default: 2)",
     )
     parser.add_argument(
         "--scenes",
@@ -109,6 +116,8 @@ def _out(args):
         raise InputError(f"--frames {args.frames}: expected at least 1")
     if args.frames_shown < 0:
         raise InputError(f"--frames-shown {args.frames_shown}: expected at least 0")
+    if args.failures_shown < 0:
+        raise InputError(f"--failures-shown {args.failures_shown}: expected at least 0")
     if args.out is None:
         return Path(args.runs[0], "report.html") if len(args.runs) == 1 else Path("report.html")
     out = Path(args.out)
@@ -123,7 +132,13 @@ def _evaluate(runs, args):
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from kseg.report import frame_images, frame_sections, frame_selection, run_counts
+    from kseg.report import (
+        failure_sections,
+        frame_images,
+        frame_sections,
+        frame_selection,
+        run_counts,
+    )
 
     examples = runs[0].manifest.splits[args.split].examples
     every = -(-examples // min(args.frames or examples, examples))
@@ -150,6 +165,9 @@ def _evaluate(runs, args):
                 "use more --frames"
             )
         chosen = frame_selection.choose_frames(scores, counts[0].keys, args.frames_shown)
+        chosen += failure_sections.choose_failures(
+            runs[0].labels, counts, chosen, args.failures_shown
+        )
         numbers = [number for _, number in chosen]
         task = progress.add_task("drawing frames", total=len(runs))
         predictions = []

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kseg.evaluation import calibration
+from kseg.evaluation import calibration, failures
 from kseg.report import frame_groups, recorded_results, score_sections
+from kseg.report.failure_sections import failure_values
 from kseg.report.frame_groups import Groups
 from kseg.report.frame_sections import ShownFrame, frame_values, mistake_swatches
 from kseg.report.run_counts import RunCounts
@@ -20,6 +21,7 @@ _SECTIONS = {
     "Calibration": "calibration",
     "Brightness": "brightness",
     "Scenes": "scenes",
+    "Failures": "failures",
     "Frames": "frames",
     "Data set": "data_set",
     "Comparison": "comparisons",
@@ -66,6 +68,8 @@ def page(
         "calibration_bins": calibration.BINS,
         "brightness": by_group([("brightness", thirds)] if thirds else []),
         "scenes": by_group(scenes),
+        "failures": failure_values(labels, counts, [each.number for each in shown]),
+        "failure_threshold": failures.THRESHOLD,
         "frames": frame_values(runs, counts, shown) if shown else None,
         "data_set": recorded_results.data_set(runs[0].manifest),
         "settings": recorded_results.settings(runs),

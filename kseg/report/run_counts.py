@@ -19,12 +19,12 @@ from kseg import files, preprocess, run_folder, trained_model
 from kseg.config import Config
 from kseg.data import pipeline, records
 from kseg.errors import InputError
-from kseg.evaluation import boundary, calibration
+from kseg.evaluation import boundary, calibration, failures
 from kseg.evaluation.scores import SCORES_VERSION, compute_scores, confusion_matrix
 from kseg.labels import LabelSet
 from kseg.models import cost
 
-_VERSION = 1  # Of the cache's form.
+_VERSION = 2  # Of the cache's form.
 
 
 class RunCounts(NamedTuple):
@@ -32,7 +32,8 @@ class RunCounts(NamedTuple):
 
     keys: N names. luma: (N,) mean Rec. 601 luma of each frame as the model gets it, 0..255.
     confusion: (N, C, C), rows truth. borders: (N, C, 2) of kseg.evaluation.boundary. calibration:
-    (N, BINS, 3) of kseg.evaluation.calibration. class_maps: PNG files in Base64.
+    (N, BINS, 3) of kseg.evaluation.calibration. failures: (N, K) of kseg.evaluation.failures.
+    class_maps: PNG files in Base64.
     """
 
     keys: list[str]
@@ -40,6 +41,7 @@ class RunCounts(NamedTuple):
     confusion: np.ndarray
     borders: np.ndarray
     calibration: np.ndarray
+    failures: np.ndarray
     class_maps: list[str]
     parameters: int
     multiply_adds: int
@@ -56,6 +58,10 @@ class RunCounts(NamedTuple):
         """
         scores = [compute_scores(c, labels)["mean_iou"] for c in self.confusion]
         return np.array(scores, np.float64)  # None becomes NaN.
+
+    def failure_shares(self) -> np.ndarray:
+        """(N, K) float, 0..1: each kind of failure as a share of a frame's labelled pixels."""
+        return failures.shares(self.failures, self.confusion.sum(axis=(1, 2)))
 
     def class_map(self, frame: int) -> np.ndarray:
         """(H, W) uint8 ids: the prediction on a frame."""
@@ -160,14 +166,15 @@ def _count_batches(predictor, frames, labels, folder):
             logits = predictor(batch["image"].numpy())
             truths = batch["mask"].numpy().astype(np.uint8)
             yield [
-                _count(key.decode(), image, truth, frame_logits, len(labels.classes))
+                _count(key.decode(), image, truth, frame_logits, labels)
                 for key, image, truth, frame_logits in zip(
                     batch["key"].numpy(), batch["image"].numpy(), truths, logits, strict=True
                 )
             ]
 
 
-def _count(key, image, truth, logits, classes):
+def _count(key, image, truth, logits, labels):
+    classes = len(labels.classes)
     predicted = logits.argmax(axis=-1).astype(np.uint8)
     return {
         "key": key,
@@ -175,6 +182,7 @@ def _count(key, image, truth, logits, classes):
         "confusion": confusion_matrix(truth, predicted, classes).tolist(),
         "borders": boundary.counts(truth, predicted, classes).tolist(),
         "calibration": calibration.counts(truth, logits).tolist(),
+        "failures": failures.counts(truth, predicted, labels).tolist(),
         # A few kilobytes, with which a page can be drawn again without the model.
         "answer": base64.b64encode(cv2.imencode(".png", predicted)[1]).decode(),
     }
@@ -190,6 +198,7 @@ def _stack(header, lines):
         stack("confusion"),
         stack("borders"),
         stack("calibration"),
+        stack("failures"),
         [line["answer"] for line in lines],
         header["parameters"],
         header["multiply_adds"],

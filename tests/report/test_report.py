@@ -20,6 +20,7 @@ from kseg.manifest import Manifest, Split
 from kseg.report import __main__ as report
 from kseg.report import (
     charts,
+    failure_sections,
     frame_groups,
     frame_images,
     frame_sections,
@@ -146,7 +147,8 @@ def test_a_frame_without_a_score_is_not_counted_between_two_runs():
     def counts(*confusions):
         frames = np.array(confusions, np.int64)
         borders, none = np.ones((len(frames), 3, 2), np.int64), np.zeros((len(frames), 1, 3))
-        return RunCounts(["a", "b", "c"], np.zeros(3), frames, borders, none, [], 1, 1)
+        failures = np.zeros((len(frames), 4))
+        return RunCounts(["a", "b", "c"], np.zeros(3), frames, borders, none, failures, [], 1, 1)
 
     split = Split(3, (4, 0, 0), 0, ())
     manifest = Manifest("a set", BDD100K_DRIVABLE, SIZE, {"val": split}, {})
@@ -236,20 +238,24 @@ def made_counts(confusions):
     counts = np.zeros((len(confusion), calibration.BINS, 3), np.int64)
     counts[:, -1] = (100, 90, 100 * calibration.UNIT)
     borders = np.ones((len(confusion), 2, 2), np.int64)
+    # Road (row 0) predicted as verge is the third kind of failure: it is lost.
+    failures = np.zeros((len(confusion), 3), np.int64)
+    failures[:, 2] = confusion[:, 0, 1]
     keys = [f"f<{i}>" for i in range(len(confusion))]
-    return RunCounts(keys, np.arange(len(confusion)) * 50.0, confusion, borders, counts, [], 10, 20)
+    luma = np.arange(len(confusion)) * 50.0
+    return RunCounts(keys, luma, confusion, borders, counts, failures, [], 10, 20)
 
 
 GOOD = made_counts([[[60, 0], [0, 40]]] * 3)
 BAD = made_counts([[[30, 30], [0, 40]]] * 3)
 
 
-def made_page(runs=None, **recorded):
+def made_page(runs=None, counts=(), **recorded):
     runs = runs or [made_run("a<i>"), made_run("b", learning_rate=0.5)]
     names = ("comparisons", "exports", "timings", "attention_pages")
     return report_page.page(
         runs,
-        [BAD, GOOD][: len(runs)],
+        counts or [BAD, GOOD][: len(runs)],
         [],
         split="val",
         scenes=[],
@@ -276,6 +282,27 @@ def test_the_page_has_exact_pixels_and_escapes_every_name():
     assert "darkest third, luma 0 to 0 1 frames 53.57%" in text
     assert "90.00% 10.00%" in text  # Right on 90 % at a confidence of 100 %: ECE 10 %.
     assert "Exports" not in text and "Scenes" not in text and "Side by side" not in text
+
+
+def test_frames_with_a_failure_are_counted_and_listed_worst_first():
+    mixed = made_counts([[[60, 0], [0, 40]], [[59, 1], [0, 40]], [[30, 30], [0, 40]]])
+    values = failure_sections.failure_values(LABELS, [mixed, GOOD], [2])
+    (lost,) = values  # No frame has another kind.
+    assert lost["title"] == f"{LABELS.names[0]} lost"
+    assert lost["affected"] == [2, 0]  # 1 % of a frame's labelled pixels counts.
+    assert [(each["key"], each["shown"]) for each in lost["frames"]] == [
+        ("f<2>", 0),
+        ("f<1>", None),
+    ]
+    assert lost["frames"][0]["shares"] == [0.3, 0.0]
+    # The worst frame is in the page already.
+    assert failure_sections.choose_failures(LABELS, [mixed], [("worst", 2)], 2) == [
+        (f"{LABELS.names[0]} lost", 1)
+    ]
+    text = words(made_page())
+    assert f"{LABELS.names[0]} lost" in text and "3 frames 30.00% of the pixels" in text
+    assert "road invented beside" not in text
+    assert "Failures" not in words(made_page([made_run("a")], counts=[GOOD]))
 
 
 def test_settings_that_differ_come_first_and_are_marked():
