@@ -116,7 +116,7 @@ class RepeatedVideo:
         # A Camera takes the end of the file for a lost camera.
         return Camera(
             "0",
-            open_capture=lambda number: cv2.VideoCapture(self._path),
+            open_capture=lambda *_: cv2.VideoCapture(self._path),
             log=lambda line: None,
         )
 

@@ -411,7 +411,7 @@ def test_corrupt_frames_are_skipped_and_counted(plain, tmp_path):
     (frames / "b.ppm").write_bytes(b"P6\n160 144\n255\nshort")
     done = run(plain, GOLDEN / "model.tflite", frames, "--out", tmp_path / "o")
     assert done.returncode == 0 and done.stdout.startswith("2 frames, ")
-    assert "3 frames arrived: 1 not decoded or not segmented" in done.stdout
+    assert "3 frames arrived: 0 dropped before inference, 1 not decoded" in done.stdout
     assert "b.ppm: cannot be decoded" in done.stderr
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["a.ppm", "c.ppm"]
 

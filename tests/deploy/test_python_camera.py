@@ -2,11 +2,13 @@
 
 import itertools
 import re
+import time
 
 import cv2
 import numpy as np
 import pytest
-from kseg_run import camera, sources
+from kseg_run import camera, camera_capture, sources
+from kseg_run.camera_capture import CameraOptions
 from kseg_run.errors import DeviceLostError, InputError
 
 
@@ -15,6 +17,7 @@ class FakeCapture:
 
     def __init__(self, frames, *, opens=True):
         self._frames, self._opens, self.released = iter(frames), opens, False
+        self.camera = None  # [the camera] once it exists, if its first frames must not be lost
 
     def isOpened(self):
         return self._opens
@@ -24,6 +27,8 @@ class FakeCapture:
 
     def grab(self):
         assert not self.released
+        while self.camera is not None and not any(c._reader._wanted for c in self.camera):
+            time.sleep(0.001)  # Earlier frames would be discarded.
         self._now = next(self._frames, "end")
         return self._now != "end"
 
@@ -31,6 +36,9 @@ class FakeCapture:
         if self._now is None:
             return False, None
         return True, np.full((4, 6, 3), (self._now, 0, 0), np.uint8)  # BGR
+
+    def set(self, what, value):
+        return False
 
     def release(self):
         self.released = True
@@ -49,16 +57,19 @@ class FakeClock:
         self.now += seconds
 
 
-def open_camera(*captures, **options):
+def open_camera(*captures, name="0", **options):
     clock, remaining, lines = FakeClock(), list(captures), []
+    for capture in captures[:1]:
+        capture.camera = []
     source = camera.Camera(
-        "0",
+        name,
+        CameraOptions(**options),
         open_capture=lambda *arguments: remaining.pop(0),
         clock=clock,
         wait=clock.wait,
         log=lines.append,
-        **options,
     )
+    captures[0].camera.append(source)
     return source, lines
 
 
@@ -67,7 +78,7 @@ def greys(frames):
 
 
 def test_a_lost_camera_that_comes_back_continues():
-    first, last = FakeCapture([1, 2]), FakeCapture([90, 3, 4])  # 90 is used up by reconnecting.
+    first, last = FakeCapture([1, 2]), FakeCapture([3, 4])
     absent = [FakeCapture([], opens=False), FakeCapture([])]
     source, lines = open_camera(first, *absent, last)
     frames = list(itertools.islice(source, 4))
@@ -105,19 +116,46 @@ def test_stop_ends_a_reconnect_at_once():
 
 
 def test_numbers_device_paths_csi_ports_and_pipelines_name_cameras():
-    assert camera.capture_arguments("0") == (0,)
-    assert camera.capture_arguments("/dev/video2") == ("/dev/video2",)
+    arguments = camera_capture.capture_arguments
+    assert arguments("0") == ("/dev/video0", cv2.CAP_V4L2)
+    assert arguments("/dev/video2") == ("/dev/video2", cv2.CAP_V4L2)
     pipeline = "v4l2src ! videoconvert ! appsink"
-    assert camera.capture_arguments(pipeline) == (pipeline, cv2.CAP_GSTREAMER)
-    text, backend = camera.capture_arguments("csi:1")
-    assert "sensor-id=1 " in text and backend == cv2.CAP_GSTREAMER
-    for other in ("drive.mp4", "csi:", "csi:front", "a!b.mp4", "-1"):
-        assert camera.capture_arguments(other) is None
+    assert arguments(pipeline) == (pipeline, cv2.CAP_GSTREAMER)
+    text, backend = arguments("csi:1")
+    assert "sensor-id=1 " in text and "(memory:NVMM) !" in text and backend == cv2.CAP_GSTREAMER
+    text, _ = arguments("csi:1", CameraOptions(size=(1280, 720), rate=60))
+    assert "(memory:NVMM),width=1280,height=720,framerate=60/1 !" in text
+    for url in ("rtsp://10.0.0.7/x", "http://cam/video", "https://cam/video"):
+        assert arguments(url)[:2] == (url, cv2.CAP_FFMPEG)
+    for other in ("drive.mp4", "csi:", "csi:front", "a!b.mp4", "-1", "file://x"):
+        assert arguments(other) is None
 
 
 def test_missing_gstreamer_and_a_missing_camera_are_input_errors(monkeypatch):
-    monkeypatch.setattr(camera, "has_gstreamer", lambda: False)
+    monkeypatch.setattr(camera_capture, "has_gstreamer", lambda: False)
     with pytest.raises(InputError, match=r"csi:0: .*GStreamer"):
         sources.open_source("csi:0")
-    with pytest.raises(InputError, match=r"0: .*camera"):
-        open_camera(FakeCapture([], opens=False))
+    with pytest.raises(InputError, match=r"/dev/shm/x: .*camera"):
+        open_camera(FakeCapture([], opens=False), name="/dev/shm/x")
+    with pytest.raises(InputError, match=r"/dev/video99: no such camera"):
+        open_camera(FakeCapture([], opens=False), name="/dev/video99")
+
+
+def test_passwords_of_streams_are_not_shown():
+    shown = camera_capture.shown_source
+    assert shown("rtsp://admin:p@ss@10.0.0.7/x@1") == "rtsp://***@10.0.0.7/x@1"
+    assert shown("http://cam/x@1") == "http://cam/x@1" and shown("a@b ! appsink") == "a@b ! appsink"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "flag"),
+    [
+        ("http://cam/x", {"format": "MJPG"}, "--camera-format"),
+        ("csi:0", {"format": "MJPG"}, "--camera-format"),
+        ("rtsp://cam/x", {"size": (640, 480)}, "--camera-size"),
+        ("v4l2src ! appsink", {"rate": 5.0}, "--camera-fps"),
+    ],
+)
+def test_what_a_camera_cannot_be_asked_for_is_refused(name, options, flag):
+    with pytest.raises(InputError, match=f"{flag}.*V4L2"):
+        open_camera(name=name, **options)

@@ -8,11 +8,12 @@ namespace kseg {
 const char* const kUsage =
     R"(usage: kseg_run MODEL INPUT [--out DIR] [--save-masks] [--no-overlays] [--json FILE]
                 [--rows ROW...] [--ego CLASS] [--frames N] [--repeat N] [--timing]
-                [--device cpu|gpu|auto] [--threads N] [--reconnect S] [--litert PATH]
+                [--device cpu|gpu|auto] [--threads N] [--camera-size WxH] [--camera-fps N]
+                [--camera-format CODE] [--camera-timeout S] [--reconnect S] [--litert PATH]
        kseg_run --doctor [MODEL] [--device gpu] [--litert PATH]
 
-Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0 (Jetson)
-or a GStreamer pipeline.
+Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0
+(Jetson), a stream (rtsp://..., http://...) or a GStreamer pipeline.
 
   --out DIR       output folder (default: overlays)
   --save-masks    also write class ids as PNG, to DIR/masks
@@ -29,6 +30,10 @@ or a GStreamer pipeline.
   --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU
                   if it works, else the CPU, with a message
   --threads N     CPU threads (default: LiteRT's choice)
+  --camera-size WxH       frame size to ask a V4L2 or csi camera for, such as 1280x720
+  --camera-fps N          frame rate to ask it for
+  --camera-format CODE    pixel format to ask a V4L2 camera for, such as MJPG or YUYV
+  --camera-timeout S      seconds a camera may take to open, and then for each frame (default: 10)
   --reconnect S   seconds to wait for a lost camera (default: 60)
   --litert PATH   libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search path)
   --doctor        check LiteRT, CPU, GPU and, with MODEL, that CPU and GPU agree
@@ -57,6 +62,42 @@ bool read_seconds(const char* text, double& to) {
   return *end == '\0' && end != text && std::isfinite(to) && to >= 0;
 }
 
+// "1280x720".
+bool read_size(const std::string& text, CameraOptions& to) {
+  const std::size_t x = text.find('x');
+  return x != std::string::npos && read_count(text.substr(0, x).c_str(), to.width) &&
+         read_count(text.substr(x + 1).c_str(), to.height) && to.width <= 32768 &&
+         to.height <= 32768;
+}
+
+// Sets a camera's flag. False: it is none.
+Result<bool> set_camera_flag(CameraOptions& camera, const std::string& name, const char* value) {
+  const bool known = name == "--camera-size" || name == "--camera-fps" ||
+                     name == "--camera-format" || name == "--camera-timeout" ||
+                     name == "--reconnect";
+  if (!known) return false;
+  if (value == nullptr) return Error{"argument " + name + ": expected one argument"};
+  const std::string given = name + " " + value;
+  if (name == "--camera-size" && !read_size(value, camera)) {
+    return Error{given + ": expected WIDTHxHEIGHT, such as 1280x720"};
+  }
+  if (name == "--camera-fps" && !(read_seconds(value, camera.rate) && camera.rate > 0)) {
+    return Error{given + ": expected frames per second, above 0"};
+  }
+  if (name == "--camera-timeout" &&
+      !(read_seconds(value, camera.timeout_s) && camera.timeout_s > 0)) {
+    return Error{given + ": expected seconds, above 0"};
+  }
+  if (name == "--reconnect" && !read_seconds(value, camera.reconnect_s)) {
+    return Error{given + ": expected seconds, at least 0"};
+  }
+  if (name == "--camera-format") camera.format = value;
+  if (name == "--camera-format" && camera.format.size() != 4) {
+    return Error{given + ": expected four characters, such as MJPG"};
+  }
+  return true;
+}
+
 // Sets the flag `name` to `value` (null: no argument follows). Returns whether it used the value.
 Result<bool> set_flag(Arguments& arguments, const std::string& name, const char* value) {
   bool* const flag = name == "--save-masks"               ? &arguments.save_masks
@@ -78,8 +119,10 @@ Result<bool> set_flag(Arguments& arguments, const std::string& name, const char*
                      : name == "--frames" ? &arguments.frames
                      : name == "--repeat" ? &arguments.repeat
                                           : nullptr;
-  const bool seconds = name == "--reconnect", ego = name == "--ego";
-  if (text == nullptr && count == nullptr && !seconds && !ego) {
+  const bool ego = name == "--ego";
+  if (text == nullptr && count == nullptr && !ego) {
+    const auto of_camera = set_camera_flag(arguments.camera, name, value);
+    if (!of_camera || *of_camera) return of_camera;
     return Error{"unrecognized argument: " + name};
   }
   if (value == nullptr) return Error{"argument " + name + ": expected one argument"};
@@ -87,9 +130,6 @@ Result<bool> set_flag(Arguments& arguments, const std::string& name, const char*
   if (ego) arguments.ego = value;
   if (count != nullptr && !read_count(value, *count)) {
     return Error{name + " " + value + ": expected at least 1"};
-  }
-  if (seconds && !read_seconds(value, arguments.reconnect_s)) {
-    return Error{name + " " + value + ": expected seconds, at least 0"};
   }
   return true;
 }

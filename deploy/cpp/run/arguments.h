@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kseg/result.h"
+#include "run/frames.h"
 
 namespace kseg {
 
@@ -16,7 +17,7 @@ struct Arguments {
   std::vector<double> rows{0.6, 0.8};
   bool save_masks = false, no_overlays = false, timing = false, doctor = false, help = false;
   int threads = 0, frames = 0, repeat = 0;
-  double reconnect_s = 60;
+  CameraOptions camera;
 };
 
 Result<Arguments> parse_arguments(int argc, char** argv);

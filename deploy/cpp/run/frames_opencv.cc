@@ -65,16 +65,18 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<FrameStatus> next(Image& frame, std::string& name) override {
+  Result<FrameStatus> next(Frame& frame) override {
     if (next_ == paths_.size()) return FrameStatus::kEnd;
+    frame.number = static_cast<int>(next_);
     const fs::path& path = paths_[next_++];
     const Result<cv::Mat> bgr = decode(path);
+    frame.captured = Clock::now();
     if (!bgr) {
-      name = path.string() + ": " + bgr.error().message;
+      frame.name = path.string() + ": " + bgr.error().message;
       return FrameStatus::kCorrupt;
     }
-    name = path.stem().string();
-    copy_as_rgb(*bgr, frame);
+    frame.name = path.stem().string();
+    copy_as_rgb(*bgr, frame.image);
     return FrameStatus::kFrame;
   }
 
@@ -96,19 +98,22 @@ class Video : public FrameSource {
 
   bool opened() const { return opened_; }
 
-  Result<FrameStatus> next(Image& frame, std::string& name) override {
-    name = path_.stem().string();
-    const int number = count_++;
+  Result<FrameStatus> next(Frame& frame) override {
+    frame.name = path_.stem().string();
+    const int number = frame.number = count_++;
+    frame.time_s = number / *rate();
     try {
-      if (video_.read(bgr_)) {
-        copy_as_rgb(bgr_, frame);
+      const bool read = video_.read(bgr_);
+      frame.captured = Clock::now();
+      if (read) {
+        copy_as_rgb(bgr_, frame.image);
         return FrameStatus::kFrame;
       }
     } catch (const cv::Exception&) {
     }
     if (number >= declared_) return FrameStatus::kEnd;
     // Declared by the header but corrupt: the next read continues after it.
-    name = path_.string() + ": frame " + std::to_string(number) + " cannot be decoded";
+    frame.name = path_.string() + ": frame " + std::to_string(number) + " cannot be decoded";
     return FrameStatus::kCorrupt;
   }
 
@@ -116,8 +121,6 @@ class Video : public FrameSource {
     const double rate = video_.get(cv::CAP_PROP_FPS);
     return rate > 0 ? rate : 25;
   }
-
-  std::optional<double> time_s() const override { return (count_ - 1) / *rate(); }
 
  private:
   fs::path path_;
@@ -165,7 +168,8 @@ class OpenCvWriter : public FrameWriter {
     return Done{};
   }
 
-  Status write(const std::string& name, const Image&, const Image& class_map) override {
+  Status write(const Frame& frame, const Image& class_map) override {
+    const std::string& name = frame.name;
     const fs::path& folder = options_.folder;
     char number[16];
     std::snprintf(number, sizeof number, "-%06d", count_++);
@@ -228,11 +232,12 @@ class OpenCvWriter : public FrameWriter {
 
 }  // namespace
 
-Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, double reconnect_s) {
+Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source,
+                                                 const CameraOptions& options) {
   auto paths = list_images(source, {".jpg", ".jpeg", ".png", ".bmp", ".webp"});
   if (!paths) return paths.error();
   if (!paths->empty()) return std::unique_ptr<FrameSource>(new Images(std::move(*paths)));
-  if (is_camera(source)) return open_camera(source, reconnect_s);
+  if (is_camera(source)) return open_camera(source, options);
   std::error_code error;
   if (!fs::is_regular_file(source, error)) {
     return Error{source + ": no such file, folder or camera"};

@@ -37,11 +37,13 @@ class Images : public FrameSource {
  public:
   explicit Images(std::vector<fs::path> paths) : paths_(std::move(paths)) {}
 
-  Result<FrameStatus> next(Image& frame, std::string& name) override {
+  Result<FrameStatus> next(Frame& frame) override {
     if (next_ == paths_.size()) return FrameStatus::kEnd;
+    frame.number = static_cast<int>(next_);
     const fs::path& path = paths_[next_++];
-    const bool decoded = read_ppm(path, frame);
-    name = decoded ? path.stem().string() : undecodable_message(path);
+    const bool decoded = read_ppm(path, frame.image);
+    frame.captured = Clock::now();
+    frame.name = decoded ? path.stem().string() : undecodable_message(path);
     return decoded ? FrameStatus::kFrame : FrameStatus::kCorrupt;
   }
 
@@ -60,14 +62,14 @@ class PnmWriter : public FrameWriter {
     return Done{};
   }
 
-  Status write(const std::string& name, const Image& frame, const Image& class_map) override {
+  Status write(const Frame& frame, const Image& class_map) override {
     const fs::path& folder = options_.folder;
     if (options_.overlays) {
-      const Status written = write_pnm(folder / (name + ".ppm"), "P6", frame);
+      const Status written = write_pnm(folder / (frame.name + ".ppm"), "P6", frame.image);
       if (!written) return written;
     }
     if (!options_.save_masks) return Done{};
-    return write_pnm(folder / "masks" / (name + ".pgm"), "P5", class_map);
+    return write_pnm(folder / "masks" / (frame.name + ".pgm"), "P5", class_map);
   }
 
   std::string text() const override {
@@ -82,9 +84,10 @@ class PnmWriter : public FrameWriter {
 
 }  // namespace
 
-bool is_camera(const std::string&) { return false; }
+bool capture_thread_hangs() { return false; }
 
-Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source, double) {
+Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source,
+                                                 const CameraOptions&) {
   auto paths = list_images(source, {".ppm"});
   if (!paths) return paths.error();
   std::error_code error;

@@ -73,7 +73,8 @@ std::string to_json(const FrameLine& line) {
          ", \"time_s\": " + (line.time_s ? rounded(*line.time_s, 4) : "null") +
          ", \"latency_ms\": " + rounded(line.latency_ms, 3) +
          ", \"age_ms\": " + rounded(line.age_ms, 3) +
-         ", \"dropped\": 0, \"drivable_share\": " + (share ? rounded(*share, 6) : "null") +
+         ", \"dropped\": " + std::to_string(line.dropped) +
+         ", \"drivable_share\": " + (share ? rounded(*share, 6) : "null") +
          ", \"rows\": [" + rows + "]}";
 }
 

@@ -16,7 +16,8 @@ struct FrameLine {
   std::string name;
   std::optional<double> time_s;  // Since the first frame; null for images.
   double latency_ms = 0;         // From frame to class map.
-  double age_ms = 0;             // Since the frame arrived.
+  double age_ms = 0;             // Since the camera took it, or since it was read from a file.
+  int dropped = 0;               // Frames dropped so far.
   Measurements measurements;
 };
 

@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 
@@ -69,21 +71,22 @@ struct Outputs {
   kseg::LaneMeasures measures;
 
   // Draws, measures and writes one class map. Fills in the times of drawing and measuring.
-  kseg::Status put(kseg::FrameLine& line, kseg::Stopwatch& since_arrival, kseg::Image& frame,
-                   const kseg::Image& class_map, kseg::FrameTimes& times) {
+  kseg::Status put(kseg::FrameLine& line, kseg::Frame& frame, const kseg::Image& class_map,
+                   kseg::FrameTimes& times) {
     kseg::Stopwatch watch;
     if (writer) {
-      const auto drawn = writer->draw(class_map, frame);
+      const auto drawn = writer->draw(class_map, frame.image);
       if (!drawn) return drawn;
       times[kseg::kDrawStage] = watch.lap();
-      const auto written = writer->write(line.name, frame, class_map);
+      const auto written = writer->write(frame, class_map);
       if (!written) return written;
       watch.lap();
     }
     if (!json) return kseg::Done{};
     line.measurements = measures.measure(class_map);
     times[kseg::kMeasureStage] = watch.lap();
-    line.age_ms = since_arrival.lap().wall_ms;
+    const auto age = kseg::Clock::now() - frame.captured;
+    line.age_ms = std::chrono::duration<double, std::milli>(age).count();
     return json->put(line);
   }
 
@@ -98,30 +101,33 @@ struct Outputs {
 // an output cannot be written or the GPU is rejected.
 kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frames, Outputs& outputs,
                      int limit, Tally& tally) {
-  kseg::Image frame, class_map;
+  kseg::Frame frame;
+  kseg::Image class_map;
   kseg::FrameLine line;
-  std::string& name = line.name;
   int failed_in_a_row = 0;
   while ((limit == 0 || tally.segmented < limit) && kseg::stop_signal() == 0) {
-    const auto status = frames.next(frame, name);
+    const auto status = frames.next(frame);
     if (!status) {
       tally.device_lost = status.error().message;
       break;
     }
     if (*status == kseg::FrameStatus::kEnd) break;
     if (*status == kseg::FrameStatus::kCorrupt) {
-      tally.fail(name);
+      tally.fail(frame.name);
       continue;
     }
-    line.frame = tally.segmented + tally.failed;
-    line.time_s = frames.time_s();
-    kseg::Stopwatch since_arrival, watch;
+    line.frame = frame.number;
+    line.name = frame.name;
+    line.time_s = frame.time_s;
+    line.dropped = frames.dropped();
+    kseg::Stopwatch watch;
     kseg::StageLaps laps;
     const auto done =
-        segmenter.run({frame.data.data(), frame.size, frame.row_bytes()}, class_map, laps);
+        segmenter.run({frame.image.data.data(), frame.image.size, frame.image.row_bytes()},
+                      class_map, laps);
     if (segmenter.gpu_rejected()) return done;
     if (!done) {
-      tally.fail(name + ": " + done.error().message);
+      tally.fail(frame.name + ": " + done.error().message);
       if (++failed_in_a_row < kMaxFailuresInARow) continue;
       tally.device_lost = std::to_string(kMaxFailuresInARow) +
                           " frames in a row cannot be segmented (" + done.error().message + ")";
@@ -131,7 +137,7 @@ kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frame
     line.latency_ms = watch.lap().wall_ms;
     tally.add(line.latency_ms);
     kseg::FrameTimes times{laps.fit, laps.inference, laps.unfit};
-    const auto put = outputs.put(line, since_arrival, frame, class_map, times);
+    const auto put = outputs.put(line, frame, class_map, times);
     if (!put) return put;
     tally.timing.add(times);
     // Only after a class map: a faulty camera may deliver nothing that can be decoded.
@@ -143,7 +149,7 @@ kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frame
 kseg::Status repeat(kseg::CheckedSegmenter& segmenter, const kseg::Arguments& arguments,
                     Outputs& outputs, Tally& tally) {
   for (int pass = 0; pass < arguments.repeat && kseg::stop_signal() == 0; ++pass) {
-    const auto frames = kseg::open_frames(arguments.positional[1], arguments.reconnect_s);
+    const auto frames = kseg::open_frames(arguments.positional[1], arguments.camera);
     if (!frames) return frames.error();
     const auto done = segment(segmenter, **frames, outputs, arguments.frames, tally);
     if (!done) return done;
@@ -204,9 +210,15 @@ void print_summary(Tally& tally, const kseg::CheckedSegmenter& segmenter,
   std::fprintf(file, "; %s\n", written.c_str());
   const auto times_lost = frames.times_lost();
   if (tally.failed > 0 || times_lost) {
-    std::fprintf(file, "%d frames arrived: %d not decoded or not segmented; camera lost %d times\n",
-                 tally.segmented + tally.failed, tally.failed, times_lost.value_or(0));
+    const int dropped = frames.dropped();
+    std::fprintf(file,
+                 "%d frames arrived: %d dropped before inference, %d not decoded or not segmented; "
+                 "camera lost %d times\n",
+                 tally.segmented + tally.failed + dropped, dropped, tally.failed,
+                 times_lost.value_or(0));
   }
+  const std::string camera = frames.description();
+  if (!camera.empty()) std::fprintf(file, "camera: %s\n", camera.c_str());
   if (kseg::stop_signal() != 0) {
     std::fprintf(file, "stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
   }
@@ -223,8 +235,12 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
   }
   kseg::handle_stop_signals();
   const std::string& input = arguments.positional[1];
-  const auto frames = kseg::open_frames(input, arguments.reconnect_s);
+  const auto frames = kseg::open_frames(input, arguments.camera);
   if (!frames) return frames.error();
+  if (!(*frames)->times_lost() && arguments.camera.asks()) {
+    return kseg::Error{input + ": not a camera; leave out --camera-size, --camera-fps and "
+                               "--camera-format"};
+  }
   auto segmenter =
       kseg::CheckedSegmenter::open(arguments.positional[0], options, arguments.device);
   if (!segmenter) return segmenter.error();
@@ -261,7 +277,11 @@ int main(int argc, char** argv) {
     return 0;
   }
   const auto done = arguments ? run(*arguments) : kseg::Result<int>(arguments.error());
-  if (done) return *done;
-  std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
-  return 2;
+  if (!done) std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
+  const int code = done ? *done : 2;
+  if (kseg::capture_thread_hangs()) {
+    std::fflush(nullptr);
+    std::_Exit(code);
+  }
+  return code;
 }

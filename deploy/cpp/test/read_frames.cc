@@ -6,22 +6,21 @@
 
 int main(int count, char** arguments) {
   if (count != 2) return 2;
-  auto source = kseg::open_frames(arguments[1], 1);
+  auto source = kseg::open_frames(arguments[1], {});
   if (!source) {
     std::fprintf(stderr, "%s\n", source.error().message.c_str());
     return 2;
   }
-  kseg::Image frame;
-  std::string name;
+  kseg::Frame frame;
   while (true) {
-    const auto status = (*source)->next(frame, name);
+    const auto status = (*source)->next(frame);
     if (!status) return 3;
     if (*status == kseg::FrameStatus::kEnd) return 0;
     if (*status == kseg::FrameStatus::kCorrupt) {
-      std::printf("corrupt %s\n", name.c_str());
+      std::printf("corrupt %s\n", frame.name.c_str());
       continue;
     }
-    std::printf("frame %s %d %d\n", name.c_str(), frame.size.height, frame.size.width);
-    std::fwrite(frame.data.data(), 1, frame.data.size(), stdout);
+    std::printf("frame %s %d %d\n", frame.name.c_str(), frame.image.size.height, frame.image.size.width);
+    std::fwrite(frame.image.data.data(), 1, frame.image.data.size(), stdout);
   }
 }

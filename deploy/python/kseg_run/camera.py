@@ -1,7 +1,8 @@
-"""Cameras: a number, /dev/videoN (V4L2), a GStreamer pipeline, or csi:N (a Jetson's CSI ports).
+"""Cameras, which may hang, be unplugged, or fail for a while.
 
-A camera may be unplugged, or its driver may fail for a while. It is then reopened again and again
-until frames arrive or `reconnect_s` have passed.
+A number or /dev/videoN (V4L2), csi:N (a Jetson's CSI ports), a GStreamer pipeline, or a stream from
+the network (rtsp://, http://). A camera that delivers no frame is reopened again and again until
+frames arrive or `reconnect_s` have passed.
 """
 
 import threading
@@ -10,32 +11,21 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import cv2
+import numpy as np
 
+from kseg_run.camera_capture import (
+    DEFAULT_RATE,
+    CameraCapture,
+    CameraOptions,
+    check_camera,
+    shown_source,
+)
 from kseg_run.errors import DeviceLostError, InputError, log_to_stderr
 from kseg_run.frames import Frame
 
 RETRY_S = 0.5
-DEFAULT_RATE = 25  # frames per second, for sources that do not report theirs
-# NVIDIA's camera source delivers planar frames in its own memory; OpenCV needs BGR. appsink keeps
-# only the newest frame.
-CSI_PIPELINE = (
-    "nvarguscamerasrc sensor-id={number} ! video/x-raw(memory:NVMM) ! nvvidconv ! "
-    "video/x-raw, format=BGRx ! videoconvert ! video/x-raw, format=BGR ! "
-    "appsink drop=true max-buffers=1"
-)
-
-
-def capture_arguments(source: str) -> tuple | None:
-    """Returns cv2.VideoCapture's arguments for a camera; None if `source` does not name one."""
-    if source.isdecimal():
-        return (int(source),)
-    if source.startswith("/dev/"):
-        return (source,)
-    if source.startswith("csi:") and source[4:].isdecimal():
-        return (CSI_PIPELINE.format(number=int(source[4:])), cv2.CAP_GSTREAMER)
-    if " ! " in source:
-        return (source, cv2.CAP_GSTREAMER)
-    return None
+RELEASE_S = 5  # A thread that does not end within this time hangs, and is abandoned.
+STEP_S = 0.2
 
 
 class Camera:
@@ -51,69 +41,169 @@ class Camera:
     def __init__(
         self,
         source: str,
+        options: CameraOptions | None = None,
         *,
-        reconnect_s: float = 60,
         open_capture: Callable[..., Any] = cv2.VideoCapture,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Any] | None = None,
         log: Callable[[str], None] = log_to_stderr,
     ):
-        self._source, self._reconnect_s = source, reconnect_s
-        self._arguments, self._open_capture = capture_arguments(source) or (), open_capture
-        self._stop = threading.Event()
+        self._options = options or CameraOptions()
+        check_camera(source, self._options)
+        self._shown, self._stop = shown_source(source), threading.Event()
         self._clock, self._wait, self._log = clock, wait or self._stop.wait, log
+        self._open = lambda: CameraCapture(
+            source, self._options, open_capture=open_capture, clock=clock, log=log
+        )
         self.times_lost = 0
-        if cv2.CAP_GSTREAMER in self._arguments[1:] and not has_gstreamer():
+        self._reader = _Reader(self._open)
+        limit_s = self._options.timeout_s
+        self._reader.wait_for(lambda: self._reader.capture or self._reader.ended, limit_s)
+        capture = self._reader.capture
+        if capture is None:
+            if self._reader.error:
+                raise self._reader.error
             raise InputError(
-                f"{source}: this OpenCV was built without GStreamer; use one that has it "
-                "(JetPack's, or Debian's python3-opencv)"
+                f"{self._shown}: did not open within {limit_s:g} s; the driver or the server hangs "
+                "(--camera-timeout)"
             )
-        self._video = self._open_capture(*self._arguments)
-        if not self._video.isOpened():
-            raise InputError(f"{source}: cannot be opened as a camera")
-        self.rate: float | None = self._video.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        self.rate: float | None = capture.rate or DEFAULT_RATE
+        self.description = capture.description
 
     def __iter__(self) -> Generator[Frame]:
         number, first, start = 0, True, None
         try:
             while not self._stop.is_set():
-                if not self._video.grab():
+                item = self._take()
+                if item is None:
                     self._reconnect()
                     first = True
                     continue
-                now = self._clock()
-                start = now if start is None else start
-                ok, image = self._video.retrieve()
-                if ok:
-                    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                    yield Frame(number, "camera", image, time_s=now - start, first=first)
-                    first = False
+                captured, image = item
+                start = captured if start is None else start
+                frame = Frame(number, "camera", image, "", captured - start, first, captured)
+                if image is None:
+                    problem = f"{self._shown}: frame {number} cannot be decoded"
+                    yield frame._replace(problem=problem, first=False)
                 else:
-                    problem = f"{self._source}: frame {number} cannot be decoded"
-                    yield Frame(number, "camera", None, problem, now - start)
+                    yield frame
+                    first = False
                 number += 1
         finally:
-            self._video.release()  # In this thread: no other may while this one reads.
+            self._reader.stop()
+            self._reader.thread.join(RELEASE_S)
 
     def stop(self) -> None:
         """Ends the iteration. May be called from any thread."""
         self._stop.set()
 
+    def _take(self) -> "tuple[float, np.ndarray | None] | None":
+        """Returns the next frame; None when none arrives in time, or stop() is called."""
+        deadline = time.monotonic() + self._options.timeout_s
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            item = self._reader.take(STEP_S)
+            if item is not None or self._reader.ended:
+                return item
+        return None
+
     def _reconnect(self) -> None:
-        """Reopens the camera until it delivers a frame or stop() is called."""
-        lost_at = self._clock()
+        """Reopens the camera until it delivers a frame or stop() is called.
+
+        While its thread hangs in a driver, it waits for that: a second one would hang there too.
+        """
+        if self._stop.is_set():
+            return
+        lost_at, limit_s = self._clock(), self._options.reconnect_s
         self.times_lost += 1
-        self._log(f"{self._source}: camera lost; trying again for {self._reconnect_s:g} s")
+        self._log(f"{self._shown}: camera lost; trying again for {limit_s:g} s")
         while not self._stop.is_set():
-            self._video.release()
-            self._video = self._open_capture(*self._arguments)
-            if self._video.isOpened() and self._video.grab():
-                self._log(f"{self._source}: camera back after {self._clock() - lost_at:.1f} s")
+            if self._reopened(lost_at + limit_s - self._clock()):
+                self._log(f"{self._shown}: camera back after {self._clock() - lost_at:.1f} s")
                 return
-            if self._clock() - lost_at >= self._reconnect_s:
-                raise DeviceLostError(f"{self._source}: no frame for {self._reconnect_s:g} s")
+            if self._clock() - lost_at >= limit_s:
+                raise DeviceLostError(f"{self._shown}: no frame for {limit_s:g} s")
             self._wait(RETRY_S)
 
+    def _reopened(self, left_s: float) -> bool:
+        """Opens the camera again, once its thread has ended. Returns whether it delivers frames."""
+        self._reader.stop()
+        if not self._reader.ended:
+            return False
+        if self._reader.error and not isinstance(self._reader.error, InputError):
+            raise self._reader.error
+        reader = self._reader = _Reader(self._open, wanted=True)
+        deadline = time.monotonic() + min(2 * self._options.timeout_s, max(left_s, 1.0))
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if reader.wait_for(lambda: reader.item or reader.ended, STEP_S):
+                break
+        if reader.item is None or reader.capture is None:
+            return False
+        self.description = reader.capture.description
+        return True
 
-def has_gstreamer() -> bool:
-    return cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
+
+class _Reader:
+    """One opening of a camera, in a thread of its own, because any call may hang.
+
+    Frames are discarded until take() is called, and wait for take() from then on. So a camera is
+    not read late because a model takes its time to load.
+    """
+
+    def __init__(self, open_capture: Callable[[], CameraCapture], *, wanted: bool = False):
+        self._open, self._changed = open_capture, threading.Condition()
+        self._wanted, self._stop = wanted, False
+        self.capture: CameraCapture | None = None
+        self.item: tuple[float, np.ndarray | None] | None = None
+        self.error: BaseException | None = None
+        self.ended = False
+        self.thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self.thread.start()
+
+    def wait_for(self, ready: Callable[[], Any], limit_s: float) -> bool:
+        with self._changed:
+            return bool(self._changed.wait_for(ready, limit_s))
+
+    def take(self, limit_s: float) -> tuple[float, np.ndarray | None] | None:
+        """Returns (when it was captured, RGB or None) of the next frame; None if there is none."""
+        with self._changed:
+            self._wanted = True
+            self._changed.wait_for(lambda: self.item or self.ended, limit_s)
+            item, self.item = self.item, None
+            self._changed.notify_all()
+        if item is None and self.error and not isinstance(self.error, InputError):
+            raise self.error
+        return item
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            capture = self._open()
+            try:
+                with self._changed:
+                    self.capture = capture
+                    self._changed.notify_all()
+                while not self._stop and self._read(capture):
+                    pass
+            finally:
+                capture.release()  # In this thread: no other may while this one reads.
+        except BaseException as error:  # Raised again in the caller's thread.
+            self.error = error
+        finally:
+            with self._changed:
+                self.ended = True
+                self._changed.notify_all()
+
+    def _read(self, capture: CameraCapture) -> bool:
+        """Hands over the next frame. Returns False when the camera delivers none."""
+        captured = capture.grab()
+        if captured is not None and self._wanted:
+            item = (captured, capture.retrieve())
+            with self._changed:
+                self._changed.wait_for(lambda: self.item is None or self._stop)
+                self.item = item
+                self._changed.notify_all()
+        return captured is not None

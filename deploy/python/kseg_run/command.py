@@ -1,6 +1,7 @@
 """The command `kseg-run`: flags, the run from source to outputs, and the summary."""
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg_run.camera_capture import CameraOptions
 from kseg_run.errors import DeviceLostError, InputError
 from kseg_run.frame_pipeline import FramePipeline
 from kseg_run.frames import Frame
@@ -28,6 +30,8 @@ EXAMPLES = """examples:
   kseg-run road.tflite drive.mp4 --out overlays
   kseg-run road.tflite 0 --show                     the first camera
   kseg-run road.tflite csi:0 --device auto --no-overlays --json - --rows 0.6 0.8
+  kseg-run road.tflite 0 --camera-size 1280x720 --camera-fps 30 --camera-format MJPG
+  kseg-run road.tflite rtsp://10.0.0.7/stream --no-overlays --json -
   kseg-run road.tflite "v4l2src ! videoconvert ! video/x-raw, format=BGR ! appsink" --frames 300
 
 From a checkout, without installing: python deploy/python/run.py instead of kseg-run.
@@ -74,7 +78,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="image, folder, video, or camera: 0, /dev/video0, csi:0 or a GStreamer pipeline",
+        help="image, folder, video, or camera: 0, /dev/video0, csi:0, a stream (rtsp://..., "
+        "http://...) or a GStreamer pipeline",
     )
     parser.add_argument(
         "--out", default="overlays", metavar="DIR", help="output folder (default: overlays)"
@@ -128,6 +133,33 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="temporal smoothing, weight of the past from 0 (default: off) to below 1; at 0.6, one "
         "deviating frame changes nothing",
     )
+    add_camera_flags(parser)
+    return parser.parse_args(argv)
+
+
+def add_camera_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--camera-size",
+        type=parse_size,
+        metavar="WxH",
+        help="frame size to ask a V4L2 or csi camera for, such as 1280x720",
+    )
+    parser.add_argument(
+        "--camera-fps", type=float, metavar="N", help="frame rate to ask it for (frames per second)"
+    )
+    parser.add_argument(
+        "--camera-format",
+        default="",
+        metavar="CODE",
+        help="pixel format to ask a V4L2 camera for, such as MJPG or YUYV",
+    )
+    parser.add_argument(
+        "--camera-timeout",
+        type=float,
+        default=10,
+        metavar="S",
+        help="seconds a camera may take to open, and then for each frame (default: 10)",
+    )
     parser.add_argument(
         "--reconnect",
         type=float,
@@ -135,13 +167,25 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="S",
         help="seconds to wait for a lost camera (default: 60)",
     )
-    return parser.parse_args(argv)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Returns (width, height) of "1280x720"."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(s.isdecimal() and 0 < int(s) <= 32768 for s in sides):
+        raise argparse.ArgumentTypeError(f"{text}: expected WIDTHxHEIGHT, such as 1280x720")
+    return int(sides[0]), int(sides[1])
 
 
 def run(args: argparse.Namespace, signals: "StopSignals") -> int:
     """Segments every frame of the input. Returns the exit code."""
     check_flags(args)
-    source = open_source(args.input, reconnect_s=args.reconnect)
+    camera = camera_options(args)
+    source = open_source(args.input, camera)
+    if camera.asks() and not source.live:
+        raise InputError(
+            f"{args.input}: not a camera; leave out --camera-size, --camera-fps and --camera-format"
+        )
     segmenter = open_segmenter(args)
 
     def segment(frame: Frame) -> np.ndarray:
@@ -179,8 +223,26 @@ def check_flags(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} {value}: expected at least 1")
     if not 0 <= args.smooth < 1:
         raise InputError(f"--smooth {args.smooth:g}: expected from 0 (off) to below 1")
-    if not args.reconnect >= 0:
+    if not 0 <= args.reconnect < math.inf:
         raise InputError(f"--reconnect {args.reconnect:g}: expected seconds, at least 0")
+    if not 0 < args.camera_timeout < math.inf:
+        raise InputError(f"--camera-timeout {args.camera_timeout:g}: expected seconds, above 0")
+    if args.camera_fps is not None and not 0 < args.camera_fps < math.inf:
+        raise InputError(f"--camera-fps {args.camera_fps:g}: expected frames per second, above 0")
+    if args.camera_format and len(args.camera_format) != 4:
+        raise InputError(
+            f"--camera-format {args.camera_format}: expected four characters, such as MJPG"
+        )
+
+
+def camera_options(args: argparse.Namespace) -> CameraOptions:
+    return CameraOptions(
+        reconnect_s=args.reconnect,
+        timeout_s=args.camera_timeout,
+        size=args.camera_size,
+        rate=args.camera_fps,
+        format=args.camera_format,
+    )
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
@@ -264,6 +326,8 @@ def summarize(
             f"dropped before drawing, {pipeline.failed} not decoded or not segmented; camera lost "
             f"{times_lost} times"
         )
+    if source.live:
+        lines.append(f"camera: {getattr(source, 'description', '')}")
     return lines
 
 

@@ -4,8 +4,8 @@
     capture thread       inference thread         the caller's thread
 
 The threads are connected by two short queues. A file waits until there is room, so every frame is
-segmented, in order. A live source does not wait: when a queue is full, the oldest frame, which is
-stale, is dropped and counted.
+segmented, in order. A live source does not wait: a queue keeps its newest frame only, and the older
+one, which is stale, is dropped and counted.
 """
 
 import threading
@@ -20,7 +20,7 @@ from kseg_run.errors import DeviceLostError, FrameError, log_to_stderr
 from kseg_run.frames import Frame
 from kseg_run.sources import Source
 
-QUEUE_SIZE = 2  # One frame being handed over and one ready.
+QUEUE_SIZE = 2  # Of files: one frame being handed over and one ready. Cameras: only the newest.
 # A camera driver may block its thread for 10 s. A service manager must wait longer than this.
 SHUTDOWN_S = 15
 MAX_FAILURES_IN_A_ROW = 25  # Single frames may fail; after these the device is to blame.
@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
     frame: Frame
     class_map: np.ndarray  # (h, w) uint8 ids
     latency_ms: float  # from frame to class map
-    captured: float  # when the frame arrived, by time.perf_counter
+    captured: float  # when a camera took the frame or it was read, by time.monotonic
 
 
 class BoundedQueue:
@@ -98,8 +98,9 @@ class FramePipeline:
         log: Callable[[str], None] = log_to_stderr,
     ):
         self._source, self._segment, self._log = source, segment, log
-        self._frames = BoundedQueue(QUEUE_SIZE, source.live)
-        self._predictions = BoundedQueue(QUEUE_SIZE, source.live)
+        size = 1 if source.live else QUEUE_SIZE
+        self._frames = BoundedQueue(size, source.live)
+        self._predictions = BoundedQueue(size, source.live)
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._threads = [
@@ -161,7 +162,9 @@ class FramePipeline:
                 self.captured += 1
                 if frame.image is None:
                     self._skip(frame.problem)
-                elif not self._frames.put((frame, time.perf_counter())):
+                    continue
+                captured = time.monotonic() if frame.captured is None else frame.captured
+                if not self._frames.put((frame, captured)):
                     return
         finally:
             frames.close()

@@ -15,3 +15,4 @@ class Frame(NamedTuple):
     problem: str = ""  # why it cannot be decoded, one line
     time_s: float | None = None  # since the first frame of the video or camera
     first: bool = False  # does not continue the previous frame
+    captured: float | None = None  # when a camera took it, by time.monotonic; None: from a file

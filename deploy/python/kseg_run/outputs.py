@@ -145,8 +145,9 @@ class JsonLines:
     """Writes one JSON object per prediction and line, to a file or ("-") to stdout.
 
     frame: number among all frames that arrived, from 0, so that gaps show; name; time_s: since the
-    first frame, null for images; latency_ms: from frame to class map; age_ms: since the frame
-    arrived; dropped: frames dropped so far; and the measures of kseg_run.lane_measures.
+    first frame, null for images; latency_ms: from frame to class map; age_ms: since the camera
+    took the frame, or it was read; dropped: frames dropped so far; and the measures of
+    kseg_run.lane_measures.
     """
 
     closed, problem = False, ""
@@ -167,7 +168,7 @@ class JsonLines:
             "name": frame.name,
             "time_s": frame.time_s and round(frame.time_s, 4),
             "latency_ms": round(prediction.latency_ms, 3),
-            "age_ms": round(1000 * (time.perf_counter() - prediction.captured), 3),
+            "age_ms": round(1000 * (time.monotonic() - prediction.captured), 3),
             "dropped": sum(self._dropped()),
             **self._measures(prediction.class_map),
         }

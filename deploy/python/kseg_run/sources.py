@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from kseg_run import image_file
-from kseg_run.camera import DEFAULT_RATE, Camera, capture_arguments
+from kseg_run.camera import Camera
+from kseg_run.camera_capture import DEFAULT_RATE, CameraOptions, capture_arguments
 from kseg_run.errors import InputError
 from kseg_run.frames import Frame
 
@@ -24,7 +25,7 @@ class Source(Protocol):
     def stop(self) -> None: ...
 
 
-def open_source(source: str, *, reconnect_s: float = 60) -> Source:
+def open_source(source: str, camera: CameraOptions | None = None) -> Source:
     """Opens what INPUT names. Raises InputError when it does not exist or cannot be opened."""
     path = Path(source)
     if path.is_dir():
@@ -36,7 +37,7 @@ def open_source(source: str, *, reconnect_s: float = 60) -> Source:
     if path.is_file() and path.suffix.lower() in image_file.SUFFIXES:
         return Images([path])
     if capture_arguments(source):
-        return Camera(source, reconnect_s=reconnect_s)
+        return Camera(source, camera)
     if not path.is_file():
         raise InputError(f"{source}: no such file, folder or camera")
     return Video(path)

@@ -1,0 +1,224 @@
+"""Both runners with cameras that are stale, busy, forbidden, hang, stall, and come back.
+
+The V4L2 camera is fake_v4l2.c, preloaded into the runner; the network camera is an HTTP server on
+the loopback. No test has a real camera.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.deploy.mjpeg_server import MjpegServer
+from tests.golden_files import GOLDEN
+
+pytestmark = pytest.mark.slow
+MODEL = GOLDEN / "model.tflite"
+DEVICE = "/dev/video9"
+
+
+@pytest.fixture(scope="module")
+def fake_v4l2(tmp_path_factory):
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler (apt-get install gcc)")
+    library = tmp_path_factory.mktemp("fake") / "fake_v4l2.so"
+    source = Path(__file__).with_name("fake_v4l2.c")
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True
+    )
+    return library
+
+
+@pytest.fixture(scope="module", params=["python", "cpp"])
+def runner_command(request, tmp_path_factory):
+    """The command of one runner, with the golden model."""
+    if request.param == "python":
+        return [sys.executable, str(ROOT / "deploy/python/run.py"), str(MODEL)]
+    test_cpp_cameras = pytest.importorskip("tests.deploy.test_cpp_cameras")
+    folder = test_cpp_cameras.build_with_opencv(tmp_path_factory)
+    return [str(folder / "kseg_run"), str(MODEL)]
+
+
+class Runner(subprocess.Popen):
+    """A running runner. lines(): of stderr, as they arrive; finish(): (exit code, stdout)."""
+
+    def __init__(self, command, source, *flags, mode="", library=None, **environment):
+        litert = str(Path(find_spec("ai_edge_litert").origin).parent)
+        variables = {**os.environ, "KSEG_LITERT": litert, **environment}
+        if library:
+            variables |= {"FAKE_V4L2": mode, "LD_PRELOAD": str(library)}
+        super().__init__(
+            [*command, source, "--no-overlays", *map(str, flags)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
+        self.log = []
+
+    def wait_for(self, words):
+        """Reads stderr until a line contains these words."""
+        for line in self.stderr:
+            self.log.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"ended without '{words}': {self.log}")
+
+    def finish(self):
+        self.log += self.stderr.readlines()
+        printed = self.stdout.read()
+        return self.wait(), printed
+
+
+def error_of(running):
+    code, _ = running.finish()
+    errors = [line for line in running.log if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in "".join(running.log), running.log
+    return code, errors[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("busy", "used by another program"),
+        ("forbidden", "access denied"),
+        ("metadata", "metadata node"),
+    ],
+)
+def test_a_camera_that_cannot_be_opened_is_one_line_that_says_why(
+    runner_command, fake_v4l2, mode, words
+):
+    code, error = error_of(Runner(runner_command, DEVICE, mode=mode, library=fake_v4l2))
+    assert code == 2 and DEVICE in error and words in error
+
+
+def test_a_camera_that_hangs_at_opening_is_reported_and_ends_on_a_signal(runner_command, fake_v4l2):
+    hanging = {"mode": "hangs", "library": fake_v4l2}
+    code, error = error_of(Runner(runner_command, "9", "--camera-timeout", 1, **hanging))
+    assert code == 2 and "did not open within 1 s" in error
+    running = Runner(runner_command, "9", "--camera-timeout", 600, **hanging)
+    wait_until_caught(running, signal.SIGTERM)
+    running.terminate()
+    code, _ = running.finish()
+    assert code == 0
+
+
+def wait_until_caught(process, number):
+    """Waits until a process has a handler for the signal."""
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.01)
+    raise AssertionError(process.stderr.read())
+
+
+def test_a_driver_that_hangs_is_a_lost_camera_and_ends_on_a_signal(runner_command, fake_v4l2):
+    flags = ("--camera-timeout", 1, "--reconnect", 600)
+    running = Runner(runner_command, DEVICE, *flags, mode="stalls", library=fake_v4l2)
+    running.wait_for("camera lost")
+    running.terminate()
+    code, printed = running.finish()
+    assert code == 0 and "camera lost 1 times" in printed
+
+
+def test_an_unplugged_camera_is_opened_again(runner_command, fake_v4l2):
+    running = Runner(runner_command, DEVICE, mode="gone", library=fake_v4l2)
+    running.wait_for("camera lost")
+    running.wait_for("camera back")
+    running.terminate()
+    assert running.finish()[0] == 0
+
+
+def test_ages_count_from_the_drivers_timestamp_and_gaps_are_dropped_frames(
+    runner_command, fake_v4l2, tmp_path
+):
+    path = tmp_path / "lines.json"
+    flags = ("--json", path, "--frames", 12, "--camera-fps", 30)
+    code, printed = Runner(
+        runner_command, DEVICE, *flags, mode="camera", library=fake_v4l2
+    ).finish()
+    assert code == 0 and "camera: 640x480 YUYV at 30 frames/s" in printed
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    numbers, times = ([line[key] for line in lines] for key in ("frame", "time_s"))
+    # The driver's frames are 1/30 s apart; times of arrival would be only nearly so.
+    assert np.allclose(np.array(times), np.round(np.array(times) * 30) / 30, atol=1e-4)
+    assert np.all(np.diff(times) > 0) and np.all(np.diff(numbers) > 0)
+    assert all(line["age_ms"] > line["latency_ms"] for line in lines)
+    arrived, dropped = map(
+        int, re.search(r"(\d+) frames arrived: (\d+) dropped before inference", printed).groups()
+    )
+    assert len(lines) == 12 <= arrived - dropped and lines[-1]["dropped"] <= arrived - 12
+
+
+def test_a_camera_is_asked_for_its_mode_and_the_summary_says_what_it_gave(
+    runner_command, fake_v4l2, tmp_path
+):
+    jpeg = tmp_path / "frame.jpg"
+    cv2.imwrite(str(jpeg), np.full((240, 320, 3), 90, np.uint8))
+    asked = ("--camera-size", "320x240", "--camera-fps", 10, "--camera-format", "MJPG")
+    source = {"mode": "camera", "library": fake_v4l2}
+    running = Runner(runner_command, "9", "--frames", 3, *asked, FAKE_V4L2_JPEG=str(jpeg), **source)
+    code, printed = running.finish()
+    assert code == 0 and "camera: 320x240 MJPG at 10 frames/s" in printed
+    assert not any("the camera gives" in line for line in running.log)
+    running = Runner(runner_command, "9", "--frames", 3, "--camera-size", "1920x1080", **source)
+    code, printed = running.finish()
+    assert code == 0 and "camera: 640x480 YUYV at 30 frames/s" in printed
+    (warning,) = [line for line in running.log if "the camera gives" in line]
+    assert "--camera-size 1920x1080" in warning and "640x480" in warning
+
+
+def test_a_network_camera_that_stalls_and_comes_back_is_reconnected(runner_command):
+    with MjpegServer() as server:
+        flags = ("--camera-timeout", 2, "--reconnect", 600, "--json", "-")
+        running = Runner(runner_command, server.url, *flags)
+        running.stdout.readline()
+        server.stall()
+        lost = running.wait_for("camera lost")
+        server.resume()
+        running.wait_for("camera back")
+        running.terminate()
+        assert running.finish()[0] == 0
+    assert server.clients > 1 and "secret" not in lost and "***@127.0.0.1" in lost
+
+
+def test_a_network_camera_that_hangs_up_and_comes_back_is_reconnected(runner_command):
+    with MjpegServer() as server:
+        running = Runner(runner_command, server.url, "--reconnect", 600, "--json", "-")
+        running.stdout.readline()
+    running.wait_for("camera lost")
+    with MjpegServer(port=server.port) as again:
+        running.wait_for("camera back")
+        running.terminate()
+        assert running.finish()[0] == 0 and again.clients > 0
+
+
+@pytest.mark.parametrize("then", ["lost", "silent", "refused"])
+def test_a_network_camera_that_stays_away_ends_the_run(runner_command, then):
+    flags = ("--camera-timeout", 1, "--reconnect", 1)
+    with MjpegServer(silent=then == "silent") as server:
+        if then != "refused":
+            running = Runner(runner_command, server.url, *flags, "--json", "-")
+        if then == "lost":
+            running.stdout.readline()
+        if then == "silent":
+            code, error = error_of(running)
+    if then == "refused":
+        running = Runner(runner_command, server.url, *flags)
+    if then != "silent":
+        code, error = error_of(running)
+    words = {"lost": "no frame for 1 s", "silent": "did not open within 1 s", "refused": "camera"}
+    assert code == (3 if then == "lost" else 2) and words[then] in error
+    assert "secret" not in error
