@@ -1,6 +1,5 @@
 """The command kseg-run: what it writes, what it survives, and how it ends."""
 
-import functools
 import json
 import os
 import resource
@@ -175,9 +174,15 @@ def test_missing_frames_of_a_truncated_video_are_counted(tmp_path, capsys):
 def fake_camera(monkeypatch, *captures):
     """Makes the camera deliver one of `captures` each time it is opened, then no frames."""
     remaining = iter(captures)
-    open_source = functools.partial(
-        camera.Camera, open_capture=lambda *arguments: next(remaining, FakeCapture([]))
-    )
+
+    def open_source(source, options):
+        captures[0].camera = []  # It waits until the run wants frames.
+        opened = camera.Camera(
+            source, options, open_capture=lambda *_: next(remaining, FakeCapture([]))
+        )
+        captures[0].camera.append(opened)
+        return opened
+
     monkeypatch.setattr(command, "open_source", open_source)
 
 
