@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kseg.evaluation.scores import compute_scores, confusion_matrix
-from kseg.labels import LabelSet
+from kseg.labels import IGNORE_ID, LabelSet
 
 WORST_FRAMES = 5
 
@@ -15,6 +15,8 @@ class AgreementCounter:
     """Counts, frame by frame, how often predictions equal reference predictions, and their scores.
 
     The reference is the Keras model for a .tflite on the CPU, the CPU for a .tflite on the GPU.
+    Pixels whose mask is IGNORE_ID count nowhere: letterbox bars, on which any two models agree, are
+    among them.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -33,24 +35,27 @@ class AgreementCounter:
         latency_ms: float | None = None,
     ) -> None:
         """Counts one frame. mask, reference and prediction are (H, W) class ids."""
-        equal = int((prediction == reference).sum())
+        counted = mask != IGNORE_ID
+        pixels, equal = int(counted.sum()), int((counted & (prediction == reference)).sum())
         self.frames += 1
         self._equal += equal
-        self._pixels += prediction.size
+        self._pixels += pixels
         self._confusion += _confusion(mask, prediction, len(self._confusion))
-        self._worst.append((equal / prediction.size, key))
-        self._worst = heapq.nsmallest(WORST_FRAMES, self._worst)
+        if pixels:
+            self._worst.append((equal / pixels, key))
+            self._worst = heapq.nsmallest(WORST_FRAMES, self._worst)
         if latency_ms is not None:
             self._latencies_ms.append(latency_ms)
 
     def report(self, labels: LabelSet) -> dict[str, Any]:
         """Returns {"pixel_agreement" 0..1, "scores", "worst_frames", "latency_ms" or None}.
 
-        scores: as kseg.evaluation.scores.compute_scores; worst_frames: [{"key", "agreement"}], the
-        worst first; latency_ms: the median.
+        pixel_agreement: None where every pixel is ignored; scores: as
+        kseg.evaluation.scores.compute_scores; worst_frames: [{"key", "agreement"}], the worst first;
+        latency_ms: the median.
         """
         return {
-            "pixel_agreement": self._equal / self._pixels,
+            "pixel_agreement": self._equal / self._pixels if self._pixels else None,
             "scores": compute_scores(self._confusion, labels),
             "worst_frames": [{"key": key, "agreement": share} for share, key in self._worst],
             "latency_ms": float(np.median(self._latencies_ms)) if self._latencies_ms else None,

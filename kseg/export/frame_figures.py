@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from kseg.labels import LabelSet
+from kseg.labels import IGNORE_ID, LabelSet
 from kseg.visualize.patterns import darken, pattern_overlay, shrink
 
 _DIFFERENT = (255, 221, 51)  # Light yellow on dark grey: visible by brightness alone.
@@ -64,11 +64,12 @@ def worst_frames(
 
 def frame_figures(frame: ComparedFrame, labels: LabelSet) -> dict[str, Any]:
     """Returns what the page shows of a frame; images are at most patterns.WIDTH pixels wide."""
-    image, differs = frame.image, frame.keras != frame.tflite
+    image, counted = frame.image, frame.truth != IGNORE_ID
+    differs = counted & (frame.keras != frame.tflite)
     return {
         "key": frame.key,
         "differing": int(differs.sum()),
-        "pixels": differs.size,
+        "pixels": int(counted.sum()),
         "images": {
             "frame": shrink(image),
             "truth": pattern_overlay(image, frame.truth, labels),

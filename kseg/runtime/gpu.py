@@ -181,6 +181,9 @@ def verify(
         cpu_counter.add(frame.key, frame.mask, expected, expected)
         gpu_counter.add(frame.key, frame.mask, expected, class_ids(output))
     report = gpu_counter.report(labels)
+    if report["pixel_agreement"] is None:
+        reason = f"every pixel of the {gpu_counter.frames} frames is ignored; use more frames"
+        return {"verified": False, "reason": reason, "refused": []}
     return {
         "verified": True,
         "device": result.device,
