@@ -219,8 +219,8 @@ def _print_reports(reports: list[dict[str, Any]]) -> None:
             table.add_row("  on CPU, the same", "", *_scores(gpu["cpu"]), "", "")
     Console().print(table)
     print(
-        "agreement: pixels with the same class as in Keras, on a GPU the same as on the CPU; "
-        "ms: median on one thread of this CPU"
+        "agreement: labelled pixels with the same class as in Keras, on a GPU the same as on the "
+        "CPU; ms: median on one thread of this CPU"
     )
     for report in reports:
         for line in report["notes"] + [f"problem: {p}" for p in report["problems"]]:

@@ -48,11 +48,11 @@ def main():
     size, fit = runner.contract["input_size"], runner.contract["fit"]
     image = fit_frame(frame, size, fit, 0)
     class_map = runner(frame)
-    ids = runner._segment(image)
+    ids = runner._segment(image, frame.shape[:2])
     measure = LaneMeasures(runner.contract["labels"]["classes"], (0.6, 0.8))
     times_ms = timing.time_interleaved(
         {
-            "inference": lambda: runner._segment(image),
+            "inference": lambda: runner._segment(image, frame.shape[:2]),
             "fit": lambda: fit_frame(frame, size, fit, 0),
             "unfit": lambda: unfit_class_map(ids, frame.shape[:2], fit),
             "draw": lambda: cv2.cvtColor(

@@ -329,7 +329,17 @@ def other_graphs(tmp_path_factory):
         )
         return tf.argmax(scores, axis=-1, output_type=tf.int32)
 
+    def dark(image):  # Class 3 where no channel reaches 100: a GPU that turns wrong in the dark.
+        scores = tf.pad(
+            tf.cast(image, tf.float32), [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=99.0
+        )
+        return tf.argmax(scores, axis=-1, output_type=tf.int32)
+
+    classes = [{"id": i, "name": str(i), "color": [i, 0, 0], "drivable": False} for i in range(4)]
+    four = {"output_dtype": "int32", "labels": {"name": "four", "classes": classes}}
     kinds = {
+        "brightest": (class_map, tf.uint8, four),
+        "dark": (dark, tf.uint8, four),
         "logits": (logits, tf.float32, {"output_kind": "logits", "output_dtype": "float32"}),
         "int32": (class_map, tf.uint8, {"output_dtype": "int32"}),
         "negative": (negative, tf.uint8, {"output_dtype": "int32"}),
@@ -347,6 +357,62 @@ def other_graphs(tmp_path_factory):
             **changes,
         )
     return paths
+
+
+BRIGHT = np.random.default_rng(4).integers(100, 256, (24, 40, 3), dtype=np.uint8)
+DARK = BRIGHT // 4  # "dark" and "brightest" differ on it.
+BLACK = np.zeros_like(BRIGHT)
+
+
+def run_checked(folder, other_graphs, frames, *, fall_back=False, recheck_s=1e-6):
+    """Runs frames with "dark" as the GPU and "brightest" as the CPU.
+
+    Returns (exit code, lines on stderr without LiteRT's own, stdout).
+    """
+    models = [other_graphs["dark"], other_graphs["brightest"]]
+    sent = b"".join(struct.pack("<2i", *f.shape[:2]) + f.tobytes() for f in frames)
+    argv = [folder / "checked_frames", *models, "1" if fall_back else "0", recheck_s]
+    done = subprocess.run(
+        [str(a) for a in argv],
+        input=sent,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "KSEG_LITERT": LITERT},
+    )
+    lines = [line for line in done.stderr.decode().splitlines() if "GPU" in line]
+    return done.returncode, [x for x in lines if not x.startswith(("INFO", "WARN"))], done.stdout
+
+
+def test_a_gpu_that_turns_wrong_is_found_at_the_next_check(plain, other_graphs):
+    turned = [BRIGHT, BRIGHT, DARK, DARK]
+    code, (first, error), _ = run_checked(plain, other_graphs, turned)
+    assert first == "GPU: agrees with the CPU on 100.000 % of a frame's pixels"
+    assert code == 3 and "on only 0.000 % of a frame's pixels (limit 99.5%), " in error
+    assert error.endswith("s after it agreed; frames since then may be wrong; use --device cpu")
+    code, lines, out = run_checked(plain, other_graphs, turned, fall_back=True)
+    assert code == 0 and lines[1].startswith("no GPU: ")
+    assert "on 3 frames: 0.000 to 100.000 % of pixels agree" in lines[2]
+    class_maps = np.frombuffer(out, np.uint8).reshape(4, 24, 40)
+    assert (class_maps[2] == 3).all()  # Shown before it was found.
+    assert np.array_equal(class_maps[3], DARK.argmax(-1))
+    for recheck_s in (0, 1000):  # Only at the start; not yet.
+        code, lines, _ = run_checked(plain, other_graphs, turned, recheck_s=recheck_s)
+        assert code == 0 and "on 1 frames" in lines[-1]
+
+
+def test_a_black_frame_does_not_count_as_a_check(plain, other_graphs):
+    code, (line,), out = run_checked(plain, other_graphs, [BLACK, BLACK])
+    assert code == 0 and out == bytes(2 * 24 * 40)  # The CPU's class 0, not the GPU's 3.
+    assert "on 0 frames; 2 frames passed over" in line
+    code, (line,), _ = run_checked(plain, other_graphs, [BLACK, DARK])
+    assert code == 2 and "on only 0.000 %" in line and "after it agreed" not in line
+
+
+def test_letterbox_bars_do_not_count(plain, other_graphs):
+    # 24 rows of 240 columns become 4 of the input's 24. Bars are black: there "dark" is wrong.
+    wide = BRIGHT.repeat(6, axis=1)
+    code, lines, _ = run_checked(plain, other_graphs, [wide, wide])
+    assert code == 0 and "100.000 to 100.000 %" in lines[-1], lines
 
 
 @pytest.mark.parametrize("kind", ["logits", "int32"])
@@ -500,9 +566,7 @@ def test_a_wrong_gpu_is_detected(plain, other_graphs, software_gpu):
 
 
 @pytest.mark.slow
-def test_a_gpu_is_compared_with_the_cpu_on_the_first_frame(
-    plain, other_graphs, software_gpu, tmp_path
-):
+def test_a_gpu_is_compared_with_the_cpu_at_the_start(plain, other_graphs, software_gpu, tmp_path):
     frame, wrong = tmp_path / "frame.ppm", other_graphs["negative"]
     cv2.imwrite(str(frame), cv2.imread(str(GOLDEN / "half.png")))
 
@@ -512,7 +576,8 @@ def test_a_gpu_is_compared_with_the_cpu_on_the_first_frame(
 
     right = segment_on(GOLDEN / "model.tflite", "gpu", "right")
     assert right.returncode == 0 and "on the GPU" in right.stdout
-    assert "100.000 % of the first frame's pixels" in right.stderr
+    assert "100.000 % of a frame's pixels" in right.stderr
+    assert "GPU compared with the CPU on 1 frames: 100.000 to 100.000 %" in right.stdout
     gpu, auto, cpu = (segment_on(wrong, device, device) for device in ("gpu", "auto", "cpu"))
     (line,) = error_lines(gpu)
     assert gpu.returncode == 2 and line.startswith(f"error: {wrong}: ")

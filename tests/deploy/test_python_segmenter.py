@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from kseg_run import gpu_model
+from kseg_run import gpu_check, gpu_model
 from kseg_run.contract import _parse_json, read_contract
 from kseg_run.errors import DeviceLostError, FrameError, InputError
+from kseg_run.fit import frame_region
 from kseg_run.segmenter import Segmenter
 
 from kseg import contract
@@ -48,7 +49,10 @@ while len(data := stdin.read(size)) == size:
     cpu.set_tensor(image["index"], np.frombuffer(data, image["dtype"]).reshape(image["shape"]))
     cpu.invoke()
     output = cpu.get_tensor(class_map["index"])
-    results.write((output * 0 + 1 if fault == "wrong" else output).tobytes())
+    if fault == "no class":
+        output = output * 0 + 3
+    wrong = fault == "wrong" or fault.startswith("wrong after") and number >= int(fault[12:])
+    results.write((output * 0 + 1 if wrong else output).tobytes())
     results.flush()
     number += 1
 """
@@ -67,11 +71,11 @@ def open_segmenter(tmp_path):
     script, opened = tmp_path / "fake_worker.py", []
     script.write_text(FAKE_WORKER)
 
-    def open_it(fault, device, path=GOLDEN / "model.tflite"):
+    def open_it(fault, device, path=GOLDEN / "model.tflite", **options):
         lines = []
         worker = (sys.executable, str(script), fault)
         gpu = functools.partial(gpu_model.GpuModel, worker=worker)
-        opened.append(Segmenter(path, 1, device, log=lines.append, open_gpu=gpu))
+        opened.append(Segmenter(path, 1, device, log=lines.append, open_gpu=gpu, **options))
         return opened[-1], lines
 
     yield open_it
@@ -98,6 +102,7 @@ def test_a_gpu_that_agrees_with_the_cpu_is_used(open_segmenter, expected):
         ("absent", "(No adapters found)"),
         ("incomplete", "complete graph"),
         ("wrong", "(limit 99.5%)"),
+        ("no class", "on the GPU the model predicts no class at 9216 pixels"),
         ("crash 0", "(SIGSEGV)"),
         ("crash 2", "(SIGSEGV)"),
         ("never reads", "within 0.2 s"),
@@ -131,11 +136,127 @@ def test_device_gpu_uses_the_gpu_or_fails(open_segmenter):
         crashing(FRAME)
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def run_past_the_turn(segmenter, clock):
+    """Segments 5 frames a second for 40 s, and waits for each comparison, as in a slow drive."""
+    for _ in range(200):
+        segmenter(FRAME)
+        clock.now += 0.2
+        pending = segmenter.gpu_check._pending
+        if pending:
+            pending.exception()
+
+
+@pytest.mark.parametrize("recheck_s", [10, 30])
+def test_a_gpu_that_turns_wrong_is_found_at_the_next_check(open_segmenter, expected, recheck_s):
+    clock = Clock()
+    segmenter, lines = open_segmenter("wrong after 3", "auto", recheck_s=recheck_s, clock=clock)
+    run_past_the_turn(segmenter, clock)
+    assert segmenter.device == "CPU" and np.array_equal(segmenter(FRAME), expected)
+    assert len(lines) == 2 and "100.000 %" in lines[0]
+    assert f"(limit 99.5%), {recheck_s} s after it agreed" in lines[1], lines
+    agreement = (expected == 1).mean()
+    assert segmenter.gpu_check.report()["frames"] == 2
+    assert segmenter.gpu_check.report()["agreement"] == pytest.approx(agreement, abs=0.01)
+
+
+def test_device_gpu_ends_when_the_gpu_turns_wrong(open_segmenter):
+    clock = Clock()
+    segmenter, _ = open_segmenter("wrong after 3", "gpu", clock=clock)
+    with pytest.raises(DeviceLostError, match=r"limit 99\.5%.*30 s after.*--device cpu"):
+        run_past_the_turn(segmenter, clock)
+
+
+def test_recheck_0_compares_only_at_the_start(open_segmenter):
+    clock = Clock()
+    segmenter, _ = open_segmenter("wrong after 3", "gpu", recheck_s=0, clock=clock)
+    run_past_the_turn(segmenter, clock)
+    assert segmenter.gpu_check.report()["frames"] == 1 and segmenter.device == "GPU"
+
+
+def test_a_comparison_that_runs_at_the_end_counts(open_segmenter):
+    clock = Clock()
+    segmenter, _ = open_segmenter("wrong after 1", "gpu", clock=clock)
+    segmenter(FRAME)
+    clock.now += 31
+    segmenter(FRAME)
+    segmenter.close()
+    with pytest.raises(DeviceLostError, match="may be wrong"):
+        segmenter.finish()
+
+
+def test_a_black_frame_does_not_count_as_a_check(open_segmenter, expected):
+    clock = Clock()
+    segmenter, lines = open_segmenter("wrong", "auto", clock=clock)
+    black = np.zeros_like(FRAME)
+    on_cpu = Segmenter(GOLDEN / "model.tflite", 1)(black)
+    for _ in range(3):
+        assert np.array_equal(segmenter(black), on_cpu)  # The GPU is not trusted yet.
+    assert lines == [] and segmenter.gpu_check.report() is None
+    assert "0 frames; 3 frames passed over" in str(segmenter.gpu_check)
+    assert np.array_equal(segmenter(FRAME), expected)
+    assert segmenter.device == "CPU" and "(limit 99.5%)" in lines[0]
+
+
+def test_a_recheck_passes_over_frames_without_contrast(open_segmenter):
+    clock = Clock()
+    segmenter, _ = open_segmenter("none", "gpu", clock=clock)
+    segmenter(FRAME)
+    clock.now += 31
+    grey = np.full_like(FRAME, 90)
+    for frame in (grey, grey, FRAME):  # The next one is tried, a second later at the earliest.
+        segmenter(frame)
+        segmenter.finish()
+        clock.now += 1.5
+    assert segmenter.gpu_check.report()["frames"] == 2
+    assert "2 frames passed over" in str(segmenter.gpu_check)
+
+
+WHOLE = (slice(0, 10), slice(0, 20))
+NOISE = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
+
+
+def test_letterbox_bars_do_not_count():
+    cpu = np.zeros((10, 20), np.uint8)
+    cpu[3:5] = 1
+    gpu = cpu.copy()
+    gpu[3, :2] = 2
+    assert gpu_check.compare(NOISE, gpu, cpu, WHOLE) == 198 / 200
+    assert gpu_check.compare(NOISE, gpu, cpu, frame_region((20, 100), (10, 20), "letterbox")) == (
+        78 / 80
+    )
+    assert frame_region((50, 20), (10, 20), "letterbox") == (slice(0, 10), slice(8, 12))
+    assert frame_region((20, 100), (10, 20), "crop") == WHOLE
+    # Bars give a black frame no contrast.
+    bars = np.full((10, 20, 3), 114, np.uint8)
+    bars[3:7] = 0
+    region = frame_region((20, 100), (10, 20), "letterbox")
+    assert gpu_check.has_contrast(bars) and not gpu_check.has_contrast(bars[region])
+
+
+def test_one_class_shows_nothing_unless_the_gpu_differs():
+    cpu = np.zeros((10, 20), np.uint8)
+    almost, several = cpu.copy(), cpu.copy()
+    almost[0, 0] = 1  # 99.5 %: a GPU that only knows class 0 would agree on as much.
+    several[0, :2] = 1
+    assert gpu_check.compare(NOISE, cpu, cpu, WHOLE) is None
+    assert gpu_check.compare(NOISE, almost, almost, WHOLE) is None
+    assert gpu_check.compare(NOISE, several, several, WHOLE) == 1
+    assert gpu_check.compare(NOISE, several, cpu, WHOLE) == 0.99
+    assert gpu_check.compare(NOISE // 32 + 40, several, cpu, WHOLE) is None
+
+
 def test_a_closed_gpu_leaves_no_process_and_no_open_file(open_segmenter):
     before = set(os.listdir("/proc/self/fd"))
     segmenter, _ = open_segmenter("none", "gpu")
     segmenter(FRAME)
-    process = segmenter._model._process
+    process = segmenter._gpu._process
     segmenter.close()
     assert process.poll() is not None
     assert len(set(os.listdir("/proc/self/fd"))) == len(before)

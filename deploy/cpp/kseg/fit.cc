@@ -221,6 +221,14 @@ Placement placement(Size frame, Size input, Fit fit) {
   return {size, (input.height - size.height) / 2, (input.width - size.width) / 2};
 }
 
+Region frame_region(Size frame, Size input, Fit fit) {
+  const Placement place = placement(frame, input, fit);
+  const int top = std::max(place.top, 0), left = std::max(place.left, 0);
+  return {top, left,
+          {std::min(place.top + place.size.height, input.height) - top,
+           std::min(place.left + place.size.width, input.width) - left}};
+}
+
 void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pad_value,
                Image& out) {
   const Placement place = placement(frame.size, input_size, fit);

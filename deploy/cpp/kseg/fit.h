@@ -41,6 +41,15 @@ struct Placement {
 
 Placement placement(Size frame, Size input, Fit fit);
 
+// Rows and columns of an image.
+struct Region {
+  int top = 0, left = 0;
+  Size size;
+};
+
+// The part of the input that shows the frame: without letterbox bars.
+Region frame_region(Size frame, Size input, Fit fit);
+
 // Frame -> RGB of input_size: area average when both sides shrink, else bilinear.
 void fit_frame(const FrameView& frame, Size input_size, Fit fit, std::uint8_t pad_value,
                Image& out);

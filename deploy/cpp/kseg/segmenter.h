@@ -41,6 +41,10 @@ class Segmenter {
   // A frame that was already fitted to the input's size -> class ids of that size.
   Status run_fitted(const FrameView& frame, Image& class_map);
 
+  // The model's input and class ids in the last call of run().
+  const Image& fitted() const { return fitted_; }
+  const Image& ids() const { return ids_; }
+
  private:
   Segmenter(Contract contract, Graph graph, Accelerator accelerator);
 

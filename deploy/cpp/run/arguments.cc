@@ -8,8 +8,9 @@ namespace kseg {
 const char* const kUsage =
     R"(usage: kseg_run MODEL INPUT [--out DIR] [--save-masks] [--no-overlays] [--json FILE]
                 [--rows ROW...] [--ego CLASS] [--frames N] [--repeat N] [--timing]
-                [--device cpu|gpu|auto] [--threads N] [--camera-size WxH] [--camera-fps N]
-                [--camera-format CODE] [--camera-timeout S] [--reconnect S] [--litert PATH]
+                [--device cpu|gpu|auto] [--recheck S] [--threads N] [--camera-size WxH]
+                [--camera-fps N] [--camera-format CODE] [--camera-timeout S] [--reconnect S]
+                [--litert PATH]
        kseg_run --doctor [MODEL] [--device gpu] [--litert PATH]
 
 Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0
@@ -29,6 +30,7 @@ Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/vi
   --timing        print the time of each stage of a frame, without decoding and writing
   --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU
                   if it works, else the CPU, with a message
+  --recheck S     compare the GPU with the CPU every S seconds (default: 30; 0: only at the start)
   --threads N     CPU threads (default: LiteRT's choice)
   --camera-size WxH       frame size to ask a V4L2 or csi camera for, such as 1280x720
   --camera-fps N          frame rate to ask it for
@@ -119,8 +121,8 @@ Result<bool> set_flag(Arguments& arguments, const std::string& name, const char*
                      : name == "--frames" ? &arguments.frames
                      : name == "--repeat" ? &arguments.repeat
                                           : nullptr;
-  const bool ego = name == "--ego";
-  if (text == nullptr && count == nullptr && !ego) {
+  const bool ego = name == "--ego", recheck = name == "--recheck";
+  if (text == nullptr && count == nullptr && !ego && !recheck) {
     const auto of_camera = set_camera_flag(arguments.camera, name, value);
     if (!of_camera || *of_camera) return of_camera;
     return Error{"unrecognized argument: " + name};
@@ -130,6 +132,9 @@ Result<bool> set_flag(Arguments& arguments, const std::string& name, const char*
   if (ego) arguments.ego = value;
   if (count != nullptr && !read_count(value, *count)) {
     return Error{name + " " + value + ": expected at least 1"};
+  }
+  if (recheck && !read_seconds(value, arguments.recheck_s)) {
+    return Error{name + " " + value + ": expected seconds, at least 0"};
   }
   return true;
 }

@@ -17,6 +17,7 @@ struct Arguments {
   std::vector<double> rows{0.6, 0.8};
   bool save_masks = false, no_overlays = false, timing = false, doctor = false, help = false;
   int threads = 0, frames = 0, repeat = 0;
+  double recheck_s = 30;
   CameraOptions camera;
 };
 

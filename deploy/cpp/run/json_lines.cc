@@ -61,6 +61,13 @@ std::string row_json(const LaneRow& row) {
          ", \"free_px\": " + std::to_string(row.free_px) + "}";
 }
 
+std::string gpu_check_json(const std::optional<GpuCheckLine>& check) {
+  if (!check) return "null";
+  return "{\"frames\": " + std::to_string(check->frames) +
+         ", \"agreement\": " + rounded(check->agreement, 6) +
+         ", \"age_s\": " + rounded(check->age_s, 1) + "}";
+}
+
 }  // namespace
 
 std::string to_json(const FrameLine& line) {
@@ -74,6 +81,7 @@ std::string to_json(const FrameLine& line) {
          ", \"latency_ms\": " + rounded(line.latency_ms, 3) +
          ", \"age_ms\": " + rounded(line.age_ms, 3) +
          ", \"dropped\": " + std::to_string(line.dropped) +
+         ", \"gpu_check\": " + gpu_check_json(line.gpu_check) +
          ", \"drivable_share\": " + (share ? rounded(*share, 6) : "null") +
          ", \"rows\": [" + rows + "]}";
 }

@@ -11,6 +11,13 @@
 
 namespace kseg {
 
+// The last comparison of GPU and CPU.
+struct GpuCheckLine {
+  int frames = 0;        // How many were compared.
+  double agreement = 0;  // 0 to 1.
+  double age_s = 0;
+};
+
 struct FrameLine {
   int frame = 0;  // Number among all frames that arrived, from 0, so that gaps show.
   std::string name;
@@ -18,11 +25,12 @@ struct FrameLine {
   double latency_ms = 0;         // From frame to class map.
   double age_ms = 0;             // Since the camera took it, or since it was read from a file.
   int dropped = 0;               // Frames dropped so far.
+  std::optional<GpuCheckLine> gpu_check;
   Measurements measurements;
 };
 
 // The JSON object, without a newline. Numbers are rounded as in Python: time_s to 4 decimals,
-// latency_ms and age_ms to 3, drivable_share to 6.
+// latency_ms and age_ms to 3, drivable_share and agreement to 6, age_s to 1.
 std::string to_json(const FrameLine& line);
 
 class JsonLines {

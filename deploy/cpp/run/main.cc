@@ -126,6 +126,10 @@ kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frame
         segmenter.run({frame.image.data.data(), frame.image.size, frame.image.row_bytes()},
                       class_map, laps);
     if (segmenter.gpu_rejected()) return done;
+    if (segmenter.gpu_lost()) {
+      tally.device_lost = done.error().message;
+      break;
+    }
     if (!done) {
       tally.fail(frame.name + ": " + done.error().message);
       if (++failed_in_a_row < kMaxFailuresInARow) continue;
@@ -135,6 +139,7 @@ kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frame
     }
     failed_in_a_row = 0;
     line.latency_ms = watch.lap().wall_ms;
+    line.gpu_check = segmenter.last_check();
     tally.add(line.latency_ms);
     kseg::FrameTimes times{laps.fit, laps.inference, laps.unfit};
     const auto put = outputs.put(line, frame, class_map, times);
@@ -219,6 +224,8 @@ void print_summary(Tally& tally, const kseg::CheckedSegmenter& segmenter,
   }
   const std::string camera = frames.description();
   if (!camera.empty()) std::fprintf(file, "camera: %s\n", camera.c_str());
+  const std::string gpu = segmenter.summary();
+  if (!gpu.empty()) std::fprintf(file, "%s\n", gpu.c_str());
   if (kseg::stop_signal() != 0) {
     std::fprintf(file, "stopped by %s\n", kseg::name_of_signal(kseg::stop_signal()));
   }
@@ -242,7 +249,8 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
                                "--camera-format"};
   }
   auto segmenter =
-      kseg::CheckedSegmenter::open(arguments.positional[0], options, arguments.device);
+      kseg::CheckedSegmenter::open(arguments.positional[0], options, arguments.device,
+                                   arguments.recheck_s);
   if (!segmenter) return segmenter.error();
   auto outputs = make_outputs(arguments, **frames, *segmenter);
   if (!outputs) return outputs.error();
@@ -257,6 +265,8 @@ kseg::Result<int> run(const kseg::Arguments& arguments) {
   // Before anything else: an incomplete video cannot be read.
   const kseg::Status closed = outputs->writer ? outputs->writer->close() : kseg::Done{};
   if (!done) return done.error();
+  const kseg::Status checked = segmenter->finish();
+  if (!checked && tally.device_lost.empty()) tally.device_lost = checked.error().message;
   if (tally.segmented == 0 && tally.device_lost.empty() && kseg::stop_signal() == 0) {
     const std::string no_frame = input + ": no frame can be read from it";
     return kseg::Error{tally.failed > 0 ? tally.first_failure : no_frame};

@@ -7,6 +7,7 @@ file (deploy/README.md).
     fit             frame -> model input, class map -> frame
     cpu_model       LiteRT on the CPU
     gpu_model       LiteRT's GPU accelerator, in a child process that runs gpu_worker
+    gpu_check       the GPU compared with the CPU, at the start and while driving
     segmenter       Segmenter: frame -> class map
     frames          Frame, what sources yield
     sources         images and videos

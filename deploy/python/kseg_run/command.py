@@ -16,6 +16,7 @@ from kseg_run.camera_capture import CameraOptions
 from kseg_run.errors import DeviceLostError, InputError
 from kseg_run.frame_pipeline import FramePipeline
 from kseg_run.frames import Frame
+from kseg_run.gpu_check import DEFAULT_RECHECK_S
 from kseg_run.lane_measures import LaneMeasures
 from kseg_run.outputs import FileOutput, JsonLines, Output, Window
 from kseg_run.segmenter import DEVICES, Segmenter
@@ -122,6 +123,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "if it works, else the CPU, with a message",
     )
     parser.add_argument(
+        "--recheck",
+        type=float,
+        default=DEFAULT_RECHECK_S,
+        metavar="S",
+        help="compare the GPU with the CPU every S seconds (default: 30; 0: only at the start)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads (default: LiteRT's choice)"
     )
     parser.add_argument("--frames", type=int, default=None, help="stop after this many frames")
@@ -204,10 +212,12 @@ def run(args: argparse.Namespace, signals: "StopSignals") -> int:
             outputs.append(output)
         signals.pipeline = pipeline
         lost = write_predictions(pipeline, outputs, latencies_ms, args.frames)
+    lost = lost or finish_gpu_check(segmenter)
     if not pipeline.segmented and not lost and not pipeline.stop_requested:
         raise InputError(pipeline.problem or f"{args.input}: no frame can be read from it")
     stream = sys.stderr if args.json == "-" else sys.stdout
-    print("\n".join(summarize(pipeline, latencies_ms, outputs, source)), file=stream, flush=True)
+    summary = summarize(pipeline, latencies_ms, outputs, source, segmenter)
+    print("\n".join(summary), file=stream, flush=True)
     for output in outputs:
         if output.problem:
             raise InputError(output.problem)
@@ -225,6 +235,8 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--smooth {args.smooth:g}: expected from 0 (off) to below 1")
     if not 0 <= args.reconnect < math.inf:
         raise InputError(f"--reconnect {args.reconnect:g}: expected seconds, at least 0")
+    if not 0 <= args.recheck < math.inf:
+        raise InputError(f"--recheck {args.recheck:g}: expected seconds, at least 0")
     if not 0 < args.camera_timeout < math.inf:
         raise InputError(f"--camera-timeout {args.camera_timeout:g}: expected seconds, above 0")
     if args.camera_fps is not None and not 0 < args.camera_fps < math.inf:
@@ -246,7 +258,7 @@ def camera_options(args: argparse.Namespace) -> CameraOptions:
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    segmenter = Segmenter(args.model, args.threads, args.device)
+    segmenter = Segmenter(args.model, args.threads, args.device, recheck_s=args.recheck)
     if args.smooth:
         class_ids = [c["id"] for c in segmenter.contract["labels"]["classes"]]
         segmenter.smoothing = Smoothing(args.smooth, class_ids)
@@ -278,7 +290,8 @@ def open_outputs(
             save_masks=args.save_masks,
         )
     if args.json:
-        yield JsonLines(args.json, measures, lambda: pipeline.dropped)
+        check = segmenter.gpu_check
+        yield JsonLines(args.json, measures, lambda: pipeline.dropped, check and check.report)
 
 
 def write_predictions(
@@ -303,13 +316,23 @@ def write_predictions(
     return None
 
 
+def finish_gpu_check(segmenter: Segmenter) -> DeviceLostError | None:
+    """Waits for the last comparison of GPU and CPU. Returns the error if the GPU is wrong."""
+    try:
+        segmenter.finish()
+    except DeviceLostError as error:
+        return error
+    return None
+
+
 def summarize(
     pipeline: FramePipeline,
     latencies_ms: deque[float],
     outputs: Sequence[Output],
     source: Source,
+    segmenter: Segmenter,
 ) -> list[str]:
-    """Returns the summary: a line on what was done and, if frames were lost, one on that."""
+    """Returns the summary: what was done; which frames were lost; the checks of the GPU."""
     done = f"{pipeline.segmented} frames"
     if latencies_ms:
         minimum, median, high = np.percentile(latencies_ms, (0, 50, 95))
@@ -328,6 +351,8 @@ def summarize(
         )
     if source.live:
         lines.append(f"camera: {getattr(source, 'description', '')}")
+    if segmenter.gpu_check:
+        lines.append(str(segmenter.gpu_check))
     return lines
 
 

@@ -17,8 +17,6 @@ class CpuModel:
     LiteRT cannot load or whose graph does not match its contract, FrameError when inference fails.
     """
 
-    name = "CPU"
-
     def __init__(
         self, tflite: bytes, contract: dict, num_threads: int | None, path: str | Path
     ) -> None:
@@ -43,9 +41,6 @@ class CpuModel:
         except RuntimeError as error:
             raise FrameError(f"LiteRT cannot run the model ({_first_line(error)})") from error
         return self._interpreter.get_tensor(self.output_details["index"])[0]
-
-    def close(self) -> None:
-        pass
 
 
 def check_graph(

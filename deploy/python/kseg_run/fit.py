@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 Size = tuple[int, int]  # (height, width)
+Region = tuple[slice, slice]  # rows and columns
 
 UNSEEN_ID = 255  # Id of pixels that `crop` cut away.
 
@@ -31,6 +32,13 @@ def placement(frame_size: Size, input_size: Size, fit: str) -> tuple[int, int, i
         int((height - scaled_height) / 2),
         int((width - scaled_width) / 2),
     )
+
+
+def frame_region(frame_size: Size, input_size: Size, fit: str) -> Region:
+    """Returns the rows and columns of the input that show the frame: without letterbox bars."""
+    height, width, top, left = placement(frame_size, input_size, fit)
+    rows = slice(max(top, 0), min(top + height, input_size[0]))
+    return rows, slice(max(left, 0), min(left + width, input_size[1]))
 
 
 def fit_frame(frame: np.ndarray, input_size: Size, fit: str, pad_value: int) -> np.ndarray:

@@ -30,8 +30,6 @@ class GpuModel:
     graph, crashes or hangs.
     """
 
-    name = "GPU"
-
     def __init__(
         self,
         tflite: bytes,

@@ -146,16 +146,21 @@ class JsonLines:
 
     frame: number among all frames that arrived, from 0, so that gaps show; name; time_s: since the
     first frame, null for images; latency_ms: from frame to class map; age_ms: since the camera
-    took the frame, or it was read; dropped: frames dropped so far; and the measures of
-    kseg_run.lane_measures.
+    took the frame, or it was read; dropped: frames dropped so far; gpu_check: the last comparison
+    of GPU and CPU; and the measures of kseg_run.lane_measures.
     """
 
     closed, problem = False, ""
 
     def __init__(
-        self, path: str | Path, measures: LaneMeasures, dropped: Callable[[], tuple[int, int]]
+        self,
+        path: str | Path,
+        measures: LaneMeasures,
+        dropped: Callable[[], tuple[int, int]],
+        gpu_check: Callable[[], dict[str, Any] | None] | None = None,
     ):
         self.path, self._measures, self._dropped = path, measures, dropped
+        self._gpu_check = gpu_check
         try:
             self._file = sys.stdout if path == "-" else Path(path).open("w")  # noqa: SIM115
         except OSError as error:
@@ -170,6 +175,7 @@ class JsonLines:
             "latency_ms": round(prediction.latency_ms, 3),
             "age_ms": round(1000 * (time.monotonic() - prediction.captured), 3),
             "dropped": sum(self._dropped()),
+            "gpu_check": self._gpu_check() if self._gpu_check else None,
             **self._measures(prediction.class_map),
         }
         try:

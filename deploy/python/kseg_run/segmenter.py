@@ -1,5 +1,6 @@
 """Segmenter: runs a kseg model on frames of any size."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 from kseg_run.contract import read_contract, read_file, verify_checksum
 from kseg_run.cpu_model import CpuModel
 from kseg_run.errors import DeviceLostError, FrameError, InputError, log_to_stderr
-from kseg_run.fit import Size, fit_frame, placement, unfit_class_map
+from kseg_run.fit import Size, fit_frame, frame_region, placement, unfit_class_map
+from kseg_run.gpu_check import DEFAULT_RECHECK_S, CheckedGpu
 from kseg_run.gpu_model import GpuModel
 from kseg_run.smoothing import Smoothing
 
 DEVICES = ("cpu", "gpu", "auto")
-MIN_AGREEMENT = 0.995  # kseg.export's limit for fp16, the precision GPUs compute in.
 MAX_FRAME_SIDE = 32768
 MAX_SCALED_PIXELS = 1 << 26
 
@@ -23,14 +24,14 @@ MAX_SCALED_PIXELS = 1 << 26
 class Segmenter:
     """Segments frames with LiteRT: (h, w, 3) uint8 RGB of any size -> (h, w) uint8 class ids.
 
-    device: "cpu"; "gpu", which fails unless the complete graph runs there; "auto", the GPU if its
-    class map agrees with the CPU's, else the CPU. The first frame runs on both, because an
-    accelerator can be silently wrong. log(line) receives messages. smoothing: a
-    kseg_run.smoothing.Smoothing.
+    device: "cpu"; "gpu", which fails unless the complete graph runs there; "auto", the GPU while
+    its class maps agree with the CPU's, else the CPU. An accelerator can be silently wrong, so
+    frames run on both at the start and every recheck_s seconds (0: only at the start). log(line)
+    receives messages. smoothing: a kseg_run.smoothing.Smoothing.
 
     Raises InputError when the file is not a model with a kseg contract that this runner supports,
     or when device is "gpu" and the GPU cannot run it; FrameError for a frame that cannot be fitted
-    or segmented; DeviceLostError when device is "gpu" and the GPU is lost.
+    or segmented; DeviceLostError when device is "gpu" and the GPU is lost, or turns wrong.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Segmenter:
         num_threads: int | None = None,
         device: str = "cpu",
         *,
+        recheck_s: float = DEFAULT_RECHECK_S,
         smoothing: Smoothing | None = None,
         log: Callable[[str], None] = log_to_stderr,
+        clock: Callable[[], float] = time.monotonic,
         open_gpu: Callable[..., Any] = GpuModel,
     ):
         tflite = read_file(path)
@@ -48,24 +51,33 @@ class Segmenter:
         self._last_shape: tuple[int, ...] | None = None
         self.contract = read_contract(tflite, path)
         verify_checksum(tflite, path)
-        self._log = log
         self._cpu = CpuModel(tflite, self.contract, num_threads, path)
-        self._model: Any = self._cpu  # the one in use
-        self._verified, self._may_fall_back = True, device == "auto"
-        if device != "cpu":
-            try:
-                details = (self._cpu.input_details, self._cpu.output_details)
-                self._model = open_gpu(tflite, *details, path)
-                self._verified = False
-            except DeviceLostError as error:
-                if not self._may_fall_back:
-                    raise InputError(f"{error}; use --device cpu or auto") from error
-                self._fall_back(error)
+        self._gpu: Any = None
+        self.gpu_check: CheckedGpu | None = None
+        if device == "cpu":
+            return
+        try:
+            details = (self._cpu.input_details, self._cpu.output_details)
+            self._gpu = open_gpu(tflite, *details, path)
+        except DeviceLostError as error:
+            if device == "gpu":
+                raise InputError(f"{error}; use --device cpu or auto") from error
+            log(f"no GPU: {error}; running on the CPU")
+            return
+        self.gpu_check = CheckedGpu(
+            lambda image: self._class_map(self._gpu(image)),
+            lambda image: self._class_map(self._cpu(image)),
+            name=path,
+            may_fall_back=device == "auto",
+            recheck_s=recheck_s,
+            log=log,
+            clock=clock,
+        )
 
     @property
     def device(self) -> str:
         """The device in use: "CPU" or "GPU"."""
-        return self._model.name
+        return "GPU" if self.gpu_check and self.gpu_check.in_use else "CPU"
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         size, fit = self.contract["input_size"], self.contract["fit"]
@@ -75,7 +87,7 @@ class Segmenter:
             self._last_shape = frame.shape
         try:
             image = fit_frame(frame, size, fit, self.contract["pad_value"])
-            class_map = self._segment(image)
+            class_map = self._segment(image, frame.shape[:2])
             if self.smoothing:
                 class_map = self.smoothing(class_map)
             return unfit_class_map(class_map, frame.shape[:2], fit)
@@ -87,47 +99,29 @@ class Segmenter:
         if self.smoothing:
             self.smoothing.reset()
 
+    def finish(self) -> None:
+        """Waits for a comparison of GPU and CPU that is still running. Raises as a call does."""
+        if self.gpu_check:
+            self.gpu_check.finish()
+
     def close(self) -> None:
-        self._model.close()
+        if self.gpu_check:
+            self.gpu_check.close()
+        self._close_gpu()
 
-    def _segment(self, image: np.ndarray) -> np.ndarray:
-        try:
-            output = self._model(image)
-        except DeviceLostError as error:
-            if not self._may_fall_back:
-                raise
-            self._fall_back(error)
-            output = self._cpu(image)
-        return self._class_map(output) if self._verified else self._verify_gpu(image, output)
-
-    def _verify_gpu(self, image: np.ndarray, output: np.ndarray) -> np.ndarray:
-        """Compares the GPU's first class map with the CPU's. Returns the one to trust."""
-        expected = self._class_map(self._cpu(image))
-        self._verified = True
-        try:
-            class_map = self._class_map(output)
-        except FrameError as error:
-            return self._reject_gpu(f"on the GPU {error}", expected)
-        agreement = float((class_map == expected).mean())
-        share = f"{100 * agreement:.3f} % of the first frame's pixels"
-        if agreement >= MIN_AGREEMENT:
-            self._log(f"GPU: agrees with the CPU on {share}")
-            return class_map
-        return self._reject_gpu(
-            f"the GPU agrees with the CPU on only {share} (limit {MIN_AGREEMENT:.1%})", expected
-        )
-
-    def _reject_gpu(self, reason: str, class_map: np.ndarray) -> np.ndarray:
-        """Falls back to the CPU and returns its class map. Raises InputError where it must not."""
-        if not self._may_fall_back:
-            raise InputError(f"{self.path}: {reason}; use --device cpu")
-        self._fall_back(f"{self.path}: {reason}")
+    def _segment(self, image: np.ndarray, frame_size: Size) -> np.ndarray:
+        if not self.gpu_check:
+            return self._class_map(self._cpu(image))
+        region = frame_region(frame_size, self.contract["input_size"], self.contract["fit"])
+        class_map = self.gpu_check(image, region)
+        if not self.gpu_check.in_use:
+            self._close_gpu()
         return class_map
 
-    def _fall_back(self, reason: object) -> None:
-        self._log(f"no GPU: {reason}; running on the CPU")
-        self._model.close()
-        self._model, self._verified = self._cpu, True
+    def _close_gpu(self) -> None:
+        if self._gpu:
+            self._gpu.close()
+            self._gpu = None
 
     def _class_map(self, output: np.ndarray) -> np.ndarray:
         """Converts a model's output to (height, width) uint8 ids, ignoring padded channels.

@@ -15,6 +15,7 @@ import androidx.camera.view.PreviewView;
 import java.util.Locale;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import kseg.core.CheckedSegmenter;
 import kseg.core.Contract;
 import kseg.core.InputException;
 import kseg.core.Session;
@@ -27,7 +28,8 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
     // Everything that uses a model or a frame runs on this thread, so no locks are needed. CameraX
     // drops frames that arrive while it is busy.
     private final ExecutorService thread = Executors.newSingleThreadExecutor();
-    private final Session session = new Session(LiteRtGraph::compile, this);
+    private final Session session = new Session(
+            LiteRtGraph::compile, this, CheckedSegmenter.Checks.whileDriving());
     private final ActivityResultLauncher<String[]> picker =
             registerForActivityResult(new ActivityResultContracts.OpenDocument(), this::onPicked);
     private final ActivityResultLauncher<String> permission =
@@ -146,14 +148,24 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
     }
 
     @Override
-    public void onLatency(double milliseconds, double agreement) {
+    public void onLatency(double milliseconds, double agreement, double ageSeconds) {
         if (System.nanoTime() - latencyShownNs < SHOW_EVERY_NS) return;
         latencyShownNs = System.nanoTime();
         String check = Double.isNaN(agreement)
                 ? ""
-                : String.format(Locale.ROOT, ", agreement with the CPU: %.2f %%", 100 * agreement);
+                : String.format(
+                        Locale.ROOT, ", agreement with the CPU: %.2f %%, %.0f s ago",
+                        100 * agreement, ageSeconds);
         String text = String.format(Locale.ROOT, "%.1f ms%s", milliseconds, check);
         runOnUiThread(() -> latency.setText(text));
+    }
+
+    @Override
+    public void onSkipped(int count, String problem) {
+        overlay.show(null, null); // The last frame's classes are not this one's.
+        String line = String.format(
+                Locale.ROOT, "skipped: %s (%d frames so far)", problem, count);
+        runOnUiThread(() -> message.setText(line));
     }
 
     @Override

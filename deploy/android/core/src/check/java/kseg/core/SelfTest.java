@@ -12,12 +12,16 @@ final class SelfTest {
         Model model = Model.open(new File(args[0]), "model");
         aGpuThatAgreesWithTheCpuIsUsed(model);
         aGpuThatDisagreesWithTheCpuIsRejected(model);
+        aGpuThatTurnsWrongIsFoundAtTheNextCheck(model);
+        aBlackFrameDoesNotCountAsACheck(model);
+        oneClassShowsNothing(model);
+        letterboxBarsDoNotCount();
         anOutputOfAnotherLengthIsAnError(model);
         aSessionRunsOnTheWantedDevice(model);
         aSessionFallsBackToTheCpuWhateverTheGpuDoes(model);
         aGpuThatIsGivenUpBeforeTheFirstFrameIsNoLongerTried(model);
         aSessionKeepsTheOldModelWhenTheNewFileIsBad(model);
-        aSessionStopsWhenTheCpuFails(model);
+        aSessionSkipsFramesWithoutAClassAndStopsAfterMany(model);
         System.out.println("all passed");
     }
 
@@ -86,42 +90,134 @@ final class SelfTest {
         }
     }
 
+    /** A frame of the model's size with contrast. */
     private static Image frame(Model model) {
         Image frame = new Image();
         frame.resize(model.contract.inputSize, 3);
+        for (int i = 0; i < frame.data().length; i++) frame.data()[i] = (byte) (i % 251);
         return frame;
+    }
+
+    private static final int OTHER = 2000; // Pixels of another class, so that a frame counts.
+
+    /** The clock of a test, and comparisons at once. */
+    private static final class Clock {
+        double seconds = 1000;
+
+        CheckedSegmenter.Checks checks(double everySeconds) {
+            return new CheckedSegmenter.Checks(
+                    everySeconds, Runnable::run, () -> (long) (1e9 * seconds));
+        }
+    }
+
+    private static CheckedSegmenter checked(
+            Model model, Graph gpu, Graph cpu, CheckedSegmenter.Checks checks) {
+        return new CheckedSegmenter(
+                new Segmenter(model, gpu), new Segmenter(model, cpu), "road", checks);
     }
 
     private static void aGpuThatAgreesWithTheCpuIsUsed(Model model) throws InputException {
         int few = (int) (0.005 * model.output.count());
-        ConstantGraph gpu = new ConstantGraph(model, 1, few), cpu = new ConstantGraph(model, 1, 0);
+        ConstantGraph gpu = new ConstantGraph(model, 1, OTHER + few);
+        ConstantGraph cpu = new ConstantGraph(model, 1, OTHER);
         Image classMap = new Image();
-        CheckedSegmenter checked =
-                new CheckedSegmenter(new Segmenter(model, gpu), new Segmenter(model, cpu));
-        expect(!checked.rejected(), "not yet compared");
+        CheckedSegmenter checked = checked(model, gpu, cpu, new Clock().checks(30));
         checked.run(frame(model), classMap);
         expect(checked.agreement() == 1 - few / (double) gpu.count, "the share that agrees");
-        expect(!checked.rejected() && cpu.closed && !gpu.closed, "the CPU is closed");
+        expect(checked.onGpu() && checked.ranOnBoth() && checked.compared() == 1, "compared");
+        expect(classMap.data()[OTHER] == 2, "the GPU's class map");
         checked.run(frame(model), classMap);
-        expect(gpu.runs == 2 && cpu.runs == 1, "only one frame is compared");
-        expect(classMap.data()[0] == 2, "the GPU's class map");
+        expect(gpu.runs == 2 && cpu.runs == 1 && !checked.ranOnBoth(), "not every frame");
         checked.close();
-        expect(gpu.closed, "closed at the end");
+        expect(gpu.closed && cpu.closed, "closed at the end");
     }
 
     private static void aGpuThatDisagreesWithTheCpuIsRejected(Model model) throws InputException {
         int many = (int) (0.006 * model.output.count());
         ConstantGraph gpu = new ConstantGraph(model, 1, many), cpu = new ConstantGraph(model, 1, 0);
         Image classMap = new Image();
-        CheckedSegmenter checked =
-                new CheckedSegmenter(new Segmenter(model, gpu), new Segmenter(model, cpu));
+        CheckedSegmenter checked = checked(model, gpu, cpu, new Clock().checks(30));
         checked.run(frame(model), classMap);
-        expect(checked.rejected() && gpu.closed && !cpu.closed, "the GPU is closed");
+        expect(!checked.onGpu() && gpu.closed && !cpu.closed, "the GPU is closed");
+        expect(checked.problem().startsWith("road: the GPU agrees with the CPU on only 99.403 % of"
+                + " a frame's pixels (limit 99.5%); running on the CPU"), checked.problem());
         expect(classMap.data()[0] == 1, "the first frame is already the CPU's");
         checked.run(frame(model), classMap);
-        expect(gpu.runs == 1 && cpu.runs == 2 && checked.rejected(), "the CPU continues");
+        expect(gpu.runs == 1 && cpu.runs == 2, "the CPU continues");
         checked.close();
         expect(cpu.closed, "closed at the end");
+    }
+
+    private static void aGpuThatTurnsWrongIsFoundAtTheNextCheck(Model model)
+            throws InputException {
+        for (int every : new int[] {0, 10, 30}) {
+            ConstantGraph gpu = new ConstantGraph(model, 1, OTHER) {
+                @Override
+                public byte[] readUint8() {
+                    return runs > 3 ? new byte[count] : super.readUint8();
+                }
+            };
+            ConstantGraph cpu = new ConstantGraph(model, 1, OTHER);
+            Clock clock = new Clock();
+            CheckedSegmenter checked = checked(model, gpu, cpu, clock.checks(every));
+            Image classMap = new Image();
+            double found = 0;
+            for (int i = 0; i < 200; i++, clock.seconds += 0.25) {
+                checked.run(frame(model), classMap);
+                if (found == 0 && !checked.onGpu()) found = clock.seconds - 1000;
+            }
+            expect(found == (every == 0 ? 0 : every + 0.25), "found after " + found);
+            expect(checked.compared() == (every == 0 ? 1 : 2), "compared " + checked.compared());
+            String words = every + " s after it agreed; frames since then may be wrong";
+            expect(every == 0 || checked.problem().contains(words), checked.problem());
+            expect(classMap.data()[OTHER] == (every == 0 ? 0 : 1), "the CPU's class map");
+            checked.close();
+        }
+    }
+
+    private static void aBlackFrameDoesNotCountAsACheck(Model model) throws InputException {
+        ConstantGraph gpu = new ConstantGraph(model, 0, 0);
+        ConstantGraph cpu = new ConstantGraph(model, 1, OTHER);
+        Clock clock = new Clock();
+        CheckedSegmenter checked = checked(model, gpu, cpu, clock.checks(30));
+        Image black = new Image(), classMap = new Image();
+        black.resize(model.contract.inputSize, 3);
+        checked.run(black, classMap);
+        checked.run(black, classMap);
+        expect(checked.onGpu() && checked.compared() == 0 && checked.passedOver() == 2, "passed");
+        expect(classMap.data()[OTHER] == 1, "the GPU is not trusted yet");
+        checked.run(frame(model), classMap);
+        expect(!checked.onGpu() && checked.compared() == 1, "the first frame with contrast");
+        checked.close();
+    }
+
+    private static void oneClassShowsNothing(Model model) throws InputException {
+        ConstantGraph gpu = new ConstantGraph(model, 1, 0), cpu = new ConstantGraph(model, 1, 40);
+        Image classMap = new Image();
+        CheckedSegmenter checked = checked(model, gpu, cpu, new Clock().checks(30));
+        checked.run(frame(model), classMap);
+        expect(checked.onGpu() && checked.compared() == 0, "40 of 9216 pixels are too few");
+        expect(classMap.data()[0] == 2, "the CPU's class map");
+        checked.close();
+    }
+
+    private static void letterboxBarsDoNotCount() {
+        Image input = new Image(), gpu = new Image(), cpu = new Image();
+        Size size = new Size(10, 20);
+        input.resize(size, 3);
+        gpu.resize(size, 1);
+        cpu.resize(size, 1);
+        for (int i = 0; i < 600; i++) input.data()[i] = (byte) (i * 37);
+        for (int i = 60; i < 100; i++) cpu.data()[i] = 1;
+        System.arraycopy(cpu.data(), 0, gpu.data(), 0, 200);
+        gpu.data()[60] = gpu.data()[61] = 2;
+        GpuCheck.Region all = GpuCheck.Region.of(size, size, Fit.LETTERBOX);
+        GpuCheck.Region wide = GpuCheck.Region.of(new Size(20, 100), size, Fit.LETTERBOX);
+        expect(wide.top == 3 && wide.height == 4 && wide.left == 0 && wide.width == 20, "rows");
+        GpuCheck.Region cropped = GpuCheck.Region.of(new Size(20, 100), size, Fit.CROP);
+        expect(cropped.left == 0 && cropped.width == 20 && cropped.height == 10, "crop");
+        expect(GpuCheck.compare(input, gpu, cpu, all).agreement == 198 / 200.0, "all");
+        expect(GpuCheck.compare(input, gpu, cpu, wide).agreement == 78 / 80.0, "without bars");
     }
 
     private static void anOutputOfAnotherLengthIsAnError(Model model) {
@@ -142,7 +238,7 @@ final class SelfTest {
 
     /** Provides the graphs set by a test, and records what the session reports. */
     private static final class FakeApp implements Session.Runtime, Session.Listener {
-        final Session session = new Session(this, this);
+        final Session session = new Session(this, this, new Clock().checks(30));
         final StringBuilder events = new StringBuilder();
         Graph cpu, gpu; // Null: cannot be compiled.
         boolean isTrying;
@@ -168,9 +264,14 @@ final class SelfTest {
         }
 
         @Override
-        public void onLatency(double milliseconds, double agreement) {
-            expect(milliseconds >= 0, "a time");
+        public void onLatency(double milliseconds, double agreement, double ageSeconds) {
+            expect(milliseconds >= 0 && (Double.isNaN(agreement) || ageSeconds == 0), "a time");
             events.append(Double.isNaN(agreement) ? "time, " : "time on GPU, ");
+        }
+
+        @Override
+        public void onSkipped(int count, String problem) {
+            events.append("skipped ").append(count).append(" [").append(problem).append("], ");
         }
 
         @Override
@@ -196,14 +297,14 @@ final class SelfTest {
 
     private static void aSessionRunsOnTheWantedDevice(Model model) {
         FakeApp app = new FakeApp();
-        app.cpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
         app.frame(model);
         app.session.load(model.path, "road", false);
         app.frame(model);
         app.expectEvents("road on CPU, time, frame, ");
         ConstantGraph first = (ConstantGraph) app.cpu;
-        app.cpu = new ConstantGraph(model, 1, 0);
-        app.gpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
+        app.gpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", true);
         expect(first.closed, "the previous model is closed");
         app.frame(model);
@@ -216,45 +317,43 @@ final class SelfTest {
 
     private static void aSessionFallsBackToTheCpuWhateverTheGpuDoes(Model model) {
         FakeApp app = new FakeApp();
-        app.cpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", true);
         app.frame(model);
         app.expectEvents("tries, compiles, tried, "
                 + "road on CPU [road: cannot be compiled; running on the CPU], time, frame, ");
-        app.cpu = new ConstantGraph(model, 1, 0);
-        app.gpu = new ConstantGraph(model, 1, 4608);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
+        app.gpu = new ConstantGraph(model, 1, OTHER + 4608);
         app.session.load(model.path, "road", true);
         app.frame(model);
         app.expectEvents("tries, compiles, road on GPU, tried, road on CPU [road: the GPU"
-                + " agrees with the CPU on only 50.0 % of the first frame's pixels (limit 99.5 %);"
+                + " agrees with the CPU on only 50.000 % of a frame's pixels (limit 99.5%);"
                 + " running on the CPU], frame, ");
-        app.cpu = new ConstantGraph(model, 1, 0);
-        app.gpu = new ConstantGraph(model, 1, 0) {
+        app.cpu = new ConstantGraph(model, 1, OTHER);
+        app.gpu = new ConstantGraph(model, 1, OTHER) {
             @Override
             public void run() throws InputException {
                 throw new InputException("LiteRT inference failed");
             }
         };
         app.session.load(model.path, "road", true);
-        ConstantGraph reference = (ConstantGraph) app.cpu;
-        app.cpu = new ConstantGraph(model, 1, 0);
         app.frame(model);
         app.frame(model);
-        app.expectEvents("tries, compiles, road on GPU, tried, road on CPU [LiteRT inference"
-                + " failed; running on the CPU], time, frame, ");
-        expect(reference.closed && ((ConstantGraph) app.gpu).closed, "both closed");
+        app.expectEvents("tries, compiles, road on GPU, tried, road on CPU [road: on the GPU LiteRT"
+                + " inference failed; running on the CPU], frame, time, frame, ");
+        expect(!((ConstantGraph) app.cpu).closed && ((ConstantGraph) app.gpu).closed, "the GPU");
     }
 
     private static void aGpuThatIsGivenUpBeforeTheFirstFrameIsNoLongerTried(Model model) {
         FakeApp app = new FakeApp();
-        app.cpu = new ConstantGraph(model, 1, 0);
-        app.gpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
+        app.gpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", true);
-        app.cpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", false);
         app.expectEvents("tries, compiles, road on GPU, tried, road on CPU, ");
-        app.gpu = new ConstantGraph(model, 1, 0);
-        app.cpu = new ConstantGraph(model, 1, 0);
+        app.gpu = new ConstantGraph(model, 1, OTHER);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", true);
         app.session.close();
         app.expectEvents("tries, compiles, road on GPU, tried, ");
@@ -262,7 +361,7 @@ final class SelfTest {
 
     private static void aSessionKeepsTheOldModelWhenTheNewFileIsBad(Model model) {
         FakeApp app = new FakeApp();
-        app.cpu = new ConstantGraph(model, 1, 0);
+        app.cpu = new ConstantGraph(model, 1, OTHER);
         app.session.load(model.path, "road", false);
         app.session.load(new File("no such"), "other", false);
         app.frame(model);
@@ -270,17 +369,32 @@ final class SelfTest {
                 + " time, frame, ");
     }
 
-    private static void aSessionStopsWhenTheCpuFails(Model model) {
+    private static void aSessionSkipsFramesWithoutAClassAndStopsAfterMany(Model model) {
         FakeApp app = new FakeApp();
-        app.cpu = new ConstantGraph(model, 1, 0) {
+        boolean[] fails = {true};
+        app.cpu = new ConstantGraph(model, 1, OTHER) {
             @Override
-            public void run() throws InputException {
-                throw new InputException("LiteRT inference failed");
+            public byte[] readUint8() {
+                byte[] output = super.readUint8();
+                if (fails[0]) output[7] = 3;
+                return output;
             }
         };
         app.session.load(model.path, "road", false);
         app.frame(model);
-        app.expectEvents("road on CPU, error [LiteRT inference failed], ");
+        String problem = "the model predicts no class at 1 pixels (its logits are not finite, or"
+                + " the device computes wrongly)";
+        app.expectEvents("road on CPU, skipped 1 [" + problem + "], ");
+        fails[0] = false;
+        app.frame(model);
+        fails[0] = true;
+        app.frame(model);
+        app.expectEvents("time, frame, skipped 2 [" + problem + "], ");
+        for (int i = 0; i < 23; i++) app.frame(model);
+        expect(app.session.ready(), "24 in a row");
+        app.events.setLength(0);
+        app.frame(model);
+        app.expectEvents("error [25 frames in a row cannot be segmented (" + problem + ")], ");
         expect(!app.session.ready() && ((ConstantGraph) app.cpu).closed, "closed");
     }
 }

@@ -29,6 +29,13 @@ public final class Image {
         channels = toChannels;
     }
 
+    Image copy() {
+        Image copy = new Image();
+        copy.resize(size, channels);
+        System.arraycopy(data, 0, copy.data, 0, data.length);
+        return copy;
+    }
+
     void fill(int value) {
         Arrays.fill(data, (byte) value);
     }

@@ -1,7 +1,6 @@
 package kseg.core;
 
 import java.io.File;
-import java.util.Locale;
 
 /**
  * Runs the current model, on the CPU or the GPU, on a stream of frames. If anything goes wrong with
@@ -9,6 +8,8 @@ import java.util.Locale;
  */
 public final class Session {
     private static final int LATENCY_FRAMES = 100;
+    // Single frames may fail; after these the device is to blame.
+    private static final int MAX_FAILURES_IN_A_ROW = 25;
 
     /** The runtime: LiteRT in the app. */
     public interface Runtime {
@@ -24,8 +25,14 @@ public final class Session {
         /** Colours of a frame (ARGB), valid until the call returns. */
         void onFrame(int[] argb, Size size);
 
-        /** After each frame: median latency; agreement with the CPU, NaN on the CPU. */
-        void onLatency(double milliseconds, double agreement);
+        /**
+         * After each frame: median latency; the GPU's agreement with the CPU when they were last
+         * compared, NaN on the CPU, and the seconds since then.
+         */
+        void onLatency(double milliseconds, double agreement, double ageSeconds);
+
+        /** A frame has no class map. `count`: how many had none since the model was loaded. */
+        void onSkipped(int count, String problem);
 
         /** One line. No model runs, or the previous one continues. */
         void onError(String message);
@@ -40,6 +47,7 @@ public final class Session {
 
     private final Runtime runtime;
     private final Listener listener;
+    private final CheckedSegmenter.Checks checks;
     private final Image classMap = new Image();
     private int[] argb = new int[0];
     private String name;
@@ -47,11 +55,12 @@ public final class Session {
     private CheckedSegmenter segmenter; // Null until a model is loaded.
     private Palette palette;
     private Latency latency;
-    private boolean onGpu, verified;
+    private int failed, failedInARow;
 
-    public Session(Runtime runtime, Listener listener) {
+    public Session(Runtime runtime, Listener listener, CheckedSegmenter.Checks checks) {
         this.runtime = runtime;
         this.listener = listener;
+        this.checks = checks;
     }
 
     /** Whether a model is loaded, so that frames can be segmented. */
@@ -84,31 +93,41 @@ public final class Session {
             }
         }
         if (segmenter != null) segmenter.close();
-        segmenter = gpu == null ? new CheckedSegmenter(cpu, null) : new CheckedSegmenter(gpu, cpu);
-        onGpu = gpu != null;
-        verified = !onGpu;
-        listener.onTryingGpu(onGpu);
+        segmenter = new CheckedSegmenter(gpu, cpu, newName, checks);
+        listener.onTryingGpu(gpu != null);
         model = newModel;
         name = newName;
         palette = new Palette(model.contract);
         latency = new Latency(LATENCY_FRAMES);
-        listener.onModel(name, model.contract, onGpu, note);
+        failed = failedInARow = 0;
+        listener.onModel(name, model.contract, gpu != null, note);
     }
 
     /** RGB frame of any size; `start`: when processing began, by System.nanoTime(). */
     public void segment(Image frame, long start) {
         if (segmenter == null) return;
+        boolean wasOnGpu = segmenter.onGpu();
+        String failure = null;
         try {
             segmenter.run(frame, classMap);
         } catch (InputException error) {
-            recover(error.getMessage());
+            failure = error.getMessage();
+        }
+        listener.onTryingGpu(false); // It did not crash.
+        if (wasOnGpu && !segmenter.onGpu()) {
+            latency = new Latency(LATENCY_FRAMES);
+            listener.onModel(name, model.contract, false, segmenter.problem());
+        }
+        if (failure != null) {
+            skip(failure);
             return;
         }
-        if (verified) {
+        failedInARow = 0;
+        if (!segmenter.ranOnBoth()) {
             latency.add((System.nanoTime() - start) / 1e6);
-            listener.onLatency(latency.median(), onGpu ? segmenter.agreement() : Double.NaN);
-        } else {
-            checkAgreement(); // This frame ran on both devices, so its time does not count.
+            listener.onLatency(
+                    latency.median(), segmenter.onGpu() ? segmenter.agreement() : Double.NaN,
+                    segmenter.agreementAge());
         }
         int pixels = classMap.data().length;
         if (argb.length != pixels) argb = new int[pixels];
@@ -116,31 +135,16 @@ public final class Session {
         listener.onFrame(argb, classMap.size());
     }
 
-    private void checkAgreement() {
-        verified = true;
-        listener.onTryingGpu(false);
-        if (!segmenter.rejected()) return;
-        onGpu = false;
-        String note = String.format(
-                Locale.ROOT,
-                "%s: the GPU agrees with the CPU on only %.1f %% of the first frame's pixels (limit"
-                        + " %.1f %%); running on the CPU",
-                name, 100 * segmenter.agreement(), 100 * CheckedSegmenter.MIN_AGREEMENT);
-        listener.onModel(name, model.contract, false, note);
-    }
-
-    /** After a failed frame: falls back from the GPU to the CPU, or stops if the CPU failed. */
-    private void recover(String message) {
-        if (onGpu) {
-            try {
-                use(model, name, false, message + "; running on the CPU");
-                return;
-            } catch (InputException error) {
-                message = error.getMessage();
-            }
+    /** Counts a frame without a class map. Stops after many in a row. */
+    private void skip(String problem) {
+        failed++;
+        if (++failedInARow < MAX_FAILURES_IN_A_ROW) {
+            listener.onSkipped(failed, problem);
+            return;
         }
         close();
-        listener.onError(message);
+        listener.onError(
+                MAX_FAILURES_IN_A_ROW + " frames in a row cannot be segmented (" + problem + ")");
     }
 
     /** Closes the model. */
