@@ -112,6 +112,7 @@ def test_errors_of_bad_flags_equal_the_python_runners(plain, frames, tmp_path, c
         ("--rows", 0.5, -0.25),
         ("--ego", "lane"),
         ("--json", missing),
+        ("--recheck", -1),
     ):
         flags = (*flags, "--no-overlays")
         done = run(plain, MODEL, frames, *flags)

@@ -100,7 +100,7 @@ def test_a_second_signal_ends_the_run_at_once(monkeypatch, tmp_path, capsys):
 
 
 def test_a_signal_before_the_first_frame_ends_the_run(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(command, "Segmenter", lambda *args: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(command, "Segmenter", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert run_in_process(MODEL, GOLDEN / "half.png", "--out", tmp_path / "out") == 0
     assert capsys.readouterr().err == "stopped before the first frame\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from kseg_run import gpu_check, gpu_model
+from kseg_run import command, gpu_check, gpu_model
 from kseg_run.contract import _parse_json, read_contract
 from kseg_run.errors import DeviceLostError, FrameError, InputError
 from kseg_run.fit import frame_region
@@ -250,6 +250,25 @@ def test_one_class_shows_nothing_unless_the_gpu_differs():
     assert gpu_check.compare(NOISE, several, several, WHOLE) == 1
     assert gpu_check.compare(NOISE, several, cpu, WHOLE) == 0.99
     assert gpu_check.compare(NOISE // 32 + 40, several, cpu, WHOLE) is None
+
+
+def test_a_run_whose_gpu_turns_wrong_ends_with_exit_code_3(monkeypatch, tmp_path, capsys):
+    script, lines = tmp_path / "fake_worker.py", tmp_path / "lines.jsonl"
+    script.write_text(FAKE_WORKER)
+    worker = (sys.executable, str(script), "wrong after 1")
+    gpu = functools.partial(gpu_model.GpuModel, worker=worker)
+    monkeypatch.setattr(command, "Segmenter", functools.partial(Segmenter, open_gpu=gpu))
+    (tmp_path / "frames").mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), cv2.imread(str(GOLDEN / "fraction.png")))
+    argv = [GOLDEN / "model.tflite", tmp_path / "frames", "--device", "gpu", "--recheck", "1e-9"]
+    argv += ["--threads", "1", "--no-overlays", "--json", lines]
+    assert command.main([*map(str, argv)]) == 3
+    printed = capsys.readouterr()
+    assert "may be wrong; use --device cpu" in printed.err.splitlines()[-1]
+    assert "GPU compared with the CPU on " in printed.out.splitlines()[-1]
+    first = json.loads(lines.read_text().splitlines()[0])["gpu_check"]
+    assert first["frames"] >= 1 and first["agreement"] <= 1 and first["age_s"] >= 0
 
 
 def test_a_closed_gpu_leaves_no_process_and_no_open_file(open_segmenter):
