@@ -51,8 +51,8 @@ class AgreementCounter:
         """Returns {"pixel_agreement" 0..1, "scores", "worst_frames", "latency_ms" or None}.
 
         pixel_agreement: None where every pixel is ignored; scores: as
-        kseg.evaluation.scores.compute_scores; worst_frames: [{"key", "agreement"}], the worst first;
-        latency_ms: the median.
+        kseg.evaluation.scores.compute_scores; worst_frames: [{"key", "agreement"}], the worst
+        first; latency_ms: the median.
         """
         return {
             "pixel_agreement": self._equal / self._pixels if self._pixels else None,
