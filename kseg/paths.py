@@ -15,7 +15,8 @@ BUCKETS = ("gs://", "s3://", "az://")
 def to_path(text: str | os.PathLike[str]) -> Any:
     """Returns a pathlib.Path for a local path, an etils.epath.Path for a URL.
 
-    Path objects are returned unchanged. Raises InputError on any other kind of URL.
+    Path objects are returned unchanged. Raises InputError on any other kind of URL, and
+    when the package that reads it is not installed.
     """
     if isinstance(text, os.PathLike):
         return text
@@ -28,14 +29,38 @@ def to_path(text: str | os.PathLike[str]) -> Any:
     if not text.startswith("gs://"):
         # TensorFlow has no file system for s3:// and az://; fsspec has (packages s3fs, adlfs).
         os.environ["EPATH_USE_TF"] = "0"
+    _check_file_system(text)
     from etils import epath
 
     return epath.Path(text)
 
 
+def _check_file_system(url: str) -> None:
+    """Raises InputError when the package that reads a URL is not installed."""
+    if url.startswith("gs://"):
+        return  # TensorFlow's own.
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(url.partition("://")[0])
+    except ImportError as error:
+        package = "s3fs" if url.startswith("s3://") else "adlfs"
+        raise InputError(
+            f"{url}: {package} is not installed; run .venv/bin/pip install {package}"
+        ) from error
+
+
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Returns whether a path is a URL."""
     return "://" in os.fspath(path)
+
+
+def refresh(path: Any) -> None:
+    """Forgets the cached listings of a bucket, which lack what other processes have written."""
+    if is_remote(path) and not os.fspath(path).startswith("gs://"):  # TensorFlow caches none.
+        from etils.epath import backend
+
+        backend.fsspec_backend.fs(path).invalidate_cache()
 
 
 def size_bytes(path: Any) -> int:

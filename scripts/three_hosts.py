@@ -19,8 +19,6 @@ import argparse
 import contextlib
 import csv
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +26,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import namespaces
+from namespaces import HostProcess
+
 from kseg.config import Config
 from kseg.errors import InputError, run
 from kseg.training.host_watch import EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"kseg-host-{number}" for number in range(3)]
-SWITCH = "kseg-switch"  # A namespace too, so that the machine's own network stays as it is.
 PORT = 9377
 # Sums over two hosts round otherwise than sums over three, and every step amplifies this.
 TOLERANCE = 0.001
@@ -62,7 +62,7 @@ def main():
         else:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         config = write_config(work)
-        stack.enter_context(network())
+        stack.enter_context(namespaces.network(NAMES))
         try:
             reference = uninterrupted(config, work / "reference")
             interrupted(config, work / "run", args.lose)
@@ -104,14 +104,14 @@ def interrupted(config, out, how):
         if how == "kill":
             processes[2].kill()
         else:
-            ip(f"-n {NAMES[2]} link set eth0 down")
+            namespaces.ip(f"-n {NAMES[2]} link set eth0 down")
         expect_codes(processes[:2], [EXIT_CODE, EXIT_CODE])
         for process in processes[:2]:
             errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
             text = process.stderr
-            expect(len(errors) == 1 and "Traceback" not in text, f"{process.name}: {text}")
-            expect("host 2" in errors[0], f"{process.name}: names another host: {errors[0]}")
-            expect(text.rstrip().endswith(errors[0]), f"{process.name}: says more: {text}")
+            expect(len(errors) == 1 and "Traceback" not in text, f"{process.host}: {text}")
+            expect("host 2" in errors[0], f"{process.host}: names another host: {errors[0]}")
+            expect(text.rstrip().endswith(errors[0]), f"{process.host}: says more: {text}")
     print(f"   epochs done: {epochs_done(out)}")
 
 
@@ -144,103 +144,29 @@ def compare(reference, ours):
 
 def check_machine():
     """Raises InputError where namespaces cannot be made, or JAX is missing."""
-    if os.geteuid() != 0:
-        raise InputError("three_hosts: network namespaces need root; run it as root")
-    if not shutil.which("ip") or not shutil.which("unshare"):
-        raise InputError("three_hosts: no command `ip` or `unshare`; apt-get install iproute2")
+    namespaces.check_machine("three_hosts")
     try:
         import jax  # noqa: F401
     except ModuleNotFoundError:
         raise InputError("three_hosts: no JAX; ./scripts/install jax") from None
-    try:
-        with network():
-            ip(f"netns exec {NAMES[0]} true")
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode().strip()
-        raise InputError(f"three_hosts: this machine cannot make the network ({reason})") from error
-
-
-def ip(*commands):
-    for command in commands:
-        subprocess.run(["ip", *command.split()], check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def network():
-    """Namespaces of three hosts, 10.77.0.1 to .3, on one bridge; names as in /etc/hosts."""
-    addresses = {name: f"10.77.0.{number}" for number, name in enumerate(NAMES, 1)}
-    remove_network()  # Of a killed run.
-    try:
-        ip(f"netns add {SWITCH}", f"-n {SWITCH} link add bridge type bridge")
-        ip(f"-n {SWITCH} link set bridge up")
-        for name, address in addresses.items():
-            ip(
-                f"netns add {name}",
-                f"-n {name} link add eth0 type veth peer name {name} netns {SWITCH}",
-                f"-n {SWITCH} link set {name} master bridge up",
-                f"-n {name} address add {address}/24 dev eth0",
-                f"-n {name} link set eth0 up",
-                f"-n {name} link set lo up",
-            )
-            # `ip netns exec` lays this over /etc/hosts.
-            own = Path("/etc/netns", name)
-            own.mkdir(parents=True, exist_ok=True)
-            lines = ["127.0.0.1 localhost", *(f"{a} {n}" for n, a in addresses.items())]
-            (own / "hosts").write_text("\n".join(lines) + "\n")
-        yield
-    finally:
-        remove_network()
-
-
-def remove_network():
-    for name in (*NAMES, SWITCH):
-        with contextlib.suppress(subprocess.CalledProcessError):
-            ip(f"netns del {name}")
-        shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
-
-
-class HostProcess:
-    """A kseg.train in the namespace of a host."""
-
-    def __init__(self, number, count, config, out):
-        self.name = NAMES[number]
-        hosts = ",".join(f"{name}:{PORT}" for name in NAMES[:count])
-        train = [sys.executable, "-m", "kseg.train", "--config", config, "--out", out]
-        train += ["--hosts", hosts, "--host", number, "--cache", "none"]
-        # A host name of its own, under which the others find it.
-        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
-        self.logs = [out.parent / f"{out.name}-{count}-{number}.{end}" for end in ("out", "err")]
-        with self.logs[0].open("w") as stdout, self.logs[1].open("w") as stderr:
-            self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *named, *map(str, train)],
-                cwd=ROOT,
-                env=os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": XLA_FLAGS},
-                stdout=stdout,
-                stderr=stderr,
-            )
-
-    @property
-    def ended(self):
-        return self.process.poll() is not None
-
-    @property
-    def stdout(self):
-        return self.logs[0].read_text()
-
-    @property
-    def stderr(self):
-        return self.logs[1].read_text()
-
-    def kill(self):
-        # ip, unshare and sh have each replaced themselves by the next command.
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
 
 
 @contextlib.contextmanager
 def hosts_training(config, out, count):
     """The processes of a training on the first `count` hosts; killed at the end if need be."""
-    processes = [HostProcess(number, count, config, out) for number in range(count)]
+    hosts = ",".join(f"{name}:{PORT}" for name in NAMES[:count])
+    train = [sys.executable, "-m", "kseg.train", "--config", config, "--out", out]
+    train += ["--hosts", hosts, "--cache", "none"]
+    environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": XLA_FLAGS}
+    processes = [
+        HostProcess(
+            NAMES[number],
+            [*train, "--host", number],
+            out.parent / f"{out.name}-{count}-{number}",
+            environment,
+        )
+        for number in range(count)
+    ]
     try:
         yield processes
     finally:
@@ -253,10 +179,10 @@ def expect_codes(processes, codes):
     start = time.monotonic()
     for process, code in zip(processes, codes, strict=True):
         found = process.process.wait(TIME_LIMIT_S)
-        print(f"   {process.name}: exit code {found} after {time.monotonic() - start:.1f} s")
+        print(f"   {process.host}: exit code {found} after {time.monotonic() - start:.1f} s")
         for line in process.stderr.splitlines()[:20]:
             print(f"      {line}")
-        expect(found == code, f"{process.name}: exit code {found}, expected {code}")
+        expect(found == code, f"{process.host}: exit code {found}, expected {code}")
 
 
 def write_config(work):

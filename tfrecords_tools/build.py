@@ -43,6 +43,9 @@ EXAMPLES = """examples:
   masks of 0 and 255:  ... --source folder --data DIR --out data/own --mask-values 0:0 255:1
   frames of videos:    ... --source folder --data DIR --out data/own --split 0.8 0.2 0 \\
                            --group-by '^[^_]+'  (the drive is what precedes the first _)
+  on a Flink cluster:  ... --source bdd100k --data s3://BUCKET/bdd --out s3://BUCKET/records \\
+                           --beam_runner FlinkRunner -- --flink_master=HOST:8081 \\
+                           --environment_type=EXTERNAL --environment_config=localhost:50000
 
 Unusable frames are left out and listed with the reason in OUT/quarantine.jsonl; the build fails
 when they are more than --max-bad per cent. After an interruption the same command continues.
@@ -57,7 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     if source.origin:
         print(f"{args.source}: {source.origin}")
     size = tuple(args.size) if args.size else None
-    jobs = conversion.plan_shards(source, _split(source, args), size=size, fit=args.fit)
+    jobs = conversion.plan_shards(
+        source, _split(source, args), size=size, fit=args.fit, shard_frames=args.shard_frames
+    )
     request = conversion.describe_request(args, source, jobs)
     out = _output_folder(args.out)
     if conversion.already_built(out, request):
@@ -87,8 +92,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--data", required=True, metavar="DIR", help="the unpacked data set, a folder or gs://...")
-    add("--out", required=True, metavar="DIR", help="folder to create, or gs://...")
+    add(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="the unpacked data set, a folder or a bucket: gs://..., s3://..., az://...",
+    )
+    add("--out", required=True, metavar="DIR", help="folder to create, or a URL")
     add(
         "--size",
         nargs=2,
@@ -118,6 +128,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "its match. --split keeps the frames of one drive in one split, and verify reports drives "
         "in two; none: split by frame (default: the source's own rule)",
     )
+    add(
+        "--shard-frames",
+        type=int,
+        default=conversion.SHARD_FRAMES,
+        metavar="N",
+        help="frames per shard, the unit of work of a worker and of resuming (default: "
+        f"{conversion.SHARD_FRAMES})",
+    )
     add("--limit", type=int, metavar="N", help="use only N frames, chosen at random")
     add(
         "--seed",
@@ -144,9 +162,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     group.add_argument(
         "--beam_runner",
-        choices=("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"),
+        choices=executors.BEAM_RUNNERS,
         help="run on Apache Beam instead (./scripts/install beam). Flags after `--` are passed to "
-        "Beam. Every worker must be able to reach --data and --out",
+        "Beam. Every worker needs this version of kseg, and must be able to reach --data and --out",
     )
     group.add_argument("beam_options", nargs="*", metavar="-- FLAGS", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -160,9 +178,10 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--size {args.size[0]} {args.size[1]}: expected at least 32 32")
     if args.split and (min(args.split) < 0 or abs(sum(args.split) - 1) > 1e-6):
         raise InputError(f"--split {args.split}: expected three shares that sum to 1")
-    for name in ("limit", "workers"):
+    for name in ("limit", "workers", "shard_frames"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} {getattr(args, name)}: expected at least 1")
     if not 0 <= args.max_bad <= 100:
         raise InputError(f"--max-bad {args.max_bad}: expected a percentage, 0 to 100")
     if args.beam_options and not args.beam_runner:

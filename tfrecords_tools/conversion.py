@@ -23,14 +23,14 @@ from kseg import files
 from kseg.errors import InputError, user_path
 from kseg.labels import IGNORE_ID
 from kseg.manifest import FILE_NAME, Manifest, Shard, Split, check_labelled, read_manifest
-from kseg.paths import is_remote
+from kseg.paths import is_remote, refresh
 from kseg.preprocess import Size
 from tfrecords_tools import shards, tfds_metadata
 from tfrecords_tools.datasets import Frame, Source
 from tfrecords_tools.shards import ShardJob, ShardReport
 from tfrecords_tools.splits import count_drives
 
-SHARD_EXAMPLES = 256
+SHARD_FRAMES = 256
 QUARANTINE = "quarantine.jsonl"
 _DIGEST_THREADS = 32  # For buckets, where asking for a file's size and time is slow.
 
@@ -41,12 +41,13 @@ def plan_shards(
     *,
     size: Size | None,
     fit: str,
+    shard_frames: int,
 ) -> dict[str, list[ShardJob]]:
     """Returns {split: ShardJobs}. Shard names follow TFDS, so that its tools open the folder."""
     dataset = source.name.replace("-", "_")  # TFDS allows no hyphens.
     jobs = {}
     for split, frames in splits.items():
-        groups = [frames[i : i + SHARD_EXAMPLES] for i in range(0, len(frames), SHARD_EXAMPLES)]
+        groups = [frames[i : i + shard_frames] for i in range(0, len(frames), shard_frames)]
         jobs[split] = [
             ShardJob(
                 name=f"{dataset}-{split}.tfrecord-{number:05d}-of-{len(groups):05d}",
@@ -121,6 +122,8 @@ def convert(
         done = len(planned) - len(missing)
         print(f"{partial}: continuing, {done} of {len(planned)} shards are done")
     run_jobs(missing, partial)
+    refresh(partial)
+    _check_written(missing, partial)
     shards.remove_stale_files(planned, partial)  # Those of workers that died and were replaced.
     reports = {split: [shards.read_report(job, partial) for job in jobs[split]] for split in jobs}
     _write_quarantine(list(chain.from_iterable(reports.values())), partial, max_bad)
@@ -144,6 +147,28 @@ def _publish(partial: Path, out: Path) -> None:
         out.rmdir()
     partial.rename(out)
     files.sync(out.parent)
+
+
+def _check_written(jobs: list[ShardJob], folder: Path) -> None:
+    """Raises InputError when a cluster has lost shards, or written them in another way."""
+    lost, other = [], []
+    for job in jobs:
+        try:
+            if shards.read_report(job, folder).job != job.digest():
+                other.append(job)
+        except FileNotFoundError:
+            lost.append(job)
+    if lost:
+        raise InputError(
+            f"{folder}: {len(lost)} of {len(jobs)} shards were not written, first {lost[0].name}; "
+            "can every worker reach this place? The same command continues with them"
+        )
+    if other:
+        raise InputError(
+            f"{folder / other[0].name}: written by another version of kseg, or its images changed "
+            f"meanwhile ({len(other)} of {len(jobs)} shards); install this version on all workers, "
+            "and run the same command again"
+        )
 
 
 def _all_jobs(jobs: dict[str, list[ShardJob]]) -> list[ShardJob]:

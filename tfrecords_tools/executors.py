@@ -14,6 +14,16 @@ from tfrecords_tools.shards import ShardJob
 # Each process needs seconds to import TensorFlow, which pays off from a few hundred frames on.
 FRAMES_PER_WORKER = 400
 _POLL_S = 0.2
+# {--beam_runner: how to install it}
+BEAM_RUNNERS = {
+    "DirectRunner": "run ./scripts/install beam",
+    "PortableRunner": "run ./scripts/install beam",
+    "FlinkRunner": "run ./scripts/install beam",
+    "SparkRunner": "run ./scripts/install beam",
+    "DataflowRunner": "run .venv/bin/pip install 'apache-beam[gcp]'",
+    "DaskRunner": "run ./scripts/install dask",
+}
+PORTABLE_RUNNERS = ("PortableRunner", "FlinkRunner", "SparkRunner")  # They use a job service.
 
 
 def run_locally(jobs: list[ShardJob], folder: Path, *, workers: int | None) -> None:
@@ -80,27 +90,58 @@ def _terminate(started):
 
 
 def run_beam(jobs: list[ShardJob], folder: Path, *, runner: str, options: list[str]) -> None:
-    """Writes the shards on a Beam runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner).
+    """Writes the shards on one of BEAM_RUNNERS.
 
     Every worker must be able to reach `folder`. options are Beam's own flags. Raises InputError
-    when the extra `beam` is not installed; an error in a worker is raised as Beam raises it.
+    when a package or --job_endpoint is missing, and when a cluster ends the job. An error in a
+    worker is raised as Beam raises it.
     """
+    if runner == "PortableRunner" and not _has_option(options, "--job_endpoint"):
+        raise InputError(f"--beam_runner {runner}: add `-- --job_endpoint=HOST:PORT`")
     try:
         import apache_beam as beam
+        import grpc
         from apache_beam.options.pipeline_options import PipelineOptions
+
+        pipeline = beam.Pipeline(
+            options=PipelineOptions([*_runner_options(runner, options), *options])
+        )
     except ImportError as error:
         raise InputError(
-            f"--beam_runner {runner}: Apache Beam is not installed; run ./scripts/install beam"
+            f"--beam_runner {runner}: a package is missing ({error}); {BEAM_RUNNERS[runner]}"
         ) from error
-    pipeline_options = PipelineOptions([f"--runner={runner}", *options])
-    with beam.Pipeline(options=pipeline_options) as pipeline:
-        _ = (
-            pipeline
-            | beam.Create(jobs)
-            | beam.Reshuffle()  # Otherwise fused with Create, which gives all jobs to one worker.
-            # The report beside each shard is the result, so the pipeline returns nothing.
-            | beam.Map(_write_without_progress, str(folder))
-        )
+    _ = (
+        pipeline
+        | beam.Create(jobs)
+        | beam.Reshuffle()  # Otherwise fused with Create, which gives all jobs to one worker.
+        # The report beside each shard is the result, so the pipeline returns nothing.
+        | beam.Map(_write_without_progress, str(folder))
+    )
+    try:
+        pipeline.run().wait_until_finish()
+    except (RuntimeError, grpc.FutureTimeoutError) as error:
+        if runner not in PORTABLE_RUNNERS:
+            raise
+        # Beam has logged all of it; the message may be the traceback of a worker.
+        reason = str(error).strip().splitlines() or ["no connection to the job service"]
+        raise InputError(
+            f"--beam_runner {runner}: the job failed ({reason[-1]}); its log above says more; the "
+            "same command continues with the missing shards"
+        ) from error
+
+
+def _has_option(options: list[str], *names: str) -> bool:
+    return any(option.split("=")[0] in names for option in options)
+
+
+def _runner_options(runner: str, options: list[str]) -> list[str]:
+    if runner != "DaskRunner":
+        return [f"--runner={runner}"]
+    # Beam knows this one only by its full name, and by default gives 128 jobs to one worker.
+    flags = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner"]
+    if not _has_option(options, "--dask_npartitions", "--dask_partition_size"):
+        flags.append("--dask_partition_size=1")
+    return flags
 
 
 _counter = None  # Frames written by all workers of the pool; set in each worker.

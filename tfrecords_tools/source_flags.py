@@ -7,6 +7,7 @@ from kseg.errors import InputError
 from tfrecords_tools import splits
 from tfrecords_tools.class_names import with_drivable
 from tfrecords_tools.datasets import (
+    LayoutError,
     Source,
     bdd100k,
     camvid,
@@ -27,6 +28,22 @@ FLAGS_OF_ONE_SOURCE = {
     "labels": "bdd100k",
     "mask_values": "folder",
     "mask_reading": "folder",
+}
+
+
+# What each source reads below --data, in short; its module has the details.
+LAYOUTS = {
+    "bdd100k": "images/100k/{train,val}/ and labels/drivable/ or drivable_maps/, as unpacked",
+    "camvid": "images/{train,val,test}/ and labels/{train,val,test}/*.png, or SPLIT/ and "
+    "SPLIT_labels/, or 701_StillsRaw_full/ and LabeledApproved_full/",
+    "cityscapes": "leftImg8bit/{train,val}/CITY/ and gtFine/{train,val}/CITY/, as unpacked",
+    "cvat": "labelmap.txt, SegmentationClass/, ImageSets/Segmentation/ and JPEGImages/, CVAT's "
+    "export 'Segmentation mask 1.1', unpacked",
+    "folder": "classes.json, images/[SPLIT/] and masks/[SPLIT/]*.png, named like their images",
+    "idd": "leftImg8bit/{train,val}/DRIVE/ and gtFine/{train,val}/DRIVE/, as unpacked",
+    "kitti-road": "training/image_2/*.png and training/gt_image_2/*.png, as data_road.zip "
+    "unpacks them",
+    "labelme": "labels.txt and [SPLIT/]*.json, with their images unless they hold imageData",
 }
 
 
@@ -108,7 +125,13 @@ def check(args: argparse.Namespace) -> None:
 
 def open_source(args: argparse.Namespace) -> Source:
     """Returns the Source that the flags name. Raises InputError."""
-    source = _read_source(args)
+    try:
+        source = _read_source(args)
+    except LayoutError as error:
+        raise InputError(
+            f"{error}; --source {args.source} reads, below --data: {LAYOUTS[args.source]}; put the "
+            "files there, or choose the --source that fits them"
+        ) from error
     if args.group_by in (None, splits.BY_FRAME):
         return source
     splits.check_pattern(args.group_by, source.splits)

@@ -39,7 +39,7 @@ def test_without_size_every_frame_keeps_its_bytes(bdd100k, tmp_path):
 
 
 def test_the_manifest_agrees_with_the_shards(bdd100k, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 4)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
     manifest = read_manifest(tmp_path / "out")
     assert manifest.size == (60, 100) and set(manifest.splits) == {"train", "val"}
@@ -260,7 +260,7 @@ def test_bad_frames_within_the_limit_are_left_out_and_listed(bdd100k, tmp_path, 
 def test_repaired_frames_are_used_by_the_next_run_which_rewrites_only_their_shard(
     bdd100k, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 2)
     path = bdd100k / "images/100k/train/train1.jpg"
     good = path.read_bytes()
     truncated_jpeg(bdd100k)
@@ -278,7 +278,7 @@ def test_repaired_frames_are_used_by_the_next_run_which_rewrites_only_their_shar
 def test_a_finished_shard_that_a_power_cut_filled_with_zeros_is_written_again(
     bdd100k, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 2)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 2)
     assert run_build(bdd100k, tmp_path / "expected") == 0
     path = bdd100k / "images/100k/train/train1.jpg"
     good = path.read_bytes()
@@ -361,7 +361,7 @@ def test_a_killed_build_run_again_ends_with_the_same_bytes_as_an_uninterrupted_o
     code = (
         "import sys, time; from kseg.errors import run\n"
         "from tfrecords_tools import build, conversion, shards\n"
-        "conversion.SHARD_EXAMPLES = 100; convert = shards.convert_frame\n"
+        "conversion.SHARD_FRAMES = 100; convert = shards.convert_frame\n"
         "def slow(*a):\n    time.sleep(0.01); return convert(*a)\n"
         "shards.convert_frame = slow; sys.exit(run(build.main))"
     )
@@ -377,7 +377,7 @@ def test_a_killed_build_run_again_ends_with_the_same_bytes_as_an_uninterrupted_o
     done = {p: p.stat().st_mtime_ns for p in partial.glob("*-of-00006")}
     assert 2 <= len(done) < 6
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conversion, "SHARD_EXAMPLES", 100)
+        patch.setattr(conversion, "SHARD_FRAMES", 100)
         for name in ("out", "uninterrupted"):
             assert run_build(data, tmp_path / name, "--workers", 1) == 0
     assert checksums(tmp_path / "out") == checksums(tmp_path / "uninterrupted")
@@ -388,7 +388,7 @@ def test_a_killed_build_run_again_ends_with_the_same_bytes_as_an_uninterrupted_o
 
 @pytest.mark.slow
 def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 3)
     assert run_build(bdd100k, tmp_path / "here", "--workers", 1) == 0
     assert run_build(bdd100k, tmp_path / "pool", "--workers", 2) == 0
     assert checksums(tmp_path / "here") == checksums(tmp_path / "pool")
@@ -398,7 +398,7 @@ def test_pool_and_beam_write_the_same_bytes_as_this_process(bdd100k, tmp_path, m
 
 
 def test_an_error_in_a_worker_process_is_one_line(bdd100k, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 3)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 3)
     # A folder in the place of a shard: not even root can write there.
     (tmp_path / "out.partial" / "bdd100k_drivable-val.tfrecord-00000-of-00001").mkdir(parents=True)
     # The build ends its own workers, and no other child of the caller.
@@ -417,7 +417,7 @@ def test_an_error_in_a_worker_process_is_one_line(bdd100k, tmp_path, monkeypatch
 def test_tfds_reads_the_same_examples(bdd100k, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
-    monkeypatch.setattr(conversion, "SHARD_EXAMPLES", 4)
+    monkeypatch.setattr(conversion, "SHARD_FRAMES", 4)
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 0
     builder = tfds.builder_from_directory(tmp_path / "out")
     assert builder.info.splits["train"].num_examples == 6

@@ -1,5 +1,7 @@
 """Every source of labels, on files written in its layout. Expected ids are derived by hand."""
 
+import argparse
+import json
 import pickle
 
 import numpy as np
@@ -23,6 +25,8 @@ from tests.bdd100k_files import (
     write_legacy_masks,
     write_png,
 )
+from tests.conftest import run_build
+from tfrecords_tools import source_flags
 from tfrecords_tools.datasets import bdd100k, camvid, cityscapes, fingerprint, kitti_road
 
 
@@ -413,3 +417,43 @@ def test_kitti_with_lane_labels_only_names_both_files_and_the_task_that_reads_th
     assert [f.key for f in source.splits["train"]] == ["um_000000"]
     assert read(source).tolist() == [[0, 1, 1, 1]]
     assert source.labels.drivable_ids == [0]
+
+
+# {source: folders in which it looks}
+FOLDERS = {
+    "bdd100k": ("images/100k/train", "labels/drivable/masks/train"),
+    "camvid": ("images/train", "labels/train"),
+    "cityscapes": ("leftImg8bit/train/aachen", "gtFine/train/aachen"),
+    "cvat": ("SegmentationClass", "JPEGImages", "ImageSets/Segmentation"),
+    "folder": ("images", "masks"),
+    "idd": ("leftImg8bit/train/0", "gtFine/train/0"),
+    "kitti-road": ("training/image_2", "training/gt_image_2"),
+    "labelme": ("train",),
+}
+CLASSES = [{"id": i, "name": f"c{i}", "color": [i, 0, 0]} for i in (0, 1)]
+
+
+@pytest.mark.parametrize("source", FOLDERS)
+def test_a_folder_without_the_files_of_a_source_says_where_they_belong(source, tmp_path, capsys):
+    data = tmp_path / "data"
+    for make in (
+        lambda: None,  # Not even --data exists.
+        data.mkdir,
+        lambda: (data / FOLDERS[source][0]).mkdir(parents=True),
+        lambda: [(data / name).mkdir(parents=True, exist_ok=True) for name in FOLDERS[source]],
+        lambda: (data / "classes.json").write_text(json.dumps({"name": "x", "classes": CLASSES})),
+    ):
+        make()
+        assert run_build(data, tmp_path / "out", source=source) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {data}")
+        ways_on = ("--data must hold", f"--source {source} reads", "it must list", "put the images")
+        assert any(words in line for words in (*ways_on, "makes such files"))
+
+
+def test_other_sources_state_their_layout_too(tmp_path):
+    """A source that is added later needs an entry in the list of layouts."""
+    parser = argparse.ArgumentParser()
+    source_flags.add_to(parser)
+    (choices,) = (a.choices for a in parser._actions if a.dest == "source")
+    assert set(choices) == set(source_flags.LAYOUTS) == set(FOLDERS)

@@ -70,6 +70,10 @@ class Source:
     drive_pattern: str = ""
 
 
+class LayoutError(InputError):
+    """Files are not where a source looks for them. build adds where that is."""
+
+
 def where(label: Any) -> str:
     """Returns the words that identify a label in an error."""
     return str(getattr(label, "where", label))
@@ -94,10 +98,10 @@ def fingerprint(label: Any) -> str:
 
 
 def split_folders(folder: Path, names: tuple[str, ...] = SPLITS) -> list[str]:
-    """Returns those of `names` that are folders in `folder`. Raises InputError if none is."""
+    """Returns those of `names` that are folders in `folder`. Raises LayoutError if none is."""
     present = [name for name in names if (folder / name).is_dir()]
     if not present:
-        raise InputError(f"{folder}: contains none of {', '.join(f'{n}/' for n in names)}")
+        raise LayoutError(f"{folder}: contains none of {', '.join(f'{n}/' for n in names)}")
     return present
 
 
@@ -129,7 +133,7 @@ def pair(
         _refuse_unpaired(images, labels, image_dir, label_dir)
     frames = [Frame(key, images[key], labels[key]) for key in sorted(images.keys() & labels.keys())]
     if not frames:
-        raise InputError(f"{image_dir}: no image has a mask in {label_dir}")
+        raise LayoutError(f"{image_dir}: no image has the name of a label in {label_dir}")
     return frames
 
 
@@ -139,13 +143,13 @@ def files_by_key(
     """Returns {file name without its suffix: path} of the files in `folder`, sorted.
 
     A suffix may be more than an extension ("_drivable_id.png"). `pattern` "*/*" finds the files one
-    folder deeper; folder_in_key puts that folder's name and "_" before the key. Raises InputError
-    on a missing or empty folder, and on two files of one key. Keys are in Unicode's form NFC: macOS
-    writes names in NFD, and then a mask would not find its image.
+    folder deeper; folder_in_key puts that folder's name and "_" before the key. Raises LayoutError
+    on a missing or empty folder, InputError on two files of one key. Keys are in Unicode's form
+    NFC: macOS writes names in NFD, and then a mask would not find its image.
     """
     folder = to_path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise LayoutError(f"{folder}: no such folder")
     by_key: dict[str, Path] = {}
     for path in sorted(folder.glob(pattern)):
         suffix = next((s for s in suffixes if path.name.lower().endswith(s.lower())), None)
@@ -160,7 +164,7 @@ def files_by_key(
             raise InputError(f"{path}: {by_key[key].name} has the same name; keep one of them")
         by_key[key] = path
     if not by_key:
-        raise InputError(f"{folder}: contains no {' or '.join(suffixes)} files")
+        raise LayoutError(f"{folder}: contains no {' or '.join(suffixes)} files")
     return by_key
 
 

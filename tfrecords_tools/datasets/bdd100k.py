@@ -31,6 +31,7 @@ from tfrecords_tools.datasets import (
     IMAGE_SUFFIXES,
     Card,
     Frame,
+    LayoutError,
     Source,
     bdd100k_coding,
     bdd100k_json,
@@ -146,7 +147,12 @@ def _choose_layout(data: Path, names: list[str], kind: str, coding: str) -> Layo
     ]
     if not present:
         wanted = [layout.path for layout in LAYOUTS if kind in ("auto", layout.kind)]
-        raise InputError(f"{data}: contains no {' or '.join(wanted)}")
+        if kind != "auto":
+            raise InputError(
+                f"{data}: contains no {' or '.join(wanted)}; leave --labels out to read the labels "
+                "that are there"
+            )
+        raise LayoutError(f"{data}: contains no {' or '.join(wanted)}")
     if coding != "auto":
         # PNG files first, as the flag is about pixels. Where only the other coding's folder exists,
         # it is used: the flag then says that the folder's name is wrong.

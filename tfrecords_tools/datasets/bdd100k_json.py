@@ -100,7 +100,10 @@ def read_file(path: Path, kind: str, coding: str) -> dict[str, Areas]:
             raise InputError(f"{place} occurs twice; keep one of them")
         labels[key] = _parse(place, _areas, place, frame, config, (kind, coding))
     if not any(label.areas for label in labels.values()):
-        raise InputError(f"{path}: none of its {len(labels)} frames has a drivable area in {kind}")
+        raise InputError(
+            f"{path}: none of its {len(labels)} frames has a drivable area in {kind}; get the "
+            "labels of the drivable area, or choose another kind with --labels"
+        )
     return labels
 
 

@@ -71,7 +71,9 @@ def _read_labelmap(path: Path) -> LabelSet:
             continue
         name, color = _parse_line(text, f"{path}, line {number}")
         if name in colors:
-            raise InputError(f"{path}, line {number}: class '{name}' occurs twice")
+            raise InputError(
+                f"{path}, line {number}: class '{name}' occurs twice; remove one of the lines"
+            )
         colors[name] = color
     return label_set("cvat", colors, str(path))
 

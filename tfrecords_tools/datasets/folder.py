@@ -26,7 +26,15 @@ from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import to_path
 from kseg.preprocess import Size
-from tfrecords_tools.datasets import SPLITS, Card, Frame, Source, pair_folders, read_json
+from tfrecords_tools.datasets import (
+    SPLITS,
+    Card,
+    Frame,
+    LayoutError,
+    Source,
+    pair_folders,
+    read_json,
+)
 from tfrecords_tools.mask_file import MaskFile, read_png_mask
 from tfrecords_tools.mask_values import Color, Values, by_color, by_id, parse_mask_values
 
@@ -59,7 +67,7 @@ def source(
     """
     root = to_path(data)
     if not root.is_dir():
-        raise InputError(f"{data}: no such folder")
+        raise LayoutError(f"{data}: no such folder")
     path = root / "classes.json"
     labels, coding = read_classes(path, mask_values)
     images, masks = root / "images", root / "masks"

@@ -28,6 +28,7 @@ from kseg.preprocess import Size
 from tfrecords_tools.datasets import (
     Card,
     Frame,
+    LayoutError,
     Source,
     files_by_key,
     pair,
@@ -124,7 +125,7 @@ def _release(labels: Path) -> str:
     for release, (_, suffix) in RELEASES.items():
         if any(labels.glob(f"*/*/*{suffix}")):
             return release
-    raise InputError(
+    raise LayoutError(
         f"{labels}: contains no SPLIT/DRIVE/*_gtFine_polygons.json (full release) and no "
         "SPLIT/DRIVE/*_label.png (lite release)"
     )

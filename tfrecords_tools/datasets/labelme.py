@@ -35,6 +35,7 @@ from tfrecords_tools.datasets import (
     SPLITS,
     Card,
     Frame,
+    LayoutError,
     Source,
     files_by_key,
     read_json,
@@ -67,7 +68,7 @@ def source(data: Path | str, *, skip_unpaired: bool = False) -> Source:
     """Returns the Source of a folder of labelme's files. Raises InputError."""
     root = to_path(data)
     if not root.is_dir():
-        raise InputError(f"{data}: no such folder")
+        raise LayoutError(f"{data}: no such folder")
     folders = {n: root / n for n in SPLITS if (root / n).is_dir()} or {"train": root}
     counts: Counter[str] = Counter()
     splits = {name: _read_folder(folder, counts, skip_unpaired) for name, folder in folders.items()}
@@ -114,7 +115,7 @@ def _read_folder(folder: Path, counts: Counter, skip_unpaired: bool) -> list[Fra
             "it, or leave such frames out with --skip-unpaired"
         )
     if not frames:
-        raise InputError(f"{folder}: no JSON file has an image")
+        raise LayoutError(f"{folder}: no JSON file has an image")
     return frames
 
 
@@ -143,7 +144,7 @@ def _read_classes(path: Path, counts: Counter) -> LabelSet:
     names = [line for line in lines if line and line != IGNORE]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise InputError(f"{path}: '{twice[0]}' occurs twice")
+        raise InputError(f"{path}: '{twice[0]}' occurs twice; remove one of the lines")
     unknown = {name: n for name, n in counts.items() if name not in names and name != IGNORE}
     if unknown:
         listed = ", ".join(f"'{name}' ({count} shapes)" for name, count in sorted(unknown.items()))
