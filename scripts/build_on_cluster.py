@@ -5,7 +5,7 @@
 The hosts are network namespaces of this machine, each with a name and an address of its own. One
 runs the S3 store (moto), one the engine and `kseg build`, two run workers. Workers share no disk:
 they read images and masks from s3:// and write shards there. Needs Linux, root, the command `ip`
-(Debian: iproute2) and the extras `test,beam,dask,s3`. Takes about two minutes on two cores.
+(Debian: iproute2) and the extras `test,beam,dask,s3`. Takes some minutes on two cores.
 
 1. `kseg build` with a pool of processes on a local disk: the reference.
 2. For each engine the same on the cluster. Both workers must write shards, and every file must have
@@ -48,12 +48,10 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "kseg",
     "AWS_DEFAULT_REGION": "us-east-1",
     "PYTHONPATH": str(ROOT),
-    # Many processes import TensorFlow, so it is compiled once, into a folder that main() adds.
-    "PYTHONDONTWRITEBYTECODE": "",
     # A worker pool starts its workers by the command `python`.
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
 }
-TRAIN, VAL, SHARD_FRAMES = 112, 16, 8
+TRAIN, VAL, SHARD_FRAMES = 56, 8, 4
 SHARDS = (TRAIN + VAL) // SHARD_FRAMES
 TIME_LIMIT_S = 600
 POLL_S = 0.02
@@ -79,7 +77,10 @@ def main():
             work.mkdir(parents=True, exist_ok=True)
         else:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        os.environ.update(ENVIRONMENT, PYTHONPYCACHEPREFIX=str(work / "bytecode"))
+        os.environ.update(ENVIRONMENT)
+        if sys.dont_write_bytecode:  # Many processes import TensorFlow; only the first compiles it.
+            bytecode = str(work / "bytecode")
+            os.environ.update(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=bytecode)
         raw, reference = work / "raw", work / "reference"
         print(f"== the reference: {SHARDS} shards by a pool of processes", flush=True)
         size = ["--size", 90, 160, "--train", TRAIN, "--val", VAL]

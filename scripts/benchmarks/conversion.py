@@ -6,6 +6,7 @@ Runs on one core, interleaved in one process, over the same 1280x720 demo frames
   limit   OpenCV alone: decodes JPEG and PNG, resizes and encodes both; no checks, no files
   build   tfrecords_tools.shards.write_shard: all checks, and a TFRecord file on disk
   read    reads and parses the records of that file
+On a busy machine only the CPU times can be compared.
 With --memory it also prints the peak memory of complete builds of 1,000 and 10,000 frames.
 """
 
@@ -55,19 +56,26 @@ def print_speed(data, folder, repeats):
     source = bdd100k.source(data)
     frames = tuple(source.splits["train"])
     job = shards.ShardJob("speed", frames, source.labels, source.read_mask, "", SIZE, "letterbox")
-    limits, builds, reads = [], [], []
+    calls = {
+        "limit": lambda: decode_and_encode(frames),
+        "build": lambda: shards.write_shard(job, folder),
+        "read": lambda: read_back(folder / job.name),
+    }
+    times: dict = {name: [] for name in calls}
     for _ in range(repeats):
-        limits.append(time_call(lambda: decode_and_encode(frames)))
-        builds.append(time_call(lambda: shards.write_shard(job, folder)))
-        reads.append(time_call(lambda: read_back(folder / job.name)))
-    for name, times in (("limit", limits), ("build", builds), ("read", reads)):
-        print(f"{name}: {len(frames) / min(times):.1f} frames/s best, "
-              f"{len(frames) / np.median(times):.1f} median")  # fmt: skip
-    ratios = np.array(limits) / np.array(builds)
-    print(
-        f"build reaches {min(limits) / min(builds):.0%} of the limit (best of {repeats}), "
-        f"{np.median(ratios):.0%} median of pairs"
-    )
+        for name, call in calls.items():
+            times[name].append(time_call(call))
+    for column, clock in enumerate(("elapsed", "CPU")):
+        seconds = {name: np.array(rows)[:, column] for name, rows in times.items()}
+        for name, values in seconds.items():
+            best, median = len(frames) / values.min(), len(frames) / np.median(values)
+            print(f"{clock} time, {name}: {best:.1f} frames/s best, {median:.1f} median")
+        best = seconds["limit"].min() / seconds["build"].min()
+        median = np.median(seconds["limit"] / seconds["build"])
+        print(
+            f"{clock} time: build reaches {best:.0%} of the limit (best of {repeats}), "
+            f"{median:.0%} median of pairs"
+        )
 
 
 def decode_and_encode(frames):
@@ -103,9 +111,10 @@ def print_peak_memory(data, folder, count):
 
 
 def time_call(function):
-    start = time.perf_counter()
+    """Returns (elapsed time, CPU time) in seconds."""
+    start, start_cpu = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - start_cpu
 
 
 if __name__ == "__main__":
