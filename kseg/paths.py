@@ -3,7 +3,9 @@
 Local paths are pathlib's. Remote ones are etils.epath's, with the same methods; TFDS uses them too.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,25 @@ def _check_file_system(url: str) -> None:
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Returns whether a path is a URL."""
     return "://" in os.fspath(path)
+
+
+@contextlib.contextmanager
+def s3_errors(*paths: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns errors of an S3 store's client into InputErrors, where one of the paths is s3://."""
+    urls = [url for url in map(os.fspath, paths) if url.startswith("s3://")]
+    try:
+        yield
+    except Exception as error:
+        # No connection, no credentials; by name, as only s3:// needs that package.
+        by_client = type(error).__module__.startswith("botocore.")
+        # Access denied, no such bucket. Python's own OSErrors have an errno.
+        by_store = isinstance(error, OSError) and error.errno is None
+        if not urls or not (by_client or by_store):
+            raise
+        raise InputError(
+            f"{urls[0]}: {error}; check the bucket's name, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        ) from error
 
 
 def refresh(path: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from kseg import preprocess
 from kseg.errors import InputError, is_by_the_machine, run
 from kseg.manifest import Manifest, Split, missing_classes
-from kseg.paths import is_remote, to_path
+from kseg.paths import is_remote, s3_errors, to_path
 from tfrecords_tools import conversion, executors, source_flags, splits
 from tfrecords_tools.datasets import Frame, Source
 from tfrecords_tools.shards import ShardJob
@@ -56,6 +56,11 @@ exit codes: 0 done; 2 bad input
 
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
+    with s3_errors(args.data, args.out):
+        return _build(args)
+
+
+def _build(args: argparse.Namespace) -> int:
     source = source_flags.open_source(args)
     if source.origin:
         print(f"{args.source}: {source.origin}")

@@ -10,7 +10,7 @@ import pytest
 
 from kseg.errors import InputError
 from tests.conftest import ROOT, assert_one_line, run_build
-from tfrecords_tools import build, executors, shards
+from tfrecords_tools import build, executors, shards, source_flags
 
 SCRIPT = ROOT / "scripts" / "build_on_cluster.py"
 SIZE = ("--size", 60, 100)
@@ -96,6 +96,22 @@ def test_a_bucket_whose_package_is_missing_is_one_line(bdd100k, tmp_path, capsys
     monkeypatch.setitem(sys.modules, "adlfs", None)
     assert run_build(bdd100k, "az://cars/out", *SIZE) == 2
     assert_one_line(capsys, "az://cars/out", "install adlfs")
+
+
+class NoCredentialsError(Exception):
+    __module__ = "botocore.exceptions"
+
+
+@pytest.mark.parametrize("error", [NoCredentialsError("no key"), PermissionError("no access")])
+def test_errors_of_a_store_are_one_line(bdd100k, tmp_path, capsys, monkeypatch, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(source_flags, "open_source", fail)
+    assert run_build("s3://cars/bdd", tmp_path / "out") == 2
+    assert_one_line(capsys, "s3://cars/bdd", error, "AWS_ENDPOINT_URL")
+    with pytest.raises(type(error)):  # Of a local folder it is a bug.
+        run_build(bdd100k, tmp_path / "out")
 
 
 def test_the_script_compares_all_bytes(script, tmp_path):
