@@ -27,6 +27,9 @@ panel of its own, and masks go to OUT/masks/RUN/. Existing files of these names 
 --flicker reports the share of pixels that change class from one frame to the next, both plain and
 with motion compensated by optical flow, and writes both for every frame to OUT/NAME.flicker.json.
 
+A video's frames keep their times, and a video that was filmed upright or upside down is turned as
+the file says.
+
 Images and frames that cannot be decoded are skipped, listed and counted. Hidden files of a folder
 (._street.jpg) are ignored.
 
@@ -202,10 +205,13 @@ def _predict_video(clip, predict_all, out, args):
             else None
         )
         progress = files.enter_context(_progress())
-        frames = progress.track(video.frames(clip), clip.frame_count, description=clip.source.name)
+        frames = progress.track(
+            video.timed_frames(clip), clip.frame_count, description=clip.source.name
+        )
         for batch in batched(frames, BATCH_SIZE):
-            for frame, predictions in zip(batch, predict_all(batch), strict=True):
-                movie.add(panels.draw_panels(frame, predictions))
+            predictions_by_frame = predict_all([frame for _, frame in batch])
+            for (time_s, frame), predictions in zip(batch, predictions_by_frame, strict=True):
+                movie.add(panels.draw_panels(frame, predictions), time_s)
                 if gif:
                     small = gif.uses_next() and panels.draw_panels(
                         frame, predictions, args.gif_width

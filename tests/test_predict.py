@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import resource
 from types import SimpleNamespace
 
@@ -53,19 +54,22 @@ def test_video_keeps_its_size_and_length(trained_run, frames, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["drive.mp4", "masks"]
 
 
-class FakeCapture:
-    """A cv2.VideoCapture of frames, None where one is corrupt; past them every read fails."""
+class FakeVideo:
+    """A VideoFile of frames, None where one is corrupt; past them every read fails."""
 
-    def __init__(self, frames):
-        self._frames, self.reads = list(frames), 0
+    rate, time_s = 10.0, -0.1
 
-    def read(self):
-        self.reads += 1
-        frame = self._frames.pop(0) if self._frames else None
-        return frame is not None, frame
+    def __init__(self, frames, declared):
+        self._frames, self.declared, self.reads = list(frames), declared, 0
 
     def grab(self):
-        return self.read()[0]
+        self.reads += 1
+        self.time_s += 0.1
+        self._now = self._frames.pop(0) if self._frames else None
+        return self._now is not None
+
+    def retrieve(self):
+        return self._now
 
 
 def assert_one_line_has(capsys, *words):
@@ -75,7 +79,8 @@ def assert_one_line_has(capsys, *words):
 
 def clip_of(*values, first=0, count=None):
     frames = [v if v is None else np.full((4, 6, 3), v, np.uint8) for v in values]
-    return video.Clip("drive.mp4", FakeCapture(frames), 10.0, first, count)
+    fake = FakeVideo(frames, 0 if count is None else first + count)
+    return video.Clip("drive.mp4", fake, first / 10, math.inf, count)
 
 
 def shades(clip):
@@ -92,11 +97,11 @@ def test_corrupt_frames_of_a_video_are_skipped_and_counted(count, capsys):
 
 def test_a_video_ends_after_its_last_frame_whatever_its_header_says(capsys):
     for clip in (clip_of(1, 2, count=10**9), clip_of(1, 2), clip_of(1, 2, None, None, count=4)):
-        assert shades(clip) == [1, 2] and clip.capture.reads < 1000
+        assert shades(clip) == [1, 2] and clip.video.reads < 1000
     past = clip_of(1, 2, first=10**9)
     with pytest.raises(InputError, match=r"drive\.mp4: .*frame"):
         shades(past)
-    assert past.capture.reads < 1000 and capsys.readouterr().err == ""
+    assert past.video.reads < 1000 and capsys.readouterr().err == ""
 
 
 def test_a_video_with_a_corrupt_frame_is_drawn_to_its_end(trained_run, tmp_path, capsys):

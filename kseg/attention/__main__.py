@@ -95,7 +95,7 @@ def attention(args: argparse.Namespace) -> int:
     if args.video:
         clip = video.open_clip(source, args.start or 0.0, args.seconds or SECONDS)
     frame = None if clip else _read_frame(source, is_image, args.frame or 0)
-    size = _clip_size(clip) if frame is None else frame.shape[:2]
+    size = clip.video.size if frame is None else frame.shape[:2]
     point = _frame_point(args.point, size, source)
     model, config, labels = trained_model.load(args.run, tuple(args.size) if args.size else None)
     point = model_point(point, size, config)
@@ -135,13 +135,6 @@ def _read_frame(source, is_image, number):
         if count == number:
             return frame
     raise InputError(f"{source}: has {count + 1} frames, --frame {number} is past the last one")
-
-
-def _clip_size(clip):
-    import cv2
-
-    properties = (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
-    return tuple(int(clip.capture.get(p)) for p in properties)
 
 
 def _frame_point(x_y, size, source):
@@ -202,10 +195,11 @@ def _write_video(clip, model, config, point, block, out):
     if path.resolve() == clip.source.resolve():
         raise InputError(f"{path}: the output would replace the input; choose another --out")
     with video.Mp4Writer(path, clip.rate) as movie:
-        for frame in track(video.frames(clip), clip.source.name, clip.frame_count):
+        frames = video.timed_frames(clip)
+        for time_s, frame in track(frames, clip.source.name, clip.frame_count):
             image = preprocess.fit_image(frame, config.size, config.fit)
             stages = stage_attention.extract_stage_attention(model, image, block)
-            movie.add(figures.draw_heads(image, stages, point, clip.source.name))
+            movie.add(figures.draw_heads(image, stages, point, clip.source.name), time_s)
     print(path)
 
 

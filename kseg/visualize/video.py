@@ -13,6 +13,7 @@ import numpy as np
 
 from kseg.errors import InputError
 from kseg.files import atomic_write
+from kseg.video_file import VideoFile, VideoFileError, set_frame_times
 
 MAX_SECONDS = 1e6  # Larger values are typing mistakes.
 MAX_FAILED_READS = 250  # In succession. The frame count in a header may be a guess.
@@ -21,13 +22,18 @@ GIF_FRAMES = 750  # A minute.
 
 
 class Clip(NamedTuple):
-    """An open video and the range of its frames to read."""
+    """An open video and the time range of its frames to read."""
 
     source: Path
-    capture: cv2.VideoCapture
-    rate: float  # Frames per second.
-    first: int
-    frame_count: int | None  # None where the file does not say.
+    video: VideoFile
+    start_s: float
+    end_s: float
+    frame_count: int | None  # At most; None where the file does not say.
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.video.rate
 
 
 def open_clip(
@@ -39,12 +45,11 @@ def open_clip(
         raise InputError(f"--start {start:g}: expected seconds, from 0 to {MAX_SECONDS:g}")
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise InputError(f"--seconds {seconds:g}: expected seconds, above 0 to {MAX_SECONDS:g}")
-    capture = cv2.VideoCapture(str(source))
-    if not capture.isOpened():
-        raise InputError(f"{source}: cannot be opened as an image or as a video; is it corrupt?")
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if math.isfinite(rate) and rate > 0 else 25.0
-    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    try:
+        video = VideoFile(source)
+    except VideoFileError as error:
+        raise InputError(f"{source}: {error}; is it corrupt?") from error
+    rate, total = video.rate, video.declared
     first = round(start * rate)
     if 0 < total <= first:
         raise InputError(f"{source}: is {total / rate:.1f} s long, --start {start:g} is past it")
@@ -52,30 +57,38 @@ def open_clip(
     if seconds is not None:
         most = max(1, round(seconds * rate))
         count = most if count is None else min(count, most)
-    return Clip(Path(source), capture, rate, first, count)
+    end_s = math.inf if seconds is None else start + max(seconds, 1 / rate)
+    return Clip(Path(source), video, start, end_s, count)
 
 
 def frames(clip: Clip) -> Iterator[np.ndarray]:
-    """Yields the clip's frames, (h, w, 3) uint8 RGB. Raises InputError when there is none.
+    """Yields the clip's frames, (h, w, 3) uint8 RGB. Raises InputError when there is none."""
+    for _, frame in timed_frames(clip):
+        yield frame
+
+
+def timed_frames(clip: Clip) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the clip's (seconds since the video's first frame, frame as people see it).
 
     Frames that cannot be decoded are skipped; their number is printed to stderr at the end.
     Failed reads after the last frame are the end of the video, not corrupt frames.
     """
     # Frames are read one by one, because seeking is inexact in many files.
-    failed = 0
-    for _ in range(clip.first):
-        failed = 0 if clip.capture.grab() else failed + 1
-        if failed == MAX_FAILED_READS:
+    video, half_s = clip.video, 0.5 / clip.video.rate
+    decoded = skipped = failed = number = 0
+    while failed < MAX_FAILED_READS and (not video.declared or number < video.declared):
+        grabbed, number = video.grab(), number + 1
+        if video.time_s < clip.start_s - half_s:
+            failed = 0 if grabbed else failed + 1
+            continue
+        if video.time_s >= clip.end_s - half_s:
             break
-    decoded = skipped = failed = 0
-    count = math.inf if clip.frame_count is None else clip.frame_count
-    while failed < MAX_FAILED_READS and decoded + skipped + failed < count:
-        ok, frame = clip.capture.read()
-        if not ok:
+        frame = video.retrieve() if grabbed else None
+        if frame is None:
             failed += 1
             continue
         decoded, skipped, failed = decoded + 1, skipped + failed, 0
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        yield video.time_s, frame
     if not decoded:
         raise InputError(f"{clip.source}: opened as a video but no frame can be read")
     if skipped:
@@ -88,7 +101,8 @@ def frames(clip: Clip) -> Iterator[np.ndarray]:
 class Mp4Writer:
     """Context manager that writes an MP4 file atomically: the complete file, or none.
 
-    Raises InputError when it cannot be written.
+    rate: frames per second, of frames added without a time. Raises InputError when it cannot be
+    written.
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: float):
@@ -96,9 +110,10 @@ class Mp4Writer:
         self._stack = contextlib.ExitStack()
         self._partial = Path()
         self._writer: cv2.VideoWriter | None = None
+        self._times_s: list[float] = []
 
-    def add(self, image: np.ndarray) -> None:
-        """Appends (h, w, 3) uint8 RGB; all of one size."""
+    def add(self, image: np.ndarray, time_s: float | None = None) -> None:
+        """Appends (h, w, 3) uint8 RGB; all of one size. time_s: when it is shown, of any origin."""
         if self._writer is None:
             self._partial = self._stack.enter_context(atomic_write(self.path))
             size = (image.shape[1], image.shape[0])
@@ -107,6 +122,7 @@ class Mp4Writer:
             if not self._writer.isOpened():
                 raise InputError(f"{self._partial}: video cannot be written; choose another --out")
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._times_s.append(len(self._times_s) / self.rate if time_s is None else time_s)
 
     def __enter__(self) -> "Mp4Writer":
         return self
@@ -121,6 +137,8 @@ class Mp4Writer:
             # OpenCV's writer does not report a full disk; opening the file again does.
             if self._writer and not cv2.VideoCapture(str(self._partial)).isOpened():
                 raise InputError(f"{self.path}: writing did not finish; is the disk full?")
+            if self._writer:
+                set_frame_times(self._partial, self._times_s, self.rate)
 
 
 class GifWriter:

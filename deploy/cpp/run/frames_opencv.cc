@@ -13,6 +13,7 @@
 #include "run/camera.h"
 #include "run/frames.h"
 #include "run/image_file.h"
+#include "run/mp4_file.h"
 #include "run/overlay.h"
 
 namespace kseg {
@@ -30,6 +31,14 @@ void copy_as_rgb(const cv::Mat& bgr, Image& frame) {
   frame.resize({bgr.rows, bgr.cols}, 3);
   cv::Mat rgb = view(frame);
   cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+}
+
+// Applies an EXIF orientation, 1 to 8.
+void turn_upright(cv::Mat& image, int orientation) {
+  if (orientation >= 5) cv::transpose(image, image);  // 5 to 8 swap height and width.
+  static const std::map<int, int> kFlips = {{2, 1}, {3, -1}, {4, 0}, {6, 1}, {7, -1}, {8, 0}};
+  const auto flip = kFlips.find(orientation);
+  if (flip != kFlips.end()) cv::flip(image, image, flip->second);
 }
 
 // The pixels of an image file as people see them, BGR; or why it cannot be used.
@@ -50,11 +59,7 @@ Result<cv::Mat> decode(const fs::path& path) {
       if (cv::countNonZero(alpha != 255) > 0) return Error{kTransparent};
       cv::cvtColor(bgr, bgr, cv::COLOR_BGRA2BGR);
     }
-    const int orientation = header->orientation;
-    if (orientation >= 5) cv::transpose(bgr, bgr);  // 5 to 8 swap height and width.
-    static const std::map<int, int> kFlips = {{2, 1}, {3, -1}, {4, 0}, {6, 1}, {7, -1}, {8, 0}};
-    const auto flip = kFlips.find(orientation);
-    if (flip != kFlips.end()) cv::flip(bgr, bgr, flip->second);
+    turn_upright(bgr, header->orientation);
   } catch (const cv::Exception& error) {  // An image larger than OpenCV's limit.
     return Error{"cannot be decoded (" + error.err + "); replace it"};
   }
@@ -85,50 +90,81 @@ class Images : public FrameSource {
   std::size_t next_ = 0;
 };
 
+// A video's frames as people see them, with the file's times: kseg/video_file.py has the rules.
 class Video : public FrameSource {
  public:
-  explicit Video(const std::string& path) : path_(path) {
+  explicit Video(const std::string& path) : path_(path) {}
+
+  // Fails with the reason, without the path.
+  Status open() {
     try {
-      opened_ = video_.open(path);
+      if (!video_.open(path_.string())) return Error{"cannot be opened as a video"};
+      video_.set(cv::CAP_PROP_ORIENTATION_AUTO, 0);
       declared_ = video_.get(cv::CAP_PROP_FRAME_COUNT);
     } catch (const cv::Exception&) {
-      opened_ = false;
+      return Error{"cannot be opened as a video"};
     }
+    const Result<int> orientation = read_orientation(path_.string());
+    if (!orientation) return orientation.error();
+    orientation_ = *orientation;
+    time_s_ = -1 / *rate();
+    return Done{};
   }
-
-  bool opened() const { return opened_; }
 
   Result<FrameStatus> next(Frame& frame) override {
     frame.name = path_.stem().string();
-    const int number = frame.number = count_++;
-    frame.time_s = number / *rate();
-    try {
-      const bool read = video_.read(bgr_);
-      frame.captured = Clock::now();
-      if (read) {
-        copy_as_rgb(bgr_, frame.image);
-        return FrameStatus::kFrame;
-      }
-    } catch (const cv::Exception&) {
-    }
-    if (number >= declared_) return FrameStatus::kEnd;
+    frame.number = count_++;
+    const bool read = grab() && retrieve(frame.image);
+    frame.time_s = time_s_;
+    frame.captured = Clock::now();
+    if (read) return FrameStatus::kFrame;
+    if (frame.number >= declared_) return FrameStatus::kEnd;
     // Declared by the header but corrupt: the next read continues after it.
-    frame.name = path_.string() + ": frame " + std::to_string(number) + " cannot be decoded";
+    frame.name = path_.string() + ": frame " + std::to_string(frame.number) + " cannot be decoded";
     return FrameStatus::kCorrupt;
   }
 
   std::optional<double> rate() const override {
     const double rate = video_.get(cv::CAP_PROP_FPS);
-    return rate > 0 ? rate : 25;
+    return std::isfinite(rate) && rate > 0 ? rate : 25;
   }
 
  private:
+  // Takes the next frame and sets its time, decoded or not.
+  bool grab() {
+    double expected_s = time_s_ + 1 / *rate();
+    bool grabbed = false;
+    try {
+      grabbed = video_.grab();
+    } catch (const cv::Exception&) {
+    }
+    if (grabbed) {
+      const double at_s = video_.get(cv::CAP_PROP_POS_MSEC) / 1000;
+      if (!offset_s_) offset_s_ = at_s - expected_s;
+      const double since_s = at_s - *offset_s_;
+      if (since_s > time_s_ && std::isfinite(since_s)) expected_s = since_s;
+    }
+    time_s_ = expected_s;
+    return grabbed;
+  }
+
+  bool retrieve(Image& image) {
+    try {
+      if (!video_.retrieve(bgr_) || bgr_.empty()) return false;
+      turn_upright(bgr_, orientation_);
+    } catch (const cv::Exception&) {
+      return false;
+    }
+    copy_as_rgb(bgr_, image);
+    return true;
+  }
+
   fs::path path_;
   cv::VideoCapture video_;
   cv::Mat bgr_;
-  double declared_ = 0;
-  int count_ = 0;
-  bool opened_ = false;
+  double declared_ = 0, time_s_ = 0;
+  std::optional<double> offset_s_;
+  int count_ = 0, orientation_ = 1;
 };
 
 // Draws the classes' names and colours into the corner, at the same places as deploy/python/run.py.
@@ -175,7 +211,7 @@ class OpenCvWriter : public FrameWriter {
     std::snprintf(number, sizeof number, "-%06d", count_++);
     try {
       if (options_.overlays) {
-        const Status done = options_.rate ? append(name) : save(folder / (name + ".png"), bgr_);
+        const Status done = options_.rate ? append(frame) : save(folder / (name + ".png"), bgr_);
         if (!done) return done;
       }
       if (!options_.save_masks) return Done{};
@@ -190,8 +226,12 @@ class OpenCvWriter : public FrameWriter {
     if (!writer_.isOpened()) return Done{};
     writer_.release();
     // Opened again, because OpenCV's writer does not report a full disk.
-    if (cv::VideoCapture(written_.string()).isOpened()) return Done{};
-    return Error{written_.string() + ": the video is incomplete; is the disk full?"};
+    if (!cv::VideoCapture(written_.string()).isOpened()) {
+      return Error{written_.string() + ": the video is incomplete; is the disk full?"};
+    }
+    const std::vector<double> times_s = std::move(times_s_);
+    times_s_.clear();
+    return set_frame_times(written_.string(), times_s, *options_.rate);
   }
 
   std::string text() const override {
@@ -205,12 +245,12 @@ class OpenCvWriter : public FrameWriter {
     return Error{path.string() + ": cannot be written; choose another --out"};
   }
 
-  Status append(const std::string& name) {
+  Status append(const Frame& frame) {
     if (bgr_.size() != size_) {  // A camera may come back with another size; a video has one.
       const Status ended = close();
       if (!ended) return ended;
       const std::string number = ++videos_ == 1 ? "" : "-" + std::to_string(videos_);
-      written_ = options_.folder / (name + number + ".mp4");
+      written_ = options_.folder / (frame.name + number + ".mp4");
       size_ = bgr_.size();
       const int codec = cv::VideoWriter::fourcc('m', 'p', '4', 'v');
       if (!writer_.open(written_.string(), codec, *options_.rate, size_)) {
@@ -218,6 +258,7 @@ class OpenCvWriter : public FrameWriter {
       }
     }
     writer_.write(bgr_);
+    times_s_.push_back(frame.time_s.value_or(0));
     return Done{};
   }
 
@@ -228,6 +269,7 @@ class OpenCvWriter : public FrameWriter {
   cv::Mat bgr_;
   cv::Size size_;
   cv::VideoWriter writer_;
+  std::vector<double> times_s_;  // Of the frames in the open video.
 };
 
 }  // namespace
@@ -243,7 +285,8 @@ Result<std::unique_ptr<FrameSource>> open_frames(const std::string& source,
     return Error{source + ": no such file, folder or camera"};
   }
   auto video = std::make_unique<Video>(source);
-  if (!video->opened()) return Error{source + ": cannot be opened as a video"};
+  const Status opened = video->open();
+  if (!opened) return Error{source + ": " + opened.error().message};
   return std::unique_ptr<FrameSource>(std::move(video));
 }
 

@@ -1,5 +1,6 @@
-// Writes what open_frames() reads from a folder, for tests/deploy/test_odd_pictures.py: for each
-// frame a line "frame NAME HEIGHT WIDTH" and its RGB pixels, or a line "corrupt MESSAGE".
+// Writes what open_frames() reads from a folder or a video, for tests/deploy/test_odd_pictures.py and
+// test_videos.py: for each frame a line "frame NAME HEIGHT WIDTH", of videos with the time in seconds
+// at its end, and its RGB pixels, or a line "corrupt MESSAGE".
 #include <cstdio>
 
 #include "run/frames.h"
@@ -20,7 +21,10 @@ int main(int count, char** arguments) {
       std::printf("corrupt %s\n", frame.name.c_str());
       continue;
     }
-    std::printf("frame %s %d %d\n", frame.name.c_str(), frame.image.size.height, frame.image.size.width);
+    std::printf("frame %s %d %d", frame.name.c_str(), frame.image.size.height,
+                frame.image.size.width);
+    if (frame.time_s) std::printf(" %.6f", *frame.time_s);
+    std::printf("\n");
     std::fwrite(frame.image.data.data(), 1, frame.image.data.size(), stdout);
   }
 }

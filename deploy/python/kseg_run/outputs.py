@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from kseg_run.errors import InputError
 from kseg_run.frame_pipeline import Prediction
 from kseg_run.lane_measures import LaneMeasures
 from kseg_run.overlay import draw, put_status
+from kseg_run.video_file import set_frame_times
 
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
@@ -32,7 +34,10 @@ class Output(Protocol):
 
 
 class FileOutput:
-    """Writes overlays as PNG, or as one video when a frame rate is given, and masks as PNG."""
+    """Writes overlays as PNG, or as one video when a frame rate is given, and masks as PNG.
+
+    A video's frames have the times of the input's, also where some were dropped.
+    """
 
     closed, problem = False, ""
 
@@ -51,6 +56,7 @@ class FileOutput:
         self._writer: Any = None  # cv2.VideoWriter
         self._video_size: tuple[int, int] | None = None  # (width, height)
         self._videos: list[Path] = []
+        self._times_s = array("d")  # Of the frames in the open video.
         self._count = 0
         try:
             (folder / "masks" if save_masks else folder).mkdir(parents=True, exist_ok=True)
@@ -70,6 +76,7 @@ class FileOutput:
                 self._write_image(self.folder / f"{name}.png", bgr)
             else:
                 self._video_writer(name, bgr, self.rate).write(bgr)
+                self._times_s.append(prediction.frame.time_s or 0)
         if self.save_masks:
             mask = name if self.rate is None else f"{name}-{self._count:06d}"
             self._write_image(self.folder / "masks" / f"{mask}.png", prediction.class_map)
@@ -80,9 +87,15 @@ class FileOutput:
             return
         self._writer.release()
         self._writer, path = None, self._videos[-1]
+        times_s, self._times_s = self._times_s, array("d")
         # Opened again, because OpenCV's writer does not report a full disk.
         if not cv2.VideoCapture(str(path)).isOpened():
             self.problem = f"{path}: the video is incomplete; is the disk full?"
+            return
+        try:
+            set_frame_times(path, times_s, self.rate or 0)
+        except OSError as error:
+            self.problem = f"{path}: {error.strerror}"
 
     def _video_writer(self, name: str, image: np.ndarray, rate: float) -> Any:
         size = (image.shape[1], image.shape[0])

@@ -1,17 +1,18 @@
 """Sources of frames: an image, a folder of images or a video. Cameras are in camera.py."""
 
+import itertools
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from kseg_run import image_file
 from kseg_run.camera import Camera
-from kseg_run.camera_capture import DEFAULT_RATE, CameraOptions, capture_arguments
+from kseg_run.camera_capture import CameraOptions, capture_arguments
 from kseg_run.errors import InputError
 from kseg_run.frames import Frame
+from kseg_run.video_file import VideoFile, VideoFileError
 
 
 class Source(Protocol):
@@ -82,7 +83,7 @@ def read_image(path: Path) -> tuple[np.ndarray | None, str]:
 
 
 class Video:
-    """Yields a video file's frames.
+    """Yields a video file's frames as people see them, with the file's times.
 
     Frames that the header declares but that cannot be decoded are yielded with image=None.
     """
@@ -90,30 +91,28 @@ class Video:
     live = False
 
     def __init__(self, path: Path):
-        self._path, self._video = path, cv2.VideoCapture(str(path))
-        if not self._video.isOpened():
-            raise InputError(f"{path}: cannot be opened as a video")
-        self._rate = self._video.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
-        self.rate: float | None = self._rate
-        self._declared = int(max(0, self._video.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._path = path
+        try:
+            self._video = VideoFile(path)
+        except VideoFileError as error:
+            raise InputError(f"{path}: {error}") from error
+        self.rate: float | None = self._video.rate
 
     def __iter__(self) -> Generator[Frame]:
-        number, name = 0, self._path.stem
+        video, name = self._video, self._path.stem
         try:
-            while True:
-                ok, image = self._video.read()
-                time_s = number / self._rate
-                if ok:
-                    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                    yield Frame(number, name, image, time_s=time_s, first=number == 0)
-                elif number < self._declared:  # Corrupt: the next read continues after it.
+            for number in itertools.count():
+                grabbed = video.grab()
+                image = video.retrieve() if grabbed else None
+                if image is not None:
+                    yield Frame(number, name, image, time_s=video.time_s, first=number == 0)
+                elif number < video.declared:  # Corrupt: the next read continues after it.
                     problem = f"{self._path}: frame {number} cannot be decoded"
-                    yield Frame(number, name, None, problem, time_s)
+                    yield Frame(number, name, None, problem, video.time_s)
                 else:
                     return
-                number += 1
         finally:
-            self._video.release()
+            video.release()
 
     def stop(self) -> None:
         pass
