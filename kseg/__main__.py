@@ -22,7 +22,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "evaluation": {
         "evaluate": ("kseg.evaluate", "score a run: IoU, boundary IoU, precision, recall"),
-        "predict": ("kseg.predict", "draw a run's predictions over images or a video"),
+        "predict": ("kseg.predict", "draw predictions over images or a video"),
+        "published": ("kseg.published.__main__", "list the trained models that come with kseg"),
         "attention": ("kseg.attention.__main__", "show what the attention of a SegFormer looks at"),
         "report": ("kseg.report.__main__", "collect scores, curves and frames in an HTML report"),
     },
@@ -76,6 +77,7 @@ def help_text() -> str:
         "  --version       show the version",
         "",
         "examples:",
+        "  kseg predict street.jpg",
         "  kseg train --preset demo",
         "  kseg export runs/demo --tflite",
         "",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kseg import files
+from kseg import files, published_models
 from kseg.errors import InputError, run
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   python -m kseg.benchmark road.tflite --vs peer.onnx openvino:peer.onnx --json speed.json
   python -m kseg.benchmark road.tflite road.tflite          shows how much is noise
   python -m kseg.benchmark road.tflite --operators --gpu
+  python -m kseg.benchmark lanes                            a published model
 
 --vs accepts these models; ./scripts/install benchmark installs ONNX Runtime and OpenVINO:
   FILE.tflite              LiteRT
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", metavar="MODEL", nargs="+", help=".tflite files to measure")
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", help=".tflite files, or published models, to measure"
+    )
     parser.add_argument(
         "--vs",
         metavar="MODEL",
@@ -90,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
+    args.models = [published_models.tflite_file(model) for model in args.models]
+    args.vs = [published_models.tflite_file(model) for model in args.vs]
     for flag in ("threads", "runs", "seconds"):
         if getattr(args, flag) <= 0:
             raise InputError(f"--{flag} {getattr(args, flag)}: expected more than 0")

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kseg import published_models
 from kseg.errors import InputError, run, user_path
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a .tflite written by kseg.export to try as well"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a .tflite written by kseg.export, or a published model, to try as well",
     )
     parser.add_argument(
         "--training", action="store_true", help="report what training would run on, instead"
@@ -65,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = training_check.examine(need_gpu=args.gpu)
         lines = list(training_check.report_lines(report))
     else:
-        report = examine(args.model, need_gpu=args.gpu)
+        model = args.model and published_models.tflite_file(args.model)
+        report = examine(model, need_gpu=args.gpu)
         lines = report_lines(report)
     document = json.dumps(report, indent=1, allow_nan=False)
     if args.json == "-":

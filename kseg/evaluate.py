@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kseg import published_models
 from kseg.errors import run, user_path
 from kseg.visualize.percent import percent_cell
 
@@ -21,9 +22,11 @@ EXAMPLES = """examples:
   python -m kseg.evaluate runs/demo
   python -m kseg.evaluate runs/demo --split test --overlays 20
   python -m kseg.evaluate runs/demo --position-baseline
+  python -m kseg.evaluate lanes --data data/bdd100k        a published model
 
 Writes RUN/evaluation-SPLIT.json and RUN/overlays-SPLIT/*.png, which show image, ground truth and
-prediction. --out chooses another folder than RUN.
+prediction. --out chooses another folder than RUN; for a published model, the default is the current
+folder.
 
 The position baseline predicts the same class map for every frame: at each pixel, the most frequent
 class of the training split. It shows which score is possible without looking at the image.
@@ -44,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "run", metavar="RUN", nargs="?", default="runs/demo", help="run folder (default: runs/demo)"
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default="runs/demo",
+        help=published_models.RUN_HELP + " (default: runs/demo)",
     )
     parser.add_argument(
         "--split", default="val", help="split to evaluate: train, val or test (default: val)"
@@ -77,7 +84,10 @@ def evaluate(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     from kseg import files, run_folder
 
-    run_folder.read_run(args.run)  # Bad input fails here, before the model is built.
+    folder = published_models.find_run(args.run)
+    run_folder.read_run(folder)  # Bad input fails here, before the model is built.
+    published_models.check_data(folder, args.data)
+    out = Path(args.out) if args.out else published_models.output_folder(folder)
     from kseg.runtime import backend_devices
 
     backend_devices.announce("evaluation", require_gpu=args.require_gpu)
@@ -89,8 +99,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from kseg.evaluation.scores import compute_scores, confusion_matrix
     from kseg.models import cost
 
-    out = Path(args.out or args.run)
-    model, config, labels = trained_model.load(args.run)
+    model, config, labels = trained_model.load(folder)
     config = dataclasses.replace(config, data=args.data or config.data)
     manifest, _ = pipeline.open_split(config, args.split, labels)
     frames = pipeline.labelled_frames(config, args.split)

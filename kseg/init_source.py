@@ -1,20 +1,15 @@
-"""What --init names: a run, a weights file or a published model. Standard library only.
-
-A published model is a folder kseg/published/NAME with the config.json, labels.json and
-best.weights.h5 of a run.
-"""
+"""What --init names: a run, a weights file or a published model. Standard library only."""
 
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kseg import config as configs
-from kseg import run_folder
+from kseg import published_models, run_folder
 from kseg.config import Config
 from kseg.errors import InputError
 from kseg.labels import LabelSet
 
-PUBLISHED = Path(__file__).parent / "published"
 # The Config fields on which the weights of a model depend.
 ARCHITECTURE = ("model", "encoder_alpha", "output_stride", "decoder_channels")
 
@@ -39,22 +34,16 @@ def find(init: str) -> InitSource:
         # RUN/best.weights.h5 or RUN/last/*.weights.h5.
         runs = [run for run in path.absolute().parents[:2] if (run / "config.json").is_file()]
         return InitSource(path, *(run_folder.read_run(runs[0]) if runs else ()))
-    if not path.is_dir():
-        path = PUBLISHED / init
+    path = published_models.find_run(init)
     if not (path / "config.json").is_file():
         raise InputError(
             f"init {init}: no run folder, .weights.h5 file or published model of that name "
-            f"(published: {', '.join(published_names()) or 'none yet'})"
+            f"(published: {', '.join(published_models.names())})"
         )
     weights = path / run_folder.BEST
     if not weights.is_file():
         raise InputError(f"init {init}: has no {run_folder.BEST}; train it for at least one epoch")
     return InitSource(weights, *run_folder.read_run(path))
-
-
-def published_names() -> list[str]:
-    """Names of the models that come with this package."""
-    return sorted(path.parent.name for path in PUBLISHED.glob("*/config.json"))
 
 
 def architecture(init: str, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kseg import published_models
 from kseg.errors import run, user_path
 from kseg.export.profiles import PROFILES
 
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="any .tflite")
+    parser.add_argument("file", metavar="FILE", help="any .tflite, or a published model")
     parser.add_argument(
         "--profile",
         nargs="+",
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         help="; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values()) + " (default: gpu)",
     )
     args = parser.parse_args(argv)
+    args.file = published_models.tflite_file(args.file)
     with user_path(args.file):
         tflite = Path(args.file).read_bytes()
 

@@ -9,16 +9,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg import image_file
+from kseg import image_file, published_models
 from kseg.errors import InputError, run, user_path
 from kseg.visualize.images import read_image, write_image
 
 BATCH_SIZE = 8
 EXAMPLES = """examples:
+  python -m kseg.predict street.jpg                         by a model that comes with kseg
   python -m kseg.predict runs/demo street.jpg
   python -m kseg.predict runs/demo folder/ --out overlays --save-masks --confidence
   python -m kseg.predict runs/demo drive.mp4 --gif --start 2 --seconds 4
-  python -m kseg.predict runs/deeplab drive.mp4 --compare runs/segformer runs/unet --flicker
+  python -m kseg.predict runs/deeplab drive.mp4 --compare runs/segformer lanes --flicker
+  python -m kseg.predict /dev/video0 --seconds 20 --out camera
+
+Without RUN, the published model `lanes` predicts: direct and alternative lanes, as in BDD100K.
+`kseg published` lists all with their accuracy; --model NAME or NAME in place of RUN chooses one.
+Its default output folder is ./predictions.
 
 An image becomes OUT/NAME.png, a video OUT/NAME.mp4. --save-masks adds OUT/masks/NAME.png with the
 class ids in the size of the frame, for videos one file per frame. With --compare every run gets a
@@ -44,8 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="run folder of kseg.train")
-    parser.add_argument("input", metavar="INPUT", help="image, folder of images, or video")
+    parser.add_argument("run", metavar="RUN", nargs="?", help=published_models.RUN_HELP)
+    parser.add_argument("input", metavar="INPUT", help="image, folder of images, video or camera")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"the same as RUN (default: {published_models.DEFAULT})",
+    )
     parser.add_argument(
         "--compare", metavar="RUN", nargs="+", default=[], help="other runs, drawn side by side"
     )
@@ -74,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     video.add_argument(
         "--seconds", type=float, metavar="S", help="stop after S seconds (default: at the end)"
     )
-    return predict(parser.parse_args(argv))
+    # Intermixed: an optional RUN may be followed by flags, and then INPUT.
+    return predict(parser.parse_intermixed_args(argv))
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -82,7 +94,10 @@ def predict(args: argparse.Namespace) -> int:
     from kseg import run_folder
     from kseg.visualize import video
 
-    runs = [args.run, *args.compare]
+    if args.run and args.model:
+        raise InputError(f"--model {args.model}: RUN is {args.run}; give only one of the two")
+    first = args.run or args.model or published_models.DEFAULT
+    runs = [published_models.find_run(run) for run in (first, *args.compare)]
     for path in runs:
         run_folder.read_run(path)  # Bad input fails here, before a model is built.
     source = Path(args.input)
@@ -91,11 +106,14 @@ def predict(args: argparse.Namespace) -> int:
     images = _images(source)
     _check_flags(args, source, bool(images))
     clip = None if images else video.open_clip(source, args.start or 0.0, args.seconds)
-    out = Path(args.out) if args.out else Path(args.run) / "predictions"
+    out = Path(args.out or published_models.output_folder(runs[0]) / "predictions")
     suffixes = [".png"] if images else [".mp4", *([".gif"] if args.gif else [])]
     _refuse_overwriting(images or [source], out, suffixes)
     from kseg.runtime import backend_devices
 
+    for folder in filter(published_models.is_published, runs):
+        licence = published_models.read_card(folder.name)["licence"]
+        print(f"model: {folder.name}, which comes with kseg; {licence}")
     backend_devices.announce("prediction")
     predict_all = _load_predictors(runs, args.confidence)
     with user_path(out):
@@ -111,6 +129,8 @@ def _check_flags(args, source, are_images):
     given = [f"--{n}" for n in ("gif", "flicker", "start", "seconds") if getattr(args, n)]
     if are_images and given:
         raise InputError(f"{source}: {given[0]} is for videos; leave it out")
+    if source.is_char_device() and args.seconds is None:
+        raise InputError(f"{source}: a camera has no end; say how long with --seconds")
     if args.gif_width < 16:
         raise InputError(f"--gif-width {args.gif_width}: expected 16 or more")
 
@@ -136,6 +156,8 @@ def _refuse_overwriting(inputs, out, suffixes):
 def _images(source):
     """Returns the image files of `source`, or an empty list when it is a video."""
     if source.is_dir():
+        if (source / "config.json").is_file():
+            raise InputError(f"{source}: is a run; also name an image, a folder or a video")
         images = sorted(p for p in source.iterdir() if image_file.is_image_name(p.name))
         if not images:
             raise InputError(f"{source}: has no images ({', '.join(image_file.SUFFIXES)})")
@@ -151,7 +173,7 @@ def _load_predictors(runs, confidence):
     if len(set(names)) < len(names):
         names = [Path(path).as_posix().strip("/").replace("/", "-") for path in runs]
     if len(set(names)) < len(names):
-        raise InputError(f"--compare: a run is named twice: {', '.join(runs)}")
+        raise InputError(f"--compare: a run is named twice: {', '.join(map(str, runs))}")
     predictors = [
         predictor.load_predictor(path, name, confidence=confidence)
         for path, name in zip(runs, names, strict=True)

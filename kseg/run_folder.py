@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kseg import config as configs
-from kseg import files
+from kseg import files, published_models
 from kseg.config import Config
 from kseg.errors import InputError
 from kseg.labels import LabelSet
@@ -102,7 +102,8 @@ def read_run(run: RunPath) -> tuple[Config, LabelSet]:
     path = Path(run) / "config.json"
     if not path.is_file():
         raise InputError(
-            f"{run}: no config.json here, so this is not a run; python -m kseg.train creates one"
+            f"{run}: no config.json here, so this is not a run; python -m kseg.train creates one "
+            f"(models that come with kseg: {', '.join(published_models.names())})"
         )
     return configs.read(path), read_labels(run)
 

@@ -16,7 +16,7 @@ LAYERS = [
     {"child_process", "errors", "nvidia"},
     {"files", "labels", "model_names", "paths", "tensorflow_log"},
     {"class_map"},
-    {"config", "contract", "image_file", "manifest", "preprocess"},
+    {"config", "contract", "image_file", "manifest", "preprocess", "published_models"},
     {"mixture", "video_file"},
     {"run_folder"},
     {"init_source"},
@@ -30,7 +30,7 @@ COMMANDS = {
     *("kseg.train", "kseg.evaluate", "kseg.predict", "kseg.attention", "kseg.export"),
     *("kseg.import_weights", "kseg.lint", "kseg.benchmark", "kseg.compare", "kseg.report"),
     *("kseg.doctor", "tfrecords_tools.build", "tfrecords_tools.demo", "tfrecords_tools.inspect"),
-    "tfrecords_tools.verify",
+    *("kseg.published", "tfrecords_tools.verify"),
 }
 ANY_BACKEND = (
     "models",
@@ -42,7 +42,7 @@ WITHOUT_TENSORFLOW = (
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),
     *("image_file", "video_file"),
-    *("class_map", "mixture"),
+    *("class_map", "mixture", "published_models"),
     *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
 )
@@ -111,7 +111,13 @@ def test_some_modules_import_no_tensorflow(name, path):
 
 
 def test_the_lists_above_name_modules_that_exist():
-    known = {param.values[0] for param in modules()} | {"attention", "compare", "export", "report"}
+    known = {param.values[0] for param in modules()} | {
+        "attention",
+        "compare",
+        "export",
+        "published",
+        "report",
+    }
     listed = {*ANY_BACKEND, *WITHOUT_TENSORFLOW, *(name for names in LAYERS for name in names)}
     listed |= {name.removeprefix("kseg.") for name in COMMANDS if name.startswith("kseg.")}
     assert listed <= known

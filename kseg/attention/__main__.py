@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg import image_file
+from kseg import image_file, published_models
 from kseg.errors import InputError, run, user_path
 from kseg.visualize.images import read_image, write_image
 
@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="run folder of a SegFormer")
+    parser.add_argument(
+        "run", metavar="RUN", help="run folder, or published model, that is a SegFormer"
+    )
     parser.add_argument("input", metavar="INPUT", help="image or video")
     parser.add_argument(
         "--point",
@@ -84,7 +86,8 @@ def attention(args: argparse.Namespace) -> int:
     _check_flags(args, source, is_image)
     from kseg import run_folder, trained_model
 
-    config, _ = run_folder.read_run(args.run)
+    folder = published_models.find_run(args.run)
+    config, _ = run_folder.read_run(folder)
     if not config.model.startswith("segformer"):
         raise InputError(
             f"{args.run}: model {config.model} has no attention; use a run of a SegFormer"
@@ -97,9 +100,9 @@ def attention(args: argparse.Namespace) -> int:
     frame = None if clip else _read_frame(source, is_image, args.frame or 0)
     size = clip.video.size if frame is None else frame.shape[:2]
     point = _frame_point(args.point, size, source)
-    model, config, labels = trained_model.load(args.run, tuple(args.size) if args.size else None)
+    model, config, labels = trained_model.load(folder, tuple(args.size) if args.size else None)
     point = model_point(point, size, config)
-    out = Path(args.out) if args.out else Path(args.run) / "attention"
+    out = Path(args.out or published_models.output_folder(folder) / "attention")
     with user_path(out):
         out.mkdir(parents=True, exist_ok=True)
     if clip:

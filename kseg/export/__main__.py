@@ -1,10 +1,12 @@
 """python -m kseg.export --tflite: converts a run to .tflite and verifies each file against it."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from kseg import files, published_models
 from kseg.errors import InputError, run
 from kseg.export.profiles import PRECISIONS, PROFILES, Profile, Target
 
@@ -14,6 +16,8 @@ EXAMPLES = """examples:
   python -m kseg.export runs/demo --tflite --profile cpu gpu --precision fp32 fp16 --out for-the-car
   python -m kseg.export runs/demo --tflite --precision int8 --calibration 200
   python -m kseg.export runs/demo --tflite --profile gpu-classic --size 288 512
+  python -m kseg.export lanes --tflite                       the file that comes with kseg
+  python -m kseg.export lanes --tflite --data data/bdd100k   converts and verifies lanes-fp32.tflite
 
 Input: raw RGB (1, H, W, 3), uint8 or float32. Output: a class map (1, H, W) uint8, or logits
 (1, H, W, classes) float32. The file contains its contract: size, classes, colours, fit, measured
@@ -33,20 +37,21 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "run", metavar="RUN", nargs="?", default="runs/demo", help="run folder (default: runs/demo)"
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default="runs/demo",
+        help=published_models.RUN_HELP + " (default: runs/demo)",
     )
     parser.add_argument(
         "--tflite", action="store_true", required=True, help="output format (the only one so far)"
     )
     targets = "; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values())
-    parser.add_argument(
-        "--profile", nargs="+", choices=PROFILES, default=["cpu"], help=f"{targets} (default: cpu)"
-    )
+    parser.add_argument("--profile", nargs="+", choices=PROFILES, help=f"{targets} (default: cpu)")
     parser.add_argument(
         "--precision",
         nargs="+",
         choices=PRECISIONS,
-        default=["fp32"],
         help="fp16: float16 weights; int8: 8-bit weights and activations; int8-dynamic: 8-bit "
         "weights, activations quantized at run time; int16x8: 16-bit activations and 8-bit "
         "weights, where int8 loses too much accuracy, slow on CPUs (default: fp32)",
@@ -64,7 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         help="what the file returns (default: that of the profile)",
     )
     parser.add_argument(
-        "--out", metavar="PATH", help="FILE.tflite, or a folder for several files (default: RUN)"
+        "--out",
+        metavar="PATH",
+        help="FILE.tflite, or a folder for several files (default: RUN; for a published model the "
+        "current folder)",
     )
     parser.add_argument(
         "--data",
@@ -117,8 +125,12 @@ def export(args: argparse.Namespace) -> int:
             raise InputError(f"--{flag} {getattr(args, name)}: expected at least 1")
     if args.allow_loss is not None and args.allow_loss < 0:
         raise InputError(f"--allow-loss {args.allow_loss:g}: expected points of IoU, 0 or more")
+    folder = published_models.find_run(args.run)
+    if published_models.is_published(folder) and not args.data:
+        return _copy_published(folder, args)
+    args.profile, args.precision = args.profile or ["cpu"], args.precision or ["fp32"]
     targets = plan(args)
-    trained, labels = run_folder.read_run(args.run)
+    trained, labels = run_folder.read_run(folder)
     size = tuple(args.size) if args.size else trained.size
     config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
 
@@ -140,7 +152,7 @@ def export(args: argparse.Namespace) -> int:
         verify_gpu=args.verify_gpu,
         allowed_loss=args.allow_loss,
     )
-    model, _, _ = trained_model.load(args.run, size)
+    model, _, _ = trained_model.load(folder, size)
     verification.check_targets(targets, args.output, model, checks)
     converter = ModelConverter(
         model,
@@ -154,12 +166,28 @@ def export(args: argparse.Namespace) -> int:
         print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
         converted[target] = converter.convert(target.profile, target.precision, args.output)
     print(f"verifying on frames of {config.data} ({args.split}) ...", flush=True)
-    config_hash = run_folder.config_hash(args.run)
+    config_hash = run_folder.config_hash(folder)
     reports = verification.verify(
         model, converted, checks, config_hash=config_hash, dataset=manifest.dataset
     )
     _print_reports(reports)
     return 0 if all(report["passed"] for report in reports) else 3
+
+
+def _copy_published(folder, args):
+    """Copies the verified .tflite of a published model to --out or the current folder."""
+    if args.profile or args.precision or args.size or args.output:
+        # Another file must be verified, and that needs labels.
+        published_models.check_data(folder, args.data)
+    source = folder / f"{folder.name}.tflite"
+    out = Path(args.out or published_models.output_folder(folder))
+    target = out if out.suffix == ".tflite" else out / source.name
+    if not target.parent.is_dir():
+        raise InputError(f"--out {out}: no folder {target.parent}")
+    with files.atomic_write(target) as partial:
+        shutil.copyfile(source, partial)
+    print(f"{target}: the verified file that comes with kseg; --data converts another")
+    return 0
 
 
 def plan(args: argparse.Namespace) -> list[Target]:
@@ -174,7 +202,8 @@ def plan(args: argparse.Namespace) -> list[Target]:
                 "with --profile cpu"
             )
         targets.append(Target(profile, precision, Path(_file_name(profile, precision, args))))
-    out = Path(args.out or args.run)
+    folder = published_models.find_run(args.run)
+    out = Path(args.out) if args.out else published_models.output_folder(folder)
     if out.suffix == ".tflite":
         if len(targets) > 1:
             raise InputError(f"--out {out}: the flags give {len(targets)} files; name a folder")
@@ -187,10 +216,12 @@ def plan(args: argparse.Namespace) -> list[Target]:
 
 
 def _file_name(profile: Profile, precision: str, args: argparse.Namespace) -> str:
-    """model-fp32.tflite for a CPU; model-gpu-fp16-logits-288x512.tflite."""
+    """model-fp32.tflite for a CPU; model-gpu-fp16-logits-288x512.tflite; lanes-fp32.tflite."""
+    folder = published_models.find_run(args.run)
+    name = folder.name if published_models.is_published(folder) else "model"
     output = args.output if args.output != profile.outputs[0] else ""
     size = "{}x{}".format(*args.size) if args.size else ""
-    words = ["model", profile.name, precision, output, size]
+    words = [name, profile.name, precision, output, size]
     return "-".join(word for word in words if word and word != "cpu") + ".tflite"
 
 

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kseg import published_models
 from kseg.errors import InputError, run
 
 EXAMPLES = """examples:
   python -m kseg.report runs/demo
   python -m kseg.report runs/deeplab runs/segformer --out deeplab-or-segformer.html
   python -m kseg.report runs/a runs/b --split test --data /mnt/camvid-240x320 --frames 200
+  python -m kseg.report lanes --data data/bdd100k
   python -m kseg.report runs/bdd100k --scenes bdd100k/labels/det_20/det_val.json
 
 Writes one self-contained HTML file: RUN/report.html, or report.html in the current folder for
@@ -34,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders with the same classes")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="run folders, or published models, with the same classes",
+    )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
     parser.add_argument(
         "--data", metavar="DIR", help="data set for all runs (default: the one of each run)"
@@ -88,12 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
-    out = _out(args)
+    folders = [published_models.find_run(run) for run in args.runs]
+    for folder in folders:
+        published_models.check_data(folder, args.data)
+    caches = [published_models.output_folder(folder) for folder in folders]
+    out = _out(args, caches)
     from kseg import files
     from kseg.report import frame_groups, recorded_results, report_page
     from kseg.report.runs import open_runs
 
-    runs = open_runs(args.runs, args.split, args.data)
+    runs = open_runs(folders, args.split, args.data)
     attributes = frame_groups.read_attributes(args.scenes) if args.scenes else {}
     recorded = {  # Read before the long work, because it may fail.
         "comparisons": recorded_results.comparisons(runs, args.comparison),
@@ -101,7 +112,7 @@ def report(args: argparse.Namespace) -> int:
         "timings": recorded_results.timings(runs, args.benchmark),
         "attention_pages": recorded_results.attention_pages(runs, out),
     }
-    counts, shown = _evaluate(runs, args)
+    counts, shown = _evaluate(runs, caches, args)
     source = runs[0].manifest.request.get("source")
     scenes = list(frame_groups.scene_groups(counts[0].keys, source, attributes))
     html = report_page.page(runs, counts, shown, split=args.split, scenes=scenes, recorded=recorded)
@@ -110,7 +121,7 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _out(args):
+def _out(args, folders):
     """Returns the page's path. Raises InputError before any work is done."""
     if args.frames is not None and args.frames < 1:
         raise InputError(f"--frames {args.frames}: expected at least 1")
@@ -119,14 +130,14 @@ def _out(args):
     if args.failures_shown < 0:
         raise InputError(f"--failures-shown {args.failures_shown}: expected at least 0")
     if args.out is None:
-        return Path(args.runs[0], "report.html") if len(args.runs) == 1 else Path("report.html")
+        return (folders[0] if len(folders) == 1 else Path()) / "report.html"
     out = Path(args.out)
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"{out}: expected a file name in an existing folder; choose another --out")
     return out
 
 
-def _evaluate(runs, args):
+def _evaluate(runs, caches, args):
     """Returns the RunCounts of each run, and the ShownFrames."""
     import numpy as np
     from rich.console import Console
@@ -145,11 +156,11 @@ def _evaluate(runs, args):
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         counts = []
-        for run in runs:
+        for run, cache in zip(runs, caches, strict=True):
             task = progress.add_task(f"evaluating {run.name}", total=-(-examples // every))
             counts.append(
                 run_counts.count_frames(
-                    run_counts.Predictor(run.path),
+                    run_counts.Predictor(run.path, cache),
                     run.config,
                     run.labels,
                     args.split,

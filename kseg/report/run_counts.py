@@ -72,10 +72,13 @@ class RunCounts(NamedTuple):
 
 
 class Predictor:
-    """The model of a run, loaded when it is first needed."""
+    """The model of a run, loaded when it is first needed.
 
-    def __init__(self, path: Path):
-        self.path = path
+    cache: folder of the counts; RUN, or another one where RUN is a published model.
+    """
+
+    def __init__(self, path: Path, cache: Path | None = None):
+        self.path, self.cache = path, cache or path
 
     @functools.cached_property
     def model(self):
@@ -100,7 +103,7 @@ def count_frames(
     """
     manifest, _ = pipeline.open_split(config, split, labels)
     name = f"report-{split}.jsonl" if every == 1 else f"report-{split}-every-{every}.jsonl"
-    path = Path(predictor.path) / name
+    path = Path(predictor.cache) / name
     identity = _identity(predictor.path, config, manifest, split, every)
     total = -(-manifest.splits[split].examples // every)
     header, lines = _read_cache(path, identity, total)

@@ -23,7 +23,7 @@ class Run(NamedTuple):
     history: list[dict]
 
 
-def open_runs(paths: Sequence[str], split: str, data_folder: str | None = None) -> list[Run]:
+def open_runs(paths: Sequence[str | Path], split: str, data_folder: str | None = None) -> list[Run]:
     """Returns a Run of each folder.
 
     Raises InputError where one is not a trained run, or they differ in classes or data set.
@@ -56,7 +56,7 @@ def _frames(manifest, split):
     return manifest.dataset, manifest.splits[split].examples
 
 
-def short_names(paths: Sequence[str]) -> list[str]:
+def short_names(paths: Sequence[str | Path]) -> list[str]:
     """Names folders by as few of their last parts as make the names unique.
 
     Raises InputError when a folder is given twice.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import init_source, run_folder, train, trained_model
+from kseg import init_source, published_models, run_folder, train, trained_model
 from kseg.config import Config
 from kseg.errors import InputError
 from kseg.labels import LabelClass, LabelSet
@@ -247,7 +247,7 @@ def test_the_architecture_of_a_started_run_needs_no_source(tmp_path):
     [
         (["--decoder-channels", 24], ["decoder_channels 16 instead of 24"]),
         (["--encoder-weights", "imagenet"], ["encoder_weights", "init"]),
-        (["--init", "lanes"], ["lanes", "published: none yet"]),
+        (["--init", "lamps"], ["lamps", "published: "]),
         (["--init", ROOT / "README.md"], ["README.md", ".weights.h5"]),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_run_without_weights_is_no_source(trained_run, tmp_path):
 
 def test_a_published_model_is_found_by_its_name(trained_run, tmp_path, monkeypatch):
     shutil.copytree(trained_run, tmp_path / "lanes")
-    monkeypatch.setattr(init_source, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(published_models, "PUBLISHED", tmp_path)
     assert init_source.find("lanes").weights == tmp_path / "lanes" / run_folder.BEST
     with pytest.raises(InputError, match=r"road.*published: lanes"):
         init_source.find("road")

@@ -1,0 +1,1 @@
+"""The models that come with kseg, a folder each (kseg.published_models)."""
