@@ -2,7 +2,8 @@
 
    It fills the buffers that the program has queued at its frame rate, as a driver does: a program
    that is slower than the camera gets the oldest filled buffer. Frames are grey; their grey level is
-   the frame's number. FAKE_V4L2 is one of
+   the frame's number. The file FAKE_V4L2_LOG gets the time of every frame that the program takes.
+   FAKE_V4L2 is one of
 
      camera     delivers frames; those of the format MJPG are the file FAKE_V4L2_JPEG
      stalls     delivers 5 frames, then the driver hangs
@@ -19,6 +20,7 @@
 #include <linux/videodev2.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,6 +108,11 @@ static int dequeue(struct v4l2_buffer* buffer) {
   buffer->timestamp.tv_sec = (time_t)filled_at[index];
   buffer->timestamp.tv_usec =
       (suseconds_t)(1e6 * (filled_at[index] - (double)buffer->timestamp.tv_sec));
+  if (getenv("FAKE_V4L2_LOG") != NULL) {
+    FILE* log = fopen(getenv("FAKE_V4L2_LOG"), "a");
+    fprintf(log, "%.6f\n", filled_at[index]);
+    fclose(log);
+  }
   return 0;
 }
 
