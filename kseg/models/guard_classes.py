@@ -18,18 +18,24 @@ def add_guard_classes(model: keras.Model) -> keras.Model:
 
     The result maps (B, H, W, 3) to (B, H, W, N), where N is the next multiple of 4 above the number
     of classes. Channel i holds class N - 1 - i, so that the class map is N - 1 - argmax. A guard
-    class never wins against a finite logit. It comes first because no NaN is larger than it: the
+    class never wins against finite logits. It comes first because no NaN is larger than it: the
     argmax of a pixel whose logits are all NaN is channel 0 on LiteRT's CPU and its accelerator. So
     that pixel gets the id N - 1, which is no class, instead of id 0, the lane we drive in. Of equal
     logits the highest id wins.
 
-    Guard classes are channels of the last convolution (zero kernel, bias -3e4). Padding the logits
-    would depend on drivers: LiteRT.js pads with 0, whatever constant PADV2 has. `model` must be one
-    of kseg.models.build, or its simplified form; it is not changed.
+    Guard classes are channels of a second, 1x1 convolution (zero kernel, bias -3e4). Padding the
+    logits would depend on drivers: LiteRT.js pads with 0, whatever constant PADV2 has. It leaves
+    finite logits as they are. Where one is infinite or NaN it makes the others NaN (0 x infinity),
+    and adds the sum of the logits to the first guard class, which so wins where a kernel clamps
+    infinity to the largest float, as LiteRT's reference kernels do. `model` must be one of
+    kseg.models.build, or its simplified form; it is not changed.
     """
     kernel, bias = model.get_layer("logits_conv").get_weights()
     num_classes = len(bias)
     guards = _SLICE_CHANNELS - num_classes % _SLICE_CHANNELS
-    kernel = np.pad(kernel[0, 0], [(0, 0), (0, guards)])[:, ::-1]
-    bias = np.pad(bias, (0, guards), constant_values=_NEVER_WINS)[::-1]
-    return replace_layers(model, {"logits_conv": pointwise(kernel, bias, "logits_conv_guarded")})
+    reverse = pointwise(kernel[0, 0][:, ::-1], bias[::-1], "logits_conv_reversed")
+    spread = np.pad(np.eye(num_classes, dtype=np.float32), [(0, 0), (guards, 0)])
+    spread[:, 0] = 1
+    guard_bias = np.pad([_NEVER_WINS] * guards, (0, num_classes))
+    guard = pointwise(spread, guard_bias, "logits_conv_guarded")
+    return replace_layers(model, {"logits_conv": lambda features: guard(reverse(features))})

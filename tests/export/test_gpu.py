@@ -19,6 +19,7 @@ from kseg.models.simplify import simplify
 from kseg.runtime import gpu
 from kseg.runtime.litert import TFLiteModel
 from tests.conftest import assert_one_line, command, randomize
+from tests.models.test_guard_classes import small_model
 
 GPU = PROFILES["gpu"]
 
@@ -96,6 +97,15 @@ def test_every_family_agrees_on_gpu_and_cpu(family, vulkan):
     report = gpu.verify(tflite, [frame], BDD100K_DRIVABLE, vulkan)
     assert report["verified"], report["reason"]
     assert report["fully_accelerated"] and report["pixel_agreement"] >= 0.995
+
+
+def test_the_gpu_predicts_no_class_where_a_logit_overflows(vulkan):
+    model = small_model(3, bias=0)
+    kernel, bias = model.get_layer("logits_conv").get_weights()
+    model.get_layer("logits_conv").set_weights([kernel + np.float32([3e38, 0, 0]), bias])
+    image = np.full((1, 6, 10, 3), 90, np.uint8)
+    result = gpu.run(convert.to_tflite(model, "fp32", GPU), image, vulkan)
+    assert (result.outputs[0] == 3).all()  # Not 0, the class that overflowed.
 
 
 def test_argmax_over_three_channels_is_refused_by_the_gpu(

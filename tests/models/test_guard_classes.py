@@ -1,4 +1,4 @@
-"""Guard classes: same class map, and no class for a pixel without a finite logit."""
+"""Guard classes: same class map, and no class for a pixel with a logit that is not finite."""
 
 import keras
 import numpy as np
@@ -42,18 +42,28 @@ def test_the_reversed_argmax_is_the_class_map(num_classes, channels, image):
     assert len(np.unique(class_map)) > 1
 
 
+HUGE = 3e38  # Times a pixel of 2 or more: infinity, which LiteRT's reference kernels clamp.
+
+
 @pytest.mark.parametrize(
-    ("bias", "ids"),
+    ("scale", "bias", "ids"),
     [
-        ([0, 0, 0], {0, 2}),
-        ([np.nan] * 3, {3}),
-        ([-np.inf] * 3, {3}),
-        ([np.nan, 0, 0], {1, 2}),  # A class whose logit is NaN never wins.
+        ([0, 0, 0], [0, 0, 0], {0, 2}),
+        ([0, 0, 0], [np.nan] * 3, {3}),
+        ([0, 0, 0], [np.nan, 0, 0], {3}),
+        ([HUGE, 0, 0], [0, 0, 0], {3}),
+        ([0, HUGE, -HUGE], [0, 0, 0], {3}),
+        ([-HUGE] * 3, [0, 0, 0], {3}),
     ],
 )
-def test_a_file_predicts_no_class_where_no_logit_is_finite(bias, ids, image):
-    tflite = convert.to_tflite(small_model(3, np.array(bias)), "fp32")
-    assert set(np.unique(TFLiteModel(tflite)(image))) == ids
-    assert set(np.unique(TFLiteModel(tflite, reference_kernels=True)(image))) == ids
+def test_a_file_predicts_no_class_where_a_logit_is_not_finite(scale, bias, ids, image):
+    model = small_model(3, np.array(bias))
+    kernel, bias = model.get_layer("logits_conv").get_weights()
+    model.get_layer("logits_conv").set_weights([kernel + np.array(scale, np.float32), bias])
+    tflite = convert.to_tflite(model, "fp32")
+    assert set(np.unique(TFLiteModel(tflite)(np.maximum(image, 2)))) == ids
+    if -HUGE not in scale or scale == [-HUGE] * 3:  # There infinity - infinity is 0.
+        reference = TFLiteModel(tflite, reference_kernels=True)
+        assert set(np.unique(reference(np.maximum(image, 2)))) == ids
     assert "PADV2" not in linter.operators(tflite)
     assert linter.problems(tflite, PROFILES["gpu"]) == []
