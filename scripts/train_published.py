@@ -86,6 +86,8 @@ RECIPES = {
         (
             "On a motorway, the hard shoulder is taken for an alternative lane.",
             "Close to the bonnet, the direct lane has holes in some frames.",
+            "At night without street lights, the unlit ground beside the lane is taken for an "
+            "alternative lane.",
         ),
     ),
     "road": Recipe(
