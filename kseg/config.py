@@ -109,7 +109,12 @@ class Config:
         above=0,
         below=1,
     )
-    batch_size: int = _field(8, "images per step", at_least=1)
+    batch_size: int = _field(
+        8,
+        "images per step; auto (kseg.train on a GPU): the largest that fits into its memory, tried "
+        "out; the run records and keeps it",
+        at_least=1,
+    )
     epochs: int = _field(12, "passes over the training split", at_least=1)
     patience: int = _field(
         0, "stop after this many epochs without a better validation mean IoU; 0: off", at_least=0

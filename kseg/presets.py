@@ -11,6 +11,9 @@ from dataclasses import replace
 
 from kseg import init_source
 from kseg.config import Config, kind_of, merge, read_values
+from kseg.errors import InputError
+
+AUTO = "auto"  # A value of --batch-size.
 
 
 def demo() -> Config:
@@ -183,16 +186,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         _add_flag(group, spec)
 
 
-def resolve(args: argparse.Namespace, out: str | None = None) -> Config:
+def resolve(
+    args: argparse.Namespace, out: str | None = None, *, measures_batch: bool = False
+) -> Config:
     """Merges preset, config file and flags of parsed `args` into a Config. Raises InputError.
 
     With --init RUN, the model is that of RUN unless file or flags say otherwise. out: run folder of
-    the training, which may have started already.
+    the training, which may have started already. measures_batch: whether the caller resolves
+    --batch-size auto; the Config then has the batch size of preset or file.
     """
     file = read_values(args.config) if args.config else {}
     config = merge(PRESETS[args.preset](), file, where=args.config)
     names = [spec.name for spec in dataclasses.fields(Config)]
     flags = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    if args.batch_size == AUTO:
+        if not measures_batch:
+            raise InputError("--batch-size auto: only kseg.train measures it; give a number")
+        del flags["batch_size"]
     if args.class_weights is not None:
         flags["class_weights"] = " ".join(args.class_weights)
     if args.also is not None:
@@ -221,13 +231,17 @@ def _add_flag(group, spec):
     else:
         group.add_argument(
             flag,
-            type=kind,
+            type=_batch_size if spec.name == "batch_size" else kind,
             default=None,
             nargs="+" if spec.name == "class_weights" else None,
             choices=spec.metadata["choices"],
             metavar=None if spec.metadata["choices"] else kind.__name__.upper(),
             help=text,
         )
+
+
+def _batch_size(text):
+    return text if text == AUTO else int(text)
 
 
 def _format(default):

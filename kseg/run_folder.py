@@ -97,6 +97,15 @@ def start_run(run: RunPath, config: Config, manifest: Manifest) -> None:
             files.write_text(run / name, text)
 
 
+def undo_start(run: RunPath) -> None:
+    """Removes what `start_run` created in RUN, unless training has saved anything there since."""
+    run = Path(run)
+    started = ("config.json", "labels.json", "data.json")  # The first makes RUN a run.
+    if all(path.name in (*started, files.LOCK) for path in run.iterdir()):
+        for name in started:
+            (run / name).unlink(missing_ok=True)
+
+
 def read_run(run: RunPath) -> tuple[Config, LabelSet]:
     """Returns (Config, LabelSet) of RUN. Raises InputError when it is not a run folder."""
     path = Path(run) / "config.json"

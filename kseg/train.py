@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python -m kseg.train --init runs/idd --data data/bdd100k --out runs/bdd        other classes
   python -m kseg.train --init runs/bdd --config runs/bdd/config.json --epochs 10 \
       --learning-rate 1e-4 --out runs/bdd-2                                      trains it further
+  python -m kseg.train --preset course --data data/course --batch-size auto --mixed-precision auto
   python -m kseg.train --data data/bdd100k --also data/idd "drivable=direct|alternative" "*=ignore"
 
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. To resume an
@@ -38,7 +39,8 @@ exit codes: 0 trained, 1 the loss became NaN, 2 bad input, or another kseg.train
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     out = Path(args.out or f"runs/{args.preset}")
-    config = presets.resolve(args, str(out))
+    config = presets.resolve(args, str(out), measures_batch=True)
+    auto_batch = args.batch_size == presets.AUTO
     hosts = args.hosts.split(",") if args.hosts else []
     expected = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "")
     if expected and expected != str(max(1, len(hosts))):
@@ -52,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         manifest = _read_manifest(config)
         from kseg.training.dry_run import dry_run
 
+        config = _with_batch_size(config, out, args.devices) if auto_batch else config
         config = _on_devices(config, out, args.devices, require_gpu=args.require_gpu)
         dry_run(config, manifest, args.devices)
         return 0
@@ -65,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         host=args.host,
         cache=args.cache,
         require_gpu=args.require_gpu,
+        auto_batch=auto_batch,
     )
 
 
@@ -79,18 +83,22 @@ def train(
     host: int = 0,
     cache: str = "auto",
     require_gpu: bool = False,
+    auto_batch: bool = False,
 ) -> int:
     """Trains a Config in the run folder `out`, or resumes the run there. Returns the exit code.
 
     save_steps: save a checkpoint also after this many steps of an epoch (0: never). tensorboard:
     write RUN/tensorboard/. devices: how many share each batch. hosts, host: as in
     kseg.training.distributed.join. cache: as in kseg.data.training_batches.training_dataset.
-    require_gpu: raise InputError when there is no GPU.
+    require_gpu: raise InputError when there is no GPU. auto_batch: with the batch size that RUN
+    records, or the largest that fits into the device's memory.
     """
     manifest = _read_manifest(config)
     if save_steps < 0:
         raise InputError(f"--save-steps {save_steps}: expected 0 or more")
     splits_batches = devices > 1 or len(hosts) > 1
+    if auto_batch and len(hosts) > 1:
+        raise InputError("--batch-size auto: several hosts need a number")
     if splits_batches and save_steps:
         raise InputError(
             "--save-steps: several devices save after complete epochs only; leave it out"
@@ -98,6 +106,9 @@ def train(
     with contextlib.ExitStack() as stack:
         if host == 0 or len(hosts) < 2:  # The host that writes RUN.
             stack.enter_context(run_folder.hold(out))
+
+        if auto_batch:  # First: once this process uses a GPU, it holds the memory.
+            config = _with_batch_size(config, out, devices)
 
         import cv2
         import keras
@@ -115,11 +126,12 @@ def train(
         if world_size > 1:
             distributed.check_same_start(state, out)
             tensorboard = False  # A host cannot predict alone.
-        job = _Job(config, manifest, out, state, rank, world_size)
+        job = _Job(config, manifest, out, state, rank, world_size, devices)
         folders = [part.data for part in mixture.parts]
         stack.enter_context(pipeline.raise_on_corrupt_record(*folders))
         stack.enter_context(distributed.scope(devices, config, hosts=world_size))
         datasets = _datasets(job, splits_batches, cache)
+        stack.enter_context(_undone_without_memory(job))
         model = _model(job)
         if _is_trained(job):
             print(f"{out}: already trained, nothing to do")
@@ -134,6 +146,26 @@ def train(
         if rank == 0:
             _finish(job)
     return 0
+
+
+def _with_batch_size(config, out, devices):
+    from kseg.training import batch_size
+
+    return batch_size.resolve(config, out, devices)
+
+
+@contextlib.contextmanager
+def _undone_without_memory(job):
+    """Leaves the run folder as it was if the first steps do not fit into the device's memory."""
+    from kseg.training.out_of_memory import OutOfMemory
+
+    began = (job.out / "config.json").is_file()
+    try:
+        yield
+    except OutOfMemory:
+        if job.rank == 0 and not began:
+            run_folder.undo_start(job.out)
+        raise
 
 
 def _on_devices(config, out, devices, *, hosts=1, require_gpu=False):
@@ -156,6 +188,7 @@ class _Job(NamedTuple):
     state: dict[str, Any]  # Of kseg.training.resume.
     rank: int
     world_size: int
+    devices: int  # Of this host.
 
     @property
     def steps_per_epoch(self) -> int:
@@ -192,11 +225,12 @@ def _training_batches(job, **options):
 
 def _model(job):
     """Returns the compiled model with the state of the checkpoint; creates the run folder."""
-    from kseg.training import build_training, resume, summary
+    from kseg.training import build_training, out_of_memory, resume, summary
 
-    model = build_training.build_compiled_model(job.config, job.manifest, job.steps_per_epoch)
-    if not job.state["weights"]:
-        build_training.initialize(model, job.config, job.manifest)
+    with out_of_memory.reported(job.config, devices=job.devices):
+        model = build_training.build_compiled_model(job.config, job.manifest, job.steps_per_epoch)
+        if not job.state["weights"]:
+            build_training.initialize(model, job.config, job.manifest)
     # Only now: input that was refused leaves no run folder, in the way of the corrected command.
     if job.rank == 0:
         run_folder.start_run(job.out, job.config, job.manifest)
@@ -214,8 +248,6 @@ def _is_trained(job):
 
 
 def _callbacks(job, folder, save_steps, tensorboard):
-    import keras
-
     from kseg.training import callbacks, ema
     from kseg.training import tensorboard as event_files
     from kseg.training.progress_bar import ProgressBar
@@ -232,7 +264,7 @@ def _callbacks(job, folder, save_steps, tensorboard):
     )
     events = job.out / "tensorboard"
     return [
-        keras.callbacks.TerminateOnNaN(),
+        callbacks.StopOnNaN(),
         validating,
         callbacks.ResumeEpoch(job.state, steps),
         callbacks.RequireScores(job.config.data),
@@ -249,20 +281,31 @@ def _callbacks(job, folder, save_steps, tensorboard):
 
 def _fit(job, model, datasets, callbacks):
     """Trains from `job.state` on. Returns the Keras History."""
+    from kseg.training import out_of_memory
+    from kseg.training.step_callbacks import StepCallbacks
+
     epochs_done, step = job.state["epochs_done"], job.state["step"]
     if epochs_done or step:
         print(f"{job.out}: resuming after epoch {epochs_done}" + f" and {step} steps" * (step > 0))
     training, validation = datasets
-    return model.fit(
-        training,
-        validation_data=validation,
-        initial_epoch=epochs_done,
-        epochs=job.config.epochs,
-        steps_per_epoch=job.steps_per_epoch,
-        shuffle=False,  # The dataset is shuffled.
-        verbose="auto" if job.rank == 0 else 0,
-        callbacks=callbacks,
-    )
+    verbose = "auto" if job.rank == 0 else 0
+    with out_of_memory.reported(job.config, model, devices=job.devices):
+        return model.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=epochs_done,
+            epochs=job.config.epochs,
+            steps_per_epoch=job.steps_per_epoch,
+            shuffle=False,  # The dataset is shuffled.
+            verbose=verbose,
+            callbacks=StepCallbacks(
+                callbacks,
+                model=model,
+                epochs=job.config.epochs,
+                steps=job.steps_per_epoch,
+                verbose=verbose,
+            ),
+        )
 
 
 def _finish(job):

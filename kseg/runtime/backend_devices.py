@@ -73,6 +73,42 @@ def describe(found: Sequence[Device], used: int = 1) -> str:
     return f"{count} x {names} ({backend_title()})"
 
 
+def memory_limit() -> int | None:
+    """Returns the bytes that the backend may use on its first accelerator; None if unknown (CPU).
+
+    The backend reserves most of the accelerator's memory when it is first used, here too.
+    """
+    if not find():
+        return None
+    if keras.backend.backend() == "jax":
+        return _jax_memory().get("bytes_limit")
+    import tensorflow as tf
+    from tensorflow.python.client import device_lib  # No public function has the limit.
+
+    try:
+        devices = device_lib.list_local_devices()
+    except tf.errors.OpError:  # Nothing is left for it.
+        return None
+    return next((d.memory_limit for d in devices if d.device_type == "GPU"), None)
+
+
+def peak_memory() -> int | None:
+    """Returns the most bytes that this process has used on its first accelerator; None: unknown."""
+    if not find():
+        return None
+    if keras.backend.backend() == "jax":
+        return _jax_memory().get("peak_bytes_in_use")
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
+
+def _jax_memory():
+    import jax
+
+    return jax.local_devices()[0].memory_stats() or {}
+
+
 def backend_title() -> str:
     """Returns the name of Keras' backend as its makers write it."""
     backend = keras.backend.backend()

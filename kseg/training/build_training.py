@@ -52,7 +52,8 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
             unions=unions,
         ),
         metrics=[metrics.SegmentationMetrics(manifest.labels, unions=len(unions))],
-        # XLA on TensorFlow cannot compile the gradient of a resize; JAX needs it to be fast.
+        # XLA on TensorFlow 2.21 cannot compile the gradient of a nearest resize, by which the CNN
+        # families spread their pooled features; JAX needs XLA to be fast.
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     _build_metrics(model)

@@ -35,6 +35,18 @@ class RequireScores(keras.callbacks.Callback):
                 )
 
 
+class StopOnNaN(keras.callbacks.TerminateOnNaN):
+    """Ends training when the loss is NaN, at the latest at the end of the epoch.
+
+    Within an epoch it sees the losses that kseg.training.step_callbacks reads. Their mean over the
+    epoch stays NaN.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            self.model.stop_training = True
+
+
 class SaveProgress(keras.callbacks.Callback):
     """Saves RUN/best.weights.h5, RUN/history.csv and the checkpoints in RUN/last/.
 
@@ -72,10 +84,13 @@ class SaveProgress(keras.callbacks.Callback):
         self.epoch = epoch
         self.step = self.start["step"] if epoch == self.start["epochs_done"] else 0
 
+    def needs_logs(self, batch: int) -> bool:
+        """Whether a checkpoint is due after this step, whose loss must be known then."""
+        return self._is_due(self.step + 1)
+
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        due = self.save_steps and self.step % self.save_steps == 0
-        if due and self.step < self.steps_per_epoch and math.isfinite(logs["loss"]):
+        if self._is_due(self.step) and math.isfinite(logs["loss"]):
             self._save_checkpoint(self.epoch, self.step)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -92,6 +107,11 @@ class SaveProgress(keras.callbacks.Callback):
         history.write(self.run, self.rows)
         self.epoch_start = time.monotonic()
         self._save_checkpoint(epoch + 1, 0)
+
+    def _is_due(self, step):
+        return 0 < step < self.steps_per_epoch and bool(
+            self.save_steps and step % self.save_steps == 0
+        )
 
     def _seconds(self):
         return time.monotonic() - self.epoch_start
@@ -127,7 +147,7 @@ class ResumeEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.remaining and math.isfinite(logs["loss"]):  # Else TerminateOnNaN stops.
+        if self.remaining and math.isfinite(logs["loss"]):  # Else StopOnNaN stops.
             self.model.stop_training = False
         self.remaining = 0
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from kseg.config import Config
 from kseg.data import pipeline, training_batches
 from kseg.manifest import Manifest
-from kseg.training import build_training, distributed, summary
+from kseg.training import build_training, distributed, out_of_memory, summary
 
 
 def dry_run(config: Config, manifest: Manifest, devices: int = 1) -> None:
@@ -21,31 +21,17 @@ def dry_run(config: Config, manifest: Manifest, devices: int = 1) -> None:
     _print_data(config, manifest)
     steps = pipeline.steps_per_epoch(config, manifest)
     with distributed.scope(devices, config):
-        model = build_training.build_compiled_model(config, manifest, steps)
-        build_training.initialize(model, config, manifest)
-        _print_model(model, config, manifest, steps)
-
-
-def memory(model: keras.Model, config: Config) -> tuple[int, int]:
-    """Estimates the bytes of (state, activations) of a compiled model in training.
-
-    State: weights, a gradient for each trainable weight, and the optimizer's variables, each in its
-    own dtype. Activations: the output of each layer for each frame of a batch, in the dtype in
-    which the layer computes.
-    """
-    model.optimizer.build(model.trainable_variables)
-    variables = [*model.weights, *model.trainable_weights, *model.optimizer.variables]
-    state = sum(math.prod(v.shape) * _item_bytes(v.dtype) for v in variables)
-    per_frame = sum(
-        math.prod(layer.output.shape[1:]) * _item_bytes(layer.compute_dtype)
-        for layer in model.layers
-    )
-    return state, per_frame * config.batch_size
+        with out_of_memory.reported(config, devices=devices):
+            model = build_training.build_compiled_model(config, manifest, steps)
+            build_training.initialize(model, config, manifest)
+        with out_of_memory.reported(config, model, devices=devices):
+            _print_model(model, config, manifest, steps)
 
 
 def _print_model(model, config, manifest, steps):
     print(summary.describe_run(config, manifest, build_training.cost(model), steps))
-    state, activations = memory(model, config)
+    model.optimizer.build(model.trainable_variables)
+    state, activations = out_of_memory.estimate(model, config.batch_size)
     print(
         f"estimated memory: {state / 1e6:.0f} MB for weights, gradients and optimizer, "
         f"{activations / 1e6:.0f} MB for activations stored for the backward pass; convolutions "
@@ -60,10 +46,6 @@ def _print_model(model, config, manifest, steps):
         f"validation; peak memory of this process: {peak / 1e6:.0f} MB"
     )
     print("dry run: nothing was written")
-
-
-def _item_bytes(dtype):
-    return {"bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}.get(str(dtype), 4)
 
 
 def _timed_steps(model, config):

@@ -1,4 +1,4 @@
-"""The progress bar of training: loss and IoU after every step, and the time left."""
+"""The progress bar of training: loss and IoU about once per second, and the time left."""
 
 import sys
 
@@ -28,7 +28,8 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
             self.verbose = 2
 
     def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, self._select(logs))
+        if logs:  # Of this step they were read.
+            super().on_train_batch_end(batch, self._select(logs))
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, self._select(logs))

@@ -18,8 +18,6 @@ SECONDS = 3.0
 class Clock(keras.callbacks.Callback):
     """Emits the time that the steps of each epoch take, without validation and checkpoints."""
 
-    async_safe = True  # It reads no logs, so Keras need not wait for the device.
-
     def on_epoch_begin(self, epoch, logs=None):
         self.start, self.steps = time.perf_counter(), 0
 
@@ -38,10 +36,12 @@ def main(argv: list[str]) -> None:
     fit, clock = keras.Model.fit, Clock()
     fitted: dict = {}
 
-    def timed_fit(model, x, *args, callbacks=(), **options):
+    def timed_fit(model, x, *args, callbacks, **options):
         fitted.update(model=model, dataset=x)
         clock.batch = x.element_spec[0].shape[0]
-        return fit(model, x, *args, callbacks=[*callbacks, clock], **options)
+        clock.set_model(model)
+        callbacks.callbacks.append(clock)
+        return fit(model, x, *args, callbacks=callbacks, **options)
 
     keras.Model.fit = timed_fit
     if code := train.main(argv):

@@ -7,7 +7,7 @@ import pytest
 from kseg import trained_model
 from kseg.errors import InputError
 from kseg.manifest import read_manifest
-from kseg.training import build_training, dry_run
+from kseg.training import build_training, out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -141,4 +141,5 @@ def test_memory_by_hand(config):
     state = 4 * (20 + 20 + 20 + 1) + 8
     # Input and output, for each frame of the batch.
     activations = config.batch_size * 4 * (4 * 6 * 3 + 4 * 6 * 5)
-    assert dry_run.memory(model, config) == (state, activations)
+    model.optimizer.build(model.trainable_variables)
+    assert out_of_memory.estimate(model, config.batch_size) == (state, activations)
