@@ -231,16 +231,22 @@ def _add_flag(group, spec):
     else:
         group.add_argument(
             flag,
-            type=_batch_size if spec.name == "batch_size" else kind,
+            type=_size_or_auto if spec.name == "batch_size" else kind,
             default=None,
             nargs="+" if spec.name == "class_weights" else None,
             choices=spec.metadata["choices"],
-            metavar=None if spec.metadata["choices"] else kind.__name__.upper(),
+            metavar=_metavar(spec, kind),
             help=text,
         )
 
 
-def _batch_size(text):
+def _metavar(spec, kind):
+    if spec.name == "batch_size":
+        return f"N|{AUTO}"
+    return None if spec.metadata["choices"] else kind.__name__.upper()
+
+
+def _size_or_auto(text):
     return text if text == AUTO else int(text)
 
 
