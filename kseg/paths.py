@@ -60,7 +60,7 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 @contextlib.contextmanager
 def s3_errors(*paths: str | os.PathLike[str]) -> Iterator[None]:
     """Turns errors of an S3 store's client into InputErrors, where one of the paths is s3://."""
-    urls = [url for url in map(os.fspath, paths) if url.startswith("s3://")]
+    urls = [url for path in paths if (url := os.fspath(path)).startswith("s3://")]
     try:
         yield
     except Exception as error:

@@ -94,11 +94,13 @@ def attention(args: argparse.Namespace) -> int:
         )
     from kseg.visualize import video
 
-    clip = None
+    clip = frame = None
     if args.video:
         clip = video.open_clip(source, args.start or 0.0, args.seconds or SECONDS)
-    frame = None if clip else _read_frame(source, is_image, args.frame or 0)
-    size = clip.video.size if frame is None else frame.shape[:2]
+        size = clip.video.size
+    else:
+        frame = _read_frame(source, is_image, args.frame or 0)
+        size = frame.shape[:2]
     point = _frame_point(args.point, size, source)
     model, config, labels = trained_model.load(folder, tuple(args.size) if args.size else None)
     point = model_point(point, size, config)

@@ -290,8 +290,8 @@ def open_outputs(
             save_masks=args.save_masks,
         )
     if args.json:
-        check = segmenter.gpu_check
-        yield JsonLines(args.json, measures, lambda: pipeline.dropped, check and check.report)
+        report = segmenter.gpu_check.report if segmenter.gpu_check else None
+        yield JsonLines(args.json, measures, lambda: pipeline.dropped, report)
 
 
 def write_predictions(
