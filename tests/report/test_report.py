@@ -469,7 +469,8 @@ class Channels:
 
     def __init__(self, path):
         image = keras.Input((*SIZE, 3))
-        self.path, self.model = path, keras.Model(image, keras.layers.Identity()(image))
+        self.path = self.cache = path
+        self.model = keras.Model(image, keras.layers.Identity()(image))
 
     def __call__(self, images):
         return np.asarray(images)
