@@ -1,5 +1,6 @@
 """Hosts that watch each other, in one process, over pairs of sockets."""
 
+import contextlib
 import queue
 import socket
 
@@ -18,6 +19,11 @@ def hosts():
     watches = [HostWatch(servers, lost[0].put)]
     watches += [HostWatch({0: clients[host]}, lost[host].put) for host in (1, 2)]
     yield watches, lost, servers, clients
+    for each in (*servers.values(), *clients.values()):
+        with contextlib.suppress(OSError):  # Shut down by the test.
+            each.shutdown(socket.SHUT_RDWR)
+    for watch in watches:
+        watch.wait(30)
     for each in (*ends.values(), *servers.values(), *clients.values()):
         each.close()
 

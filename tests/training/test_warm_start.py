@@ -199,6 +199,7 @@ def fine_tuning(config, source, **changes):
     return dataclasses.replace(config, init=str(source), epochs=2, ema_momentum=0.9, **changes)
 
 
+@pytest.mark.slow
 def test_fine_tuning_resumes_bit_exactly_without_its_source(
     trained_run, config, tmp_path, monkeypatch, capsys
 ):
