@@ -193,7 +193,7 @@ def drivable_or_not(model, config, labels, data):
 def report_of_export(tflite):
     report = json.loads(Path(f"{tflite}.report.json").read_text())
     kept = ("frames", "pixel_agreement", "profile", "precision", "keras", "tflite", "gpu")
-    return {key: report[key] for key in kept}
+    return {"commit": commit(), **{key: report[key] for key in kept}}
 
 
 def latency(tflite, work):
