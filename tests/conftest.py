@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests import bdd100k_files
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 # A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that; tests of
 # interruption would wait for ever.
