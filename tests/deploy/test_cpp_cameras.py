@@ -17,7 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from kseg_run import camera_capture
 
+from tests import gstreamer
 from tests.deploy.test_cpp import GOLDEN, LITERT, SOURCE, assert_equal_to_python, build, run
 
 pytestmark = pytest.mark.slow
@@ -292,3 +294,19 @@ def send_and_wait_until_handled(process, number):
     pending = r"ShdPnd:\s*0*[1-9a-f]"
     while re.search(pending, Path(f"/proc/{process.pid}/status").read_text()):
         time.sleep(0.01)
+
+
+def test_a_gstreamer_pipeline_plays_the_csi_camera(with_opencv, tmp_path):
+    flags = ("--frames", gstreamer.FRAMES, "--save-masks", "--no-overlays", "--out", tmp_path)
+    done = run(with_opencv, GOLDEN / "tensor-uint8.tflite", gstreamer.csi_stand_in(), *flags)
+    assert done.returncode == 0, done.stderr
+    gstreamer.assert_masks_show_the_camera(tmp_path / "masks")
+    assert "128x72" in done.stdout + done.stderr
+
+
+def test_both_runners_have_the_same_pipeline_for_csi_cameras():
+    source = (SOURCE / "run/camera_capture.cc").read_text()
+    words = "".join(re.findall(r'"([^"\n]*)"', source[source.index("nvarguscamerasrc") - 1 :]))
+    python = camera_capture.CSI_PIPELINE
+    before, after = python.split("{number} ! video/x-raw(memory:NVMM){caps}")
+    assert words.startswith(f"{before} ! {after}")

@@ -110,7 +110,8 @@ class CameraCapture:
     ):
         self._shown, self._clock, self._log = shown_source(source), clock, log
         self._v4l2 = bool(v4l2_path(source))
-        if "OPENCV_LOG_LEVEL" not in os.environ:  # Our one line says why.
+        # Our one line says why. OpenCV before 4.7 has no such function.
+        if "OPENCV_LOG_LEVEL" not in os.environ and hasattr(cv2.utils, "logging"):
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._video = open_capture(*(capture_arguments(source, options) or ()))
         if not self._video.isOpened():

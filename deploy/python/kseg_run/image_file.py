@@ -26,6 +26,8 @@ import numpy as np
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
+# RGB at once is a third faster; OpenCV before 4.11 decodes to BGR only.
+_COLOR = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENT = "has transparent pixels; save it without transparency"
 _OTHER_FORMATS = (
@@ -79,11 +81,11 @@ def decode(data: bytes, header: Header | None = None) -> np.ndarray:
     """
     header = header or read_header(data)
     check_pixels_defined(header)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = imdecode(data, cv2.IMREAD_UNCHANGED if header.alpha else flags)
-    if header.alpha:
-        if pixels.shape[2:] == (4,) and pixels[..., 3].min() < 255:
-            raise ImageFileError(_TRANSPARENT)
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = imdecode(data, flags)
+    if header.alpha and pixels.shape[2:] == (4,) and pixels[..., 3].min() < 255:
+        raise ImageFileError(_TRANSPARENT)
+    if header.alpha or _COLOR == cv2.IMREAD_COLOR:
         pixels = cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
     return turn_upright(pixels, header.orientation)
 
