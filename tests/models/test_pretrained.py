@@ -14,6 +14,7 @@ from kseg.models.encoders import mit
 from kseg.models.encoders.preprocessing import normalize_imagenet
 from kseg.models.pretrained import segformer_weights
 from kseg.models.segformer import segformer
+from tests import segformer_reference
 from tests.conftest import assert_one_line, command, randomize
 
 TINY = mit.Variant((8, 16, 20, 32), (1, 2, 1, 1), decoder_channels=16, heads=(1, 2, 5, 8))
@@ -457,6 +458,50 @@ def test_segformer_equals_that_of_hugging_face(theirs, size):
 def test_one_wrong_number_differs_from_hugging_face(theirs, layer):
     got, expected = our_outputs(theirs, (64, 64), layer), their_outputs(theirs, (64, 64))
     assert max(difference(g, e) for g, e in zip(got, expected, strict=True)) > 1e-4
+
+
+# The same without PyTorch: numbers that transformers computed once.
+
+
+@pytest.fixture(scope="module", params=segformer_reference.SIZES)
+def of_reference(request):
+    """(our model with the reference's weights, its outputs, the expected numbers of each)."""
+    size, variant = request.param, segformer_reference.VARIANT
+    tensors = {
+        name: segformer_reference.weight(name, shape)
+        for name, shape in segformer_reference.read()["tensors"].items()
+    }
+    encoder, head = segformer_weights.from_hugging_face(tensors, variant["depths"], "reference")
+    model = ours(size, segformer_reference.CLASSES)[1]
+    segformer_weights.assign(model, encoder | head, "reference")
+    names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]
+    outputs = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    return model, outputs, segformer_reference.read()["outputs"]["x".join(map(str, size))]
+
+
+def largest_difference(outputs, expected):
+    """The largest difference at the reference's places, relative to each output's largest value."""
+    size, differences = outputs.input_shape[1:3], []
+    for got, numbers in zip(outputs(segformer_reference.image(size)), expected, strict=True):
+        assert list(got.shape) == numbers["shape"]
+        samples = segformer_reference.sample(got) - np.array(numbers["samples"])
+        differences.append(np.abs(samples).max() / numbers["largest"])
+    return max(differences)
+
+
+def test_segformer_gives_the_numbers_of_hugging_face(of_reference):
+    _, outputs, expected = of_reference
+    assert largest_difference(outputs, expected) < 1e-4
+
+
+@pytest.mark.parametrize("layer", ["stage2_block1_attention_reduce", "head/project32"])
+def test_one_wrong_number_gives_others(of_reference, layer):
+    model, outputs, expected = of_reference
+    before = model.get_weights()
+    perturb(model, layer)
+    difference = largest_difference(outputs, expected)
+    model.set_weights(before)
+    assert difference > 1e-4
 
 
 def test_a_pickle_of_torch_can_be_read(theirs, tmp_path):

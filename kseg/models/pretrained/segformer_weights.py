@@ -19,7 +19,8 @@ supported here.
 
 With random weights, B0's logits agree with Hugging Face's within 5e-6 of the largest logit at 64x64
 and 97x161, and with keras-hub's at 64x64 within 5e-4, or 6e-6 when keras-hub uses the erf GELU
-(tests/models/test_pretrained.py requires 1e-4).
+(tests/models/test_pretrained.py requires 1e-4; where PyTorch is not installed, by the numbers in
+tests/segformer_reference.json).
 
 NVIDIA published the originals for research and evaluation only (NVlabs/SegFormer, README).
 """
