@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.dry_run:
         if hosts:
             raise InputError("--dry-run: runs on one host only; leave --hosts out")
+        if args.profile:
+            raise InputError("--dry-run: trains no steps that --profile could record; leave it out")
         manifest = _read_manifest(config)
         from kseg.training.dry_run import dry_run
 
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         config,
         out,
         save_steps=args.save_steps,
+        profile_steps=args.profile,
         tensorboard=args.tensorboard,
         devices=args.devices,
         hosts=hosts,
@@ -77,6 +80,7 @@ def train(
     out: Path,
     *,
     save_steps: int = 0,
+    profile_steps: int = 0,
     tensorboard: bool = False,
     devices: int = 1,
     hosts: Sequence[str] = (),
@@ -87,8 +91,9 @@ def train(
 ) -> int:
     """Trains a Config in the run folder `out`, or resumes the run there. Returns the exit code.
 
-    save_steps: save a checkpoint also after this many steps of an epoch (0: never). tensorboard:
-    write RUN/tensorboard/. devices: how many share each batch. hosts, host: as in
+    save_steps: save a checkpoint also after this many steps of an epoch (0: never). profile_steps:
+    record this many steps in RUN/profile/ (kseg.training.profile; 0: none). tensorboard: write
+    RUN/tensorboard/. devices: how many share each batch. hosts, host: as in
     kseg.training.distributed.join. cache: as in kseg.data.training_batches.training_dataset.
     require_gpu: raise InputError when there is no GPU. auto_batch: with the batch size that RUN
     records, or the largest that fits into the device's memory.
@@ -114,7 +119,7 @@ def train(
         import keras
 
         from kseg.data import pipeline
-        from kseg.training import distributed, resume
+        from kseg.training import distributed, profile, resume
 
         # Batches are augmented in parallel; OpenCV's own threads slow this down.
         cv2.setNumThreads(1)
@@ -127,6 +132,7 @@ def train(
             distributed.check_same_start(state, out)
             tensorboard = False  # A host cannot predict alone.
         job = _Job(config, manifest, out, state, rank, world_size, devices)
+        profile.check_steps(profile_steps, job.steps_per_epoch)
         folders = [part.data for part in mixture.parts]
         stack.enter_context(pipeline.raise_on_corrupt_record(*folders))
         stack.enter_context(distributed.scope(devices, config, hosts=world_size))
@@ -139,6 +145,8 @@ def train(
             # Only one host writes RUN, but under JAX saving is a computation that needs all.
             folder = stack.enter_context(files.temporary_folder()) if rank else out
             callbacks = _callbacks(job, folder, save_steps, tensorboard)
+            if profile_steps and rank == 0:
+                callbacks.append(_recorder(job, profile_steps))
             history = _fit(job, model, datasets, callbacks)
             if not math.isfinite(history.history["loss"][-1]):
                 print("error: the loss became NaN; lower --learning-rate", file=sys.stderr)
@@ -279,6 +287,12 @@ def _callbacks(job, folder, save_steps, tensorboard):
     ]
 
 
+def _recorder(job, steps):
+    from kseg.training.profile import ProfileSteps
+
+    return ProfileSteps(job.out / "profile", steps, job.steps_per_epoch, job.state["step"])
+
+
 def _fit(job, model, datasets, callbacks):
     """Trains from `job.state` on. Returns the Keras History."""
     from kseg.training import out_of_memory
@@ -355,6 +369,14 @@ def _parser():
         default=0,
         metavar="N",
         help="save a checkpoint also after every N steps of an epoch (default: after epochs only)",
+    )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="N",
+        help="record N steps in RUN/profile/ for TensorBoard (and Perfetto, under JAX), and print "
+        "how their time divides: computing, copying, waiting for input, Python",
     )
     parser.add_argument(
         "--tensorboard",
