@@ -52,8 +52,9 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
             unions=unions,
         ),
         metrics=[metrics.SegmentationMetrics(manifest.labels, unions=len(unions))],
-        # XLA on TensorFlow 2.21 cannot compile the gradient of a nearest resize, by which the CNN
-        # families spread their pooled features; JAX needs XLA to be fast.
+        # XLA on TensorFlow 2.21 resizes wrongly, in silence: bilinear from (3, 5) to (5, 9), to
+        # (9, 17) and such sizes, by up to 0.8 of 1. It has no gradient of a nearest resize. XLA
+        # under JAX is right, and JAX needs it to be fast.
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     _build_metrics(model)
