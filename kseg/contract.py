@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 METADATA_NAME = "kseg_contract"
 VERSION = 1
 CHECKSUM_MARKER = b"KCRC"
+MAX_SIDE = 8192  # of a model's input, pixels
+OUTPUTS = (("class_map", "uint8"), ("class_map", "int32"), ("logits", "float32"))
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
 
 
@@ -62,18 +64,25 @@ class Contract:
     def from_json(cls, text: str, where: str | os.PathLike[str]) -> Contract:
         """Raises InputError, naming `where`, on a newer version or a damaged document.
 
-        Unknown keys are ignored: adding a key does not raise the version.
+        Read as strictly as by the runners. Unknown keys are ignored: adding a key does not raise
+        the version.
         """
         try:
-            document = json.loads(text)
-            version = document["contract_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{where}: invalid kseg contract; {REEXPORT}") from error
-        if not isinstance(version, int) or version > VERSION:
+            document = json.loads(
+                text, parse_constant=_refuse_constant, object_pairs_hook=_unique_members
+            )
+        except ValueError as error:
+            raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
+        version = document.get("contract_version") if isinstance(document, dict) else None
+        if not _is_integer(version, 1, 2**31 - 1):
+            raise InputError(f"{where}: invalid kseg contract (contract_version); {REEXPORT}")
+        if version > VERSION:
             raise InputError(
                 f"{where}: kseg contract version {version} is newer than this kseg reads "
                 f"({VERSION}); update kseg or {REEXPORT}"
             )
+        if invalid := _invalid_member(document):
+            raise InputError(f"{where}: invalid kseg contract ({invalid}); {REEXPORT}")
         try:
             known = {spec.name for spec in dataclasses.fields(cls)}
             contract = cls(**{k: v for k, v in document.items() if k in known})
@@ -84,6 +93,59 @@ class Contract:
             return dataclasses.replace(contract, **pairs)
         except TypeError as error:
             raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("duplicate key")
+    return members
+
+
+def _invalid_member(document: dict[str, Any]) -> str | None:
+    """Returns the first member with a value that no runner takes, None if there is none."""
+    get, labels = document.get, document.get("labels")
+    classes = labels.get("classes") if isinstance(labels, dict) else None
+    valid = {
+        "output_kind": (get("output_kind"), get("output_dtype")) in OUTPUTS,
+        "input_dtype": get("input_dtype") in ("uint8", "float32"),
+        "output_stride": _is_integer(get("output_stride"), 1, 1),
+        "input_size": _are_integers(get("input_size"), 2, 1, MAX_SIDE),
+        "fit": get("fit") in ("letterbox", "stretch", "crop"),
+        "pad_value": _is_integer(get("pad_value"), 0, 255),
+        "channel_order": get("channel_order") == "RGB",
+        "value_range": _are_integers(get("value_range"), 2, 0, 255)
+        and get("value_range") == [0, 255],
+        "labels": isinstance(classes, list) and _are_classes(classes),
+    }
+    return next((name for name, is_valid in valid.items() if not is_valid), None)
+
+
+def _are_classes(classes: list[Any]) -> bool:
+    """Whether the ids are 0 to n - 1, each once, with colours, drivable or not."""
+    for label in classes:
+        if not isinstance(label, dict) or not isinstance(label.get("drivable"), bool):
+            return False
+        if not _is_integer(label.get("id"), 0, 254):
+            return False
+        if not _are_integers(label.get("color"), 3, 0, 255):
+            return False
+    ids = sorted(label["id"] for label in classes)
+    return bool(ids) and ids == list(range(len(ids)))
+
+
+def _are_integers(values: Any, count: int, low: int, high: int) -> bool:
+    right = isinstance(values, list) and len(values) == count
+    return right and all(_is_integer(value, low, high) for value in values)
+
+
+def _is_integer(value: Any, low: int, high: int) -> bool:
+    # bool is a subclass of int.
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def embed(tflite: bytes, contract: Contract) -> bytes:

@@ -6,6 +6,7 @@ import pytest
 
 from kseg import contract, run_folder
 from kseg.errors import InputError
+from tests import golden_files
 from tests.conftest import ROOT
 
 
@@ -93,6 +94,22 @@ def test_a_file_that_differs_in_one_bit_or_lacks_its_checksum_is_refused(tmp_pat
     for name, data in (("cut", good[:-1]), ("no checksum", good[:-8]), ("longer", good + b"x")):
         with pytest.raises(refusal, match="checksum"):
             read(damaged(tmp_path, name, data))
+
+
+# Without those that differ from their graphs, which kseg.contract does not read.
+OF_THE_CONTRACT = [e for e in golden_files.DAMAGED if "match its graph" not in e["error"]]
+
+
+@pytest.mark.parametrize("entry", OF_THE_CONTRACT, ids=lambda entry: entry["name"])
+def test_kseg_refuses_what_runners_refuse(tmp_path, entry):
+    data = golden_files.corrupted(golden_files.MODEL.read_bytes(), entry)
+    path = damaged(tmp_path, "damaged", data)
+    with pytest.raises(InputError) as error:
+        contract.read(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    if "invalid kseg contract (" in entry["error"]:
+        name = entry["error"].split("(")[1].split(")")[0].split("*")[0]
+        assert f"({name}" in str(error.value)
 
 
 def test_missing_file_gets_one_line(tmp_path):

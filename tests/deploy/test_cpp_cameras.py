@@ -137,6 +137,21 @@ def test_two_images_with_the_same_stem_are_refused(with_opencv, tmp_path):
     assert last.startswith(f"error: {tmp_path}/a.png: ") and f"{tmp_path}/a.jpg" in last
 
 
+def test_files_of_an_operating_system_are_no_images(with_opencv, runner, tmp_path, capsys):
+    picture = (GOLDEN / "half.png").read_bytes()
+    folder = tmp_path / "images"
+    (folder / "__MACOSX").mkdir(parents=True)
+    (folder / "a.png").write_bytes(picture)
+    for name in ("._a.png", ".DS_Store", ".b.jpg", "Thumbs.db", "desktop.ini", "__MACOSX/._a.png"):
+        (folder / name).write_bytes(b"Mac OS X")
+    done = run(with_opencv, MODEL, folder, "--out", tmp_path / "cpp")
+    assert runner.main([str(MODEL), str(folder), "--out", str(tmp_path / "python")]) == 0
+    for output, out in ((done.stdout, "cpp"), (capsys.readouterr().out, "python")):
+        assert output.startswith("1 frames") and "skipped" not in output
+        assert [p.name for p in (tmp_path / out).iterdir()] == ["a.png"]
+    assert done.returncode == 0 and "skipped" not in done.stderr
+
+
 def test_class_maps_equal_the_python_runners(with_opencv, runner, tmp_path):
     assert_equal_to_python(with_opencv, runner, tmp_path, "png")
 

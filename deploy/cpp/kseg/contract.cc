@@ -74,9 +74,10 @@ class Reader {
     expect(!out.empty(), "labels");
     std::array<bool, 256> used{};
     for (const ClassLabel& label : out) {
-      bool& id_used = used[static_cast<std::size_t>(label.id)];
-      expect(!id_used, "labels");
-      id_used = true;
+      // Ids are 0 to n - 1: each once, and none above.
+      const auto id = static_cast<std::size_t>(label.id);
+      expect(!used[id] && id < out.size(), "labels");
+      used[id] = true;
     }
     return out;
   }

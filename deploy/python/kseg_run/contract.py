@@ -137,7 +137,7 @@ def _check_members(contract: dict[str, Any]) -> None:
         raise ValueError("labels")
     for label in classes:
         _check_class(label)
-    if len({label["id"] for label in classes}) < len(classes):
+    if sorted(label["id"] for label in classes) != list(range(len(classes))):
         raise ValueError("labels")
 
 

@@ -41,7 +41,7 @@ public final class Contract {
     public final int padValue;
     public final boolean outputsLogits; // Else a class map.
     public final DataType outputType; // Class map: UINT8, INT32; logits: FLOAT32.
-    public final List<Label> classes; // 1 to 255, with unique ids.
+    public final List<Label> classes; // 1 to 255, with the ids 0 to n - 1.
 
     private Contract(Reader reader, DataType input, DataType output, boolean logits) {
         model = reader.text("model");
@@ -182,7 +182,8 @@ public final class Contract {
             expect(!out.isEmpty(), "labels");
             boolean[] used = new boolean[256];
             for (Label label : out) {
-                expect(!used[label.id], "labels");
+                // Ids are 0 to n - 1: each once, and none above.
+                expect(!used[label.id] && label.id < out.size(), "labels");
                 used[label.id] = true;
             }
             return Collections.unmodifiableList(out);
