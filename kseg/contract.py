@@ -73,7 +73,7 @@ class Contract:
             )
         except ValueError as error:
             raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
-        version = document.get("contract_version") if isinstance(document, dict) else None
+        version: Any = document.get("contract_version") if isinstance(document, dict) else None
         if not _is_integer(version, 1, 2**31 - 1):
             raise InputError(f"{where}: invalid kseg contract (contract_version); {REEXPORT}")
         if version > VERSION:
