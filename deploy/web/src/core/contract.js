@@ -111,7 +111,8 @@ function readClasses(labels) {
       drivable: item.get('drivable'),
     }
   })
-  if (new Set(classes.map((label) => label.id)).size < classes.length) throw new InputError('labels')
+  const ids = classes.map((label) => label.id).sort((a, b) => a - b)
+  if (ids.some((id, i) => id !== i)) throw new InputError('labels') // 0 to n - 1, each once.
   return classes
 }
 
