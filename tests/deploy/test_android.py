@@ -5,6 +5,8 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
+import zipfile
 from xml.etree import ElementTree
 
 import numpy as np
@@ -465,6 +467,41 @@ def test_the_manifest_lists_the_gpus_libraries(tmp_path):
     activity = manifest.find("application/activity")
     assert (APP / "java" / "kseg" / "app" / f"{activity.get(NAME)[1:]}.java").is_file()
     assert {"orientation", "screenSize"} <= set(activity.get(CONFIG_CHANGES).split("|"))
+
+
+def test_the_app_targets_an_api_that_stores_accept_and_pads_its_controls():
+    build = (ANDROID / "app" / "build.gradle.kts").read_text()
+    target, compiled = (
+        int(re.search(rf"{name}Sdk = (\d+)", build)[1]) for name in ("target", "compile")
+    )
+    assert 35 <= target <= compiled
+    code = (APP / "java" / "kseg" / "app" / "MainActivity.java").read_text()
+    # Since API 35 a window reaches below the system's bars.
+    assert "EdgeToEdge.enable(this)" in code and "setOnApplyWindowInsetsListener(controls" in code
+
+
+@pytest.mark.parametrize("page", [4096, 16384])
+def test_libraries_for_16_kib_pages_are_distinguished_from_others(tmp_path, page):
+    library, script = tmp_path / "libx.so", ANDROID / "page_size.py"
+    flags = ["-shared", "-nostdlib", f"-Wl,-z,max-page-size={page}", "-o", library]
+    subprocess.run(["cc", *map(str, flags), "-xc", "/dev/null"], check=True)
+
+    def check(path):
+        command = [sys.executable, str(script), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        return done.returncode
+
+    assert check(library) == (page < 16384)
+    for name, offset in (("app.aar", 5), ("moved.apk", 5), ("app.apk", 0)):
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            entry = zipfile.ZipInfo("lib/arm64-v8a/libx.so")
+            entry.extra = bytes((offset - 30 - len(entry.filename)) % 16384)
+            archive.writestr(entry, library.read_bytes())
+        assert check(path) == (page < 16384 or name == "moved.apk")
+    (tmp_path / "text.so").write_text("no library")
+    assert check(tmp_path / "text.so") == check(tmp_path / "absent.so") == 2
 
 
 def test_the_core_imports_nothing_from_android():

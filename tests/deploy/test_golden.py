@@ -129,6 +129,14 @@ def test_graphs_without_weights_return_their_input():
                 assert (largest[..., 0] == largest[..., 1]).mean() > 0.02
 
 
+def test_no_graph_pads_with_a_constant_that_drivers_ignore():
+    from ai_edge_litert import schema_py_generated as schema
+
+    for path in GOLDEN.glob("*.tflite"):
+        codes = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).operatorCodes
+        assert schema.BuiltinOperator.PADV2 not in [code.builtinCode for code in codes], path.name
+
+
 @pytest.mark.parametrize("case", EACH_REFUSED)
 def test_the_python_runner_refuses_frames_without_a_class(runner, case):
     with pytest.raises(FrameError) as error:

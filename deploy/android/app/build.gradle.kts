@@ -9,7 +9,7 @@ android {
     defaultConfig {
         applicationId = "kseg.app"
         minSdk = 24
-        targetSdk = 34
+        targetSdk = 36
         versionCode = 1
         versionName = "0.1.0"
     }

@@ -4,14 +4,20 @@ import android.Manifest;
 import android.content.pm.PackageManager;
 import android.net.Uri;
 import android.os.Bundle;
+import android.view.View;
 import android.widget.Button;
 import android.widget.CompoundButton;
+import android.widget.LinearLayout;
 import android.widget.Switch;
 import android.widget.TextView;
 import androidx.activity.ComponentActivity;
+import androidx.activity.EdgeToEdge;
 import androidx.activity.result.ActivityResultLauncher;
 import androidx.activity.result.contract.ActivityResultContracts;
 import androidx.camera.view.PreviewView;
+import androidx.core.graphics.Insets;
+import androidx.core.view.ViewCompat;
+import androidx.core.view.WindowInsetsCompat;
 import java.util.Locale;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -45,8 +51,11 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
 
     @Override
     protected void onCreate(Bundle saved) {
+        EdgeToEdge.enable(this); // As on Android 15 and newer, where an app cannot choose.
         super.onCreate(saved);
         setContentView(R.layout.main);
+        LinearLayout controls = findViewById(R.id.controls);
+        ViewCompat.setOnApplyWindowInsetsListener(controls, MainActivity::padBesideBars);
         overlay = findViewById(R.id.overlay);
         gpu = findViewById(R.id.gpu);
         model = findViewById(R.id.model);
@@ -72,6 +81,16 @@ public final class MainActivity extends ComponentActivity implements Session.Lis
         } else {
             permission.launch(Manifest.permission.CAMERA);
         }
+    }
+
+    /** Keeps the controls clear of the navigation bar and of a cutout, and 8 dp off the edges. */
+    private static WindowInsetsCompat padBesideBars(View controls, WindowInsetsCompat insets) {
+        Insets bars = insets.getInsets(
+                WindowInsetsCompat.Type.systemBars() | WindowInsetsCompat.Type.displayCutout());
+        int edge = Math.round(8 * controls.getResources().getDisplayMetrics().density);
+        // The controls are at the bottom, so the status bar does not matter.
+        controls.setPadding(edge + bars.left, edge, edge + bars.right, edge + bars.bottom);
+        return insets;
     }
 
     @Override
