@@ -8,6 +8,7 @@ from kseg_run.errors import FrameError
 
 from kseg import contract, preprocess
 from kseg.export.profiles import PROFILES, TUNED
+from kseg.runtime import gpu, litert
 from tests.golden_files import (
     CASES,
     DOCUMENT,
@@ -135,6 +136,27 @@ def test_no_graph_pads_with_a_constant_that_drivers_ignore():
     for path in GOLDEN.glob("*.tflite"):
         codes = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).operatorCodes
         assert schema.BuiltinOperator.PADV2 not in [code.builtinCode for code in codes], path.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", ["model-fp16.tflite", "model-gpu-classic-fp16.tflite", "logits-padded.tflite"]
+)
+def test_the_gpu_accelerator_agrees_with_the_cpu_in_every_pixel(model):
+    driver, reason = gpu.find_driver()
+    if driver is None:
+        pytest.skip(reason)
+    tflite, cases = (GOLDEN / model).read_bytes(), CASES[:2]
+    images = np.stack([read(case["input"]) for case in cases])
+    result = gpu.run(tflite, images, driver)
+    assert isinstance(result, gpu.GpuRun), result.reason
+    assert result.compiled["fully_accelerated"] and len(result.outputs) == len(cases)
+    on_cpu = litert.TFLiteModel(tflite)
+    for image, output in zip(images, result.outputs, strict=True):
+        expected = on_cpu.run(image[None].astype(on_cpu.input_dtype))[0]
+        if output.ndim == 3:  # Logits; channels beyond the classes do not count.
+            output, expected = output[..., :3].argmax(-1), expected[..., :3].argmax(-1)
+        assert np.array_equal(output, expected)
 
 
 @pytest.mark.parametrize("case", EACH_REFUSED)
