@@ -26,6 +26,8 @@ ALLOWED = re.compile(
             # What the kernel of a container may refuse.
             "this machine cannot make the network",
             "no /dev/",
+            # A registry that is down for a while is no fault of a change.
+            "the npm registry is out of reach",
         )
     )
 )
