@@ -1,9 +1,10 @@
-"""The contract: one JSON document inside the .tflite with all that a runner must know.
+"""The contract: one JSON document inside the .tflite or .onnx with all that a runner must know.
 
-It is stored in the file's metadata list under the name "kseg_contract", as a FlatBuffer buffer like
-any other metadata, which TFLite runtimes ignore. deploy/README.md shows a complete example.
-After the FlatBuffer, which runtimes do not read either, the file ends with a checksum: "KCRC" and
-the CRC-32 of all bytes before it. A runner that verifies it never runs corrupt weights.
+It is stored in the file's metadata list under the name "kseg_contract": in a .tflite as a
+FlatBuffer buffer, which TFLite runtimes ignore, in an .onnx in metadata_props. deploy/README.md
+shows a complete example. The file ends with a checksum: "KCRC" and the CRC-32 of all bytes before
+it, after the FlatBuffer of a .tflite and in a field of its own of an .onnx, which runtimes do not
+read either. A runner that verifies it never runs corrupt weights.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kseg import onnx_file
 from kseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,17 +74,21 @@ class Contract:
                 text, parse_constant=_refuse_constant, object_pairs_hook=_unique_members
             )
         except ValueError as error:
-            raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
+            raise InputError(
+                f"{where}: invalid kseg contract ({error}); {reexport(where)}"
+            ) from error
         version: Any = document.get("contract_version") if isinstance(document, dict) else None
         if not _is_integer(version, 1, 2**31 - 1):
-            raise InputError(f"{where}: invalid kseg contract (contract_version); {REEXPORT}")
+            raise InputError(
+                f"{where}: invalid kseg contract (contract_version); {reexport(where)}"
+            )
         if version > VERSION:
             raise InputError(
                 f"{where}: kseg contract version {version} is newer than this kseg reads "
-                f"({VERSION}); update kseg or {REEXPORT}"
+                f"({VERSION}); update kseg or {reexport(where)}"
             )
         if invalid := _invalid_member(document):
-            raise InputError(f"{where}: invalid kseg contract ({invalid}); {REEXPORT}")
+            raise InputError(f"{where}: invalid kseg contract ({invalid}); {reexport(where)}")
         try:
             known = {spec.name for spec in dataclasses.fields(cls)}
             contract = cls(**{k: v for k, v in document.items() if k in known})
@@ -92,7 +98,9 @@ class Contract:
             }
             return dataclasses.replace(contract, **pairs)
         except TypeError as error:
-            raise InputError(f"{where}: invalid kseg contract ({error}); {REEXPORT}") from error
+            raise InputError(
+                f"{where}: invalid kseg contract ({error}); {reexport(where)}"
+            ) from error
 
 
 def _refuse_constant(name: str) -> None:
@@ -148,8 +156,19 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def embed(tflite: bytes, contract: Contract) -> bytes:
-    """Returns the .tflite with the contract inside, replacing an older one; without a checksum."""
+def reexport(where: str | os.PathLike[str]) -> str:
+    """What to do about the file `where`."""
+    return REEXPORT.replace("--tflite", "--onnx") if str(where).endswith(".onnx") else REEXPORT
+
+
+def embed(model_file: bytes, contract: Contract) -> bytes:
+    """Returns the .tflite or .onnx with the contract inside; without a checksum.
+
+    In a .tflite it replaces an older one. An .onnx must have none.
+    """
+    if onnx_file.is_onnx(model_file):
+        return onnx_file.add_metadata(model_file, METADATA_NAME, contract.to_json().encode())
+    tflite = model_file
     model = unpack(tflite)
     set_metadata(model, METADATA_NAME, contract.to_json().encode())
     return pack(model, len(tflite))
@@ -194,48 +213,56 @@ def pack(model: schema.ModelT, size: int) -> bytes:
     return bytes(builder.Output())
 
 
-def append_checksum(tflite: bytes) -> bytes:
-    """Returns the .tflite followed by "KCRC" and the CRC-32 of its bytes: export's last step."""
-    return tflite + CHECKSUM_MARKER + struct.pack("<I", zlib.crc32(tflite))
+def append_checksum(model_file: bytes) -> bytes:
+    """Returns the file followed by "KCRC" and the CRC-32 of its bytes: export's last step."""
+    if onnx_file.is_onnx(model_file):
+        model_file += onnx_file.CHECKSUM_FIELD
+    return model_file + CHECKSUM_MARKER + struct.pack("<I", zlib.crc32(model_file))
 
 
-def verify_checksum(tflite: bytes, where: str | os.PathLike[str] = "model") -> None:
-    """Raises InputError, naming `where`, unless a .tflite has a checksum and it is right."""
-    if tflite[-8:-4] != CHECKSUM_MARKER:
-        raise InputError(f"{where}: truncated, or without kseg.export's checksum; {REEXPORT}")
-    if struct.unpack("<I", tflite[-4:])[0] != zlib.crc32(tflite[:-8]):
+def verify_checksum(model_file: bytes, where: str | os.PathLike[str] = "model") -> None:
+    """Raises InputError, naming `where`, unless the file has a checksum and it is right."""
+    remedy = reexport(where)
+    if model_file[-8:-4] != CHECKSUM_MARKER:
+        raise InputError(f"{where}: truncated, or without kseg.export's checksum; {remedy}")
+    if struct.unpack("<I", model_file[-4:])[0] != zlib.crc32(model_file[:-8]):
+        kind = ".onnx" if onnx_file.is_onnx(model_file) else ".tflite"
         raise InputError(
-            f"{where}: corrupt .tflite file (checksum mismatch); copy it again or {REEXPORT}"
+            f"{where}: corrupt {kind} file (checksum mismatch); copy it again or {remedy}"
         )
 
 
 def read(path: str | os.PathLike[str]) -> Contract:
-    """Returns the Contract inside a .tflite file.
+    """Returns the Contract inside a .tflite or .onnx file.
 
     Raises InputError when the file has none or is damaged. The contract is looked for first: the
-    error for any .tflite from elsewhere is the missing contract, not the missing checksum.
+    error for any file from elsewhere is the missing contract, not the missing checksum.
     """
     try:
-        tflite = Path(path).read_bytes()
+        model_file = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    text = extract(tflite, path)
+    text = extract(model_file, path)
     if text is None:
-        raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
+        raise InputError(f"{path}: no kseg contract inside; {reexport(path)}")
     contract = Contract.from_json(text, where=path)
-    verify_checksum(tflite, path)
+    verify_checksum(model_file, path)
     return contract
 
 
-def extract(tflite: bytes, where: str | os.PathLike[str] = "model") -> str | None:
-    """Returns the JSON text of the contract inside a .tflite, None when there is none.
+def extract(model_file: bytes, where: str | os.PathLike[str] = "model") -> str | None:
+    """Returns the JSON text of the contract inside a .tflite or .onnx, None when there is none.
 
-    Raises InputError, naming `where`, when the bytes are not a .tflite or corrupt.
+    Raises InputError, naming `where`, when the bytes are neither or corrupt.
     """
+    if onnx_file.is_onnx(model_file):
+        return _extract_from_onnx(model_file, where)
+    tflite = model_file
     from ai_edge_litert import schema_py_generated as schema
 
     if tflite[4:8] != b"TFL3":
-        raise InputError(f"{where}: not a .tflite file (its first bytes are {tflite[:8]!r})")
+        kind = ".onnx" if str(where).endswith(".onnx") else ".tflite"
+        raise InputError(f"{where}: not a {kind} file (its first bytes are {tflite[:8]!r})")
     try:
         model = schema.Model.GetRootAs(tflite, 0)
         for i in range(model.MetadataLength()):
@@ -245,3 +272,11 @@ def extract(tflite: bytes, where: str | os.PathLike[str] = "model") -> str | Non
     except Exception as error:  # The generated reader does not check the file's offsets.
         raise InputError(f"{where}: corrupt .tflite file ({error}); {REEXPORT}") from error
     return None
+
+
+def _extract_from_onnx(data: bytes, where: str | os.PathLike[str]) -> str | None:
+    try:
+        text = onnx_file.read_metadata(data, METADATA_NAME)
+        return None if text is None else text.decode()
+    except ValueError as error:
+        raise InputError(f"{where}: corrupt .onnx file ({error}); {reexport(where)}") from error

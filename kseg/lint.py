@@ -1,21 +1,22 @@
-"""python -m kseg.lint FILE.tflite --profile gpu: which operators of a .tflite a target runs."""
+"""python -m kseg.lint FILE.tflite --profile gpu: which operators of a file a target runs."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from kseg import published_models
+from kseg import onnx_file, published_models
 from kseg.errors import run, user_path
 from kseg.export.profiles import PROFILES
 
 EXAMPLES = """examples:
   python -m kseg.lint runs/demo/model-fp32.tflite --profile gpu
   python -m kseg.lint others.tflite --profile gpu-classic gpu-gl
+  python -m kseg.lint others.onnx                                 TensorRT's operators
 
-Works on any .tflite, not only on files from kseg.export. It compares the file with tables of the
-operators that each delegate supports (LiteRT f67457790) and runs nothing; to run a file on a
-delegate, use `python -m kseg.export --verify-gpu`.
+Works on any .tflite or .onnx, not only on files from kseg.export. It compares the file with tables
+of the operators that each delegate (LiteRT f67457790) and TensorRT 8.4 support, and runs nothing;
+to run a file on a delegate, use `python -m kseg.export --verify-gpu`.
 
 exit codes: 0 the target runs all operators, 2 bad input, 3 problems found
 """
@@ -24,12 +25,12 @@ exit codes: 0 the target runs all operators, 2 bad input, 3 problems found
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.lint",
-        description="Predicts which operators of a .tflite a target runs; lists the others with "
+        description="Predicts which operators of a file a target runs; lists the others with "
         "remedies.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="any .tflite, or a published model")
+    parser.add_argument("file", metavar="FILE", help="any .tflite or .onnx, or a published model")
     parser.add_argument(
         "--profile",
         nargs="+",
@@ -40,11 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.file = published_models.tflite_file(args.file)
     with user_path(args.file):
-        tflite = Path(args.file).read_bytes()
+        data = Path(args.file).read_bytes()
 
-    from kseg.export import linter
+    if onnx_file.is_onnx(data):
+        from kseg.export import onnx_lint
 
-    reports = [linter.inspect(tflite, PROFILES[name], args.file) for name in args.profile]
+        reports = [onnx_lint.inspect(data, where=args.file)]
+    else:
+        from kseg.export import linter
+
+        reports = [linter.inspect(data, PROFILES[name], args.file) for name in args.profile]
     for report in reports:
         print(f"{args.file}, {report['profile']}: {summary(report)}")
         for problem in report["problems"]:

@@ -171,6 +171,15 @@ def tflite_path(trained_run):
 
 
 @pytest.fixture(scope="session")
+def onnx_paths(trained_run):
+    """The .onnx of `trained_run` by precision, fp32 and fp16, exported by the command."""
+    from kseg.export import __main__ as export
+
+    assert export.main([str(trained_run), "--onnx", "--precision", "fp32", "fp16"]) == 0
+    return {name: trained_run / f"model-{name}.onnx" for name in ("fp32", "fp16")}
+
+
+@pytest.fixture(scope="session")
 def runner():
     """deploy/python/run.py as a module."""
     import run

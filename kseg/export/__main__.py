@@ -1,4 +1,4 @@
-"""python -m kseg.export --tflite: converts a run to .tflite and verifies each file against it."""
+"""python -m kseg.export --tflite --onnx: converts a run and verifies each file against it."""
 
 import argparse
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 
 from kseg import files, published_models
 from kseg.errors import InputError, run
-from kseg.export.profiles import PRECISIONS, PROFILES, Profile, Target
+from kseg.export.profiles import ONNX, PRECISIONS, PROFILES, Profile, Target
 
 EXAMPLES = """examples:
   python -m kseg.export runs/demo --tflite
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python -m kseg.export runs/demo --tflite --profile cpu gpu --precision fp32 fp16 --out for-the-car
   python -m kseg.export runs/demo --tflite --precision int8 --calibration 200
   python -m kseg.export runs/demo --tflite --profile gpu-classic --size 288 512
+  python -m kseg.export runs/demo --onnx --precision fp32 fp16        for TensorRT and CUDA
   python -m kseg.export lanes --tflite                       the file that comes with kseg
   python -m kseg.export lanes --tflite --data data/bdd100k   converts and verifies lanes-fp32.tflite
 
@@ -25,14 +26,15 @@ accuracy. FILE.report.json has the results of all checks; export_report.json lis
 files in the folder, export_report.html shows them with the worst frames.
 
 exit codes: 0 all files passed, 2 bad input, 3 a file was rejected: it differs too much from the
-model or its target cannot run it; it is kept as FILE.rejected.tflite
+model or its target cannot run it; it is kept as FILE.rejected.tflite (.onnx)
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.export",
-        description="Converts a trained run to .tflite and verifies the files on labelled frames.",
+        description="Converts a trained run to .tflite or .onnx and verifies the files on labelled "
+        "frames.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,10 +46,17 @@ def main(argv: list[str] | None = None) -> int:
         help=published_models.RUN_HELP + " (default: runs/demo)",
     )
     parser.add_argument(
-        "--tflite", action="store_true", required=True, help="output format (the only one so far)"
+        "--tflite", action="store_true", help="write .tflite, for LiteRT: phones, Raspberry Pi, PCs"
+    )
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write .onnx in fp32 or fp16, for NVIDIA's GPUs by ONNX Runtime and TensorRT: Jetson",
     )
     targets = "; ".join(f"{p.name}: {p.runtime}" for p in PROFILES.values())
-    parser.add_argument("--profile", nargs="+", choices=PROFILES, help=f"{targets} (default: cpu)")
+    parser.add_argument(
+        "--profile", nargs="+", choices=PROFILES, help=f"of --tflite. {targets} (default: cpu)"
+    )
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -71,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="FILE.tflite, or a folder for several files (default: RUN; for a published model the "
-        "current folder)",
+        help="FILE.tflite, FILE.onnx, or a folder for several files (default: RUN; for a published "
+        "model the current folder)",
     )
     parser.add_argument(
         "--data",
@@ -110,7 +119,10 @@ def main(argv: list[str] | None = None) -> int:
         help="accept files that lose up to POINTS of IoU, whatever their pixel agreement; recorded "
         "in the contract",
     )
-    return export(parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    if not args.tflite and not args.onnx:
+        parser.error("give --tflite, --onnx, or both")
+    return export(args)
 
 
 def export(args: argparse.Namespace) -> int:
@@ -129,6 +141,8 @@ def export(args: argparse.Namespace) -> int:
     if published_models.is_published(folder) and not args.data:
         return _copy_published(folder, args)
     args.profile, args.precision = args.profile or ["cpu"], args.precision or ["fp32"]
+    if not args.tflite and args.profile != ["cpu"]:
+        raise InputError(f"--profile {' '.join(args.profile)}: is of --tflite; add it")
     targets = plan(args)
     trained, labels = run_folder.read_run(folder)
     size = tuple(args.size) if args.size else trained.size
@@ -176,7 +190,7 @@ def export(args: argparse.Namespace) -> int:
 
 def _copy_published(folder, args):
     """Copies the verified .tflite of a published model to --out or the current folder."""
-    if args.profile or args.precision or args.size or args.output:
+    if args.profile or args.precision or args.size or args.output or args.onnx:
         # Another file must be verified, and that needs labels.
         published_models.check_data(folder, args.data)
     source = folder / f"{folder.name}.tflite"
@@ -193,8 +207,16 @@ def _copy_published(folder, args):
 def plan(args: argparse.Namespace) -> list[Target]:
     """Returns the files to write. Raises InputError for pairs of flags that make no sense."""
     targets = []
-    pairs = dict.fromkeys((PROFILES[p], q) for p in args.profile for q in args.precision)
+    profiles = [PROFILES[name] for name in args.profile] if args.tflite else []
+    if args.onnx:
+        profiles.append(ONNX)
+    pairs = dict.fromkeys((p, q) for p in profiles for q in args.precision)
     for profile, precision in pairs:
+        if profile is ONNX and precision not in profile.precisions:
+            raise InputError(
+                f"--onnx --precision {precision}: use {' or '.join(profile.precisions)}, or "
+                f"{precision} with --tflite in a call of its own"
+            )
         if precision not in profile.precisions:
             raise InputError(
                 f"--profile {profile.name} --precision {precision}: GPUs compute in float, so "
@@ -204,14 +226,18 @@ def plan(args: argparse.Namespace) -> list[Target]:
         targets.append(Target(profile, precision, Path(_file_name(profile, precision, args))))
     folder = published_models.find_run(args.run)
     out = Path(args.out) if args.out else published_models.output_folder(folder)
-    if out.suffix == ".tflite":
+    if out.suffix in (".tflite", ".onnx"):
         if len(targets) > 1:
             raise InputError(f"--out {out}: the flags give {len(targets)} files; name a folder")
+        if out.suffix != targets[0].path.suffix:
+            raise InputError(f"--out {out}: the flags give a {targets[0].path.suffix} file")
         if not out.parent.is_dir():
             raise InputError(f"--out {out}: no folder {out.parent}")
         return [targets[0]._replace(path=out)]
     if (out.suffix and not out.is_dir()) or not out.parent.is_dir() or out.is_file():
-        raise InputError(f"--out {out}: expected NAME.tflite or a folder, in an existing folder")
+        raise InputError(
+            f"--out {out}: expected NAME.tflite, NAME.onnx or a folder, in an existing folder"
+        )
     return [target._replace(path=out / target.path) for target in targets]
 
 
@@ -222,7 +248,8 @@ def _file_name(profile: Profile, precision: str, args: argparse.Namespace) -> st
     output = args.output if args.output != profile.outputs[0] else ""
     size = "{}x{}".format(*args.size) if args.size else ""
     words = [name, profile.name, precision, output, size]
-    return "-".join(word for word in words if word and word != "cpu") + ".tflite"
+    stem = "-".join(word for word in words if word and word not in ("cpu", ONNX.name))
+    return stem + (".onnx" if profile is ONNX else ".tflite")
 
 
 def _print_reports(reports: list[dict[str, Any]]) -> None:

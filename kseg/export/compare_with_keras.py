@@ -1,4 +1,4 @@
-"""Compares .tflite files with their Keras model on labelled frames, on this CPU."""
+"""Compares .tflite and .onnx files with their Keras model on labelled frames, on this CPU."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 from kseg.evaluation.agreement import AgreementCounter
 from kseg.export.labelled_frames import Frame
 from kseg.labels import LabelSet
-from kseg.runtime.litert import TFLiteModel
+from kseg.runtime.exported_file import load
 
 
 def compare_with_keras(
@@ -19,13 +19,13 @@ def compare_with_keras(
     frames: Iterable[Frame],
     labels: LabelSet,
 ) -> dict[str, Any]:
-    """Runs the Keras model and its .tflite files on each frame; the model once for all files.
+    """Runs the Keras model and its files on each frame; the model once for all files.
 
     Returns {"frames": count, "keras": scores of the model, "files": {key of `files`:
     AgreementCounter.report()}}. latency_ms is measured on one thread.
     """
     num_classes = len(labels.classes)
-    runners = {key: TFLiteModel(tflite, num_threads=1) for key, tflite in files.items()}
+    runners = {key: load(data, num_threads=1) for key, data in files.items()}
     counters = {key: AgreementCounter(num_classes) for key in files}
     keras_counter = AgreementCounter(num_classes)
     for frame in frames:

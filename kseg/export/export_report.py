@@ -52,7 +52,7 @@ def notes_on(report: Report) -> list[str]:
             notes.append(f"ran on a GPU: {report.gpu['device']}")
         else:
             notes.append(f"not verified on a GPU: {report.gpu['reason']}")
-        if report.profile != "gpu":
+        if report.profile.startswith("gpu-"):
             notes.append(
                 "the classic delegate itself was not run, because no Python wheel has it; lint "
                 "compared the file with its operator tables"
@@ -80,13 +80,13 @@ def _int8_notes(int8: dict[str, Any]) -> list[str]:
     return notes
 
 
-def write_file(report: Report, tflite: bytes, path: Path) -> None:
-    """Writes a .tflite and its report; updates the report's file, path, bytes and notes.
+def write_file(report: Report, data: bytes, path: Path) -> None:
+    """Writes a .tflite or .onnx and its report; updates the report's file, path, bytes and notes.
 
-    A rejected file is written as NAME.rejected.tflite. A file that passed removes the rejected one
-    of an earlier export.
+    A rejected file is written as NAME.rejected.tflite (.onnx). A file that passed removes the
+    rejected one of an earlier export.
     """
-    rejected = path.with_suffix(".rejected.tflite")
+    rejected = path.with_suffix(f".rejected{path.suffix}")
     written = path if report.passed else rejected
     with user_path(written.parent):
         written.parent.mkdir(exist_ok=True)
@@ -95,9 +95,9 @@ def write_file(report: Report, tflite: bytes, path: Path) -> None:
         Path(f"{rejected}.report.json").unlink(missing_ok=True)
     elif path.is_file():
         report.notes.append(f"{path} is of an earlier export, not of this one")
-    report.file, report.path, report.bytes = written.name, str(written), len(tflite)
+    report.file, report.path, report.bytes = written.name, str(written), len(data)
     with files.atomic_write(written) as partial:
-        partial.write_bytes(tflite)
+        partial.write_bytes(data)
     write_json(Path(f"{written}.report.json"), report.to_dict())
 
 

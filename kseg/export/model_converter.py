@@ -1,4 +1,4 @@
-"""Converts one model to several .tflite files, each in the form and precision of its target."""
+"""Converts one model to several files, each in the form and precision of its target."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,18 +6,28 @@ from typing import Any
 import keras
 
 from kseg.config import Config
-from kseg.export import convert, labelled_frames, quantize, quantize_int16x8, thresholds
+from kseg.export import (
+    convert,
+    labelled_frames,
+    onnx_convert,
+    quantize,
+    quantize_int16x8,
+    thresholds,
+)
 from kseg.export.compare_with_keras import compare_with_keras
-from kseg.export.profiles import Profile
+from kseg.export.profiles import ONNX, Profile
 from kseg.labels import LabelSet
 from kseg.models.simplify import simplify
 
 
 @dataclass(frozen=True)
 class ConvertedFile:
-    """A .tflite without contract or metadata. int8: how it was quantized, None if it was not."""
+    """A .tflite or .onnx without contract or metadata.
 
-    tflite: bytes
+    int8: how it was quantized, None if it was not.
+    """
+
+    data: bytes
     int8: dict[str, Any] | None = None
 
 
@@ -41,7 +51,7 @@ class ModelConverter:
         self._model, self._simplified = model, simplify(model)
         self._config, self._labels = config, labels
         self._calibration_frames, self._allowed_loss = calibration_frames, allowed_loss
-        self._converted: dict[tuple[convert.Form, str], ConvertedFile] = {}
+        self._converted: dict[tuple[bool, convert.Form, str], ConvertedFile] = {}
 
     def convert(self, profile: Profile, precision: str, output: str | None) -> ConvertedFile:
         """Converts the model, or returns the earlier conversion to the same form and precision.
@@ -49,12 +59,14 @@ class ModelConverter:
         output: "class-map" or "logits"; None is the profile's default. Raises InputError when the
         profile does not have that output.
         """
-        key = (convert.form(profile, output), precision)
+        key = (profile is ONNX, convert.form(profile, output), precision)
         if key not in self._converted:
             self._converted[key] = self._convert(profile, precision, output)
         return self._converted[key]
 
     def _convert(self, profile: Profile, precision: str, output: str | None) -> ConvertedFile:
+        if profile is ONNX:
+            return ConvertedFile(onnx_convert.to_onnx(self._simplified, precision, output))
         if precision == "int8":
             return self._quantize(profile, output)
         if precision == "int16x8":

@@ -24,7 +24,7 @@ class Profile(NamedTuple):
 
 
 class Target(NamedTuple):
-    """One .tflite to write."""
+    """One .tflite or .onnx to write."""
 
     profile: Profile
     precision: str
@@ -104,7 +104,19 @@ ML_DRIFT_INTEGER = _names(
     REDUCE_PROD RIGHT_SHIFT SIGN SIN SUB SUM TILE"""
 )
 
+# onnx/onnx-tensorrt at 009d6541 (TensorRT 8.4), docs/operators.md; later versions add operators.
+TENSORRT = _names(
+    """Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvTranspose
+    DepthToSpace Div Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool
+    GlobalMaxPool Greater GreaterOrEqual HardSigmoid Identity InstanceNormalization LeakyRelu Less
+    LessOrEqual Log MatMul Max MaxPool Mean Min Mul Neg Not Or Pad Pow PRelu ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum Relu Reshape Resize Round Selu Shape Sigmoid Slice Softmax
+    Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Upsample Where"""
+)
+
 _FLOAT = ("fp32", "fp16")
+# The target of .onnx files. TensorRT is not a delegate: kseg.export.onnx_lint has its rules.
+ONNX = Profile("onnx", "ONNX Runtime and TensorRT", "uint8", ("class-map", "logits"), _FLOAT)
 PROFILES = {
     p.name: p
     for p in (

@@ -21,6 +21,8 @@ from kseg.export import (
     frame_figures,
     labelled_frames,
     linter,
+    onnx_convert,
+    onnx_lint,
     quantize_int16x8,
     tflite_metadata,
     thresholds,
@@ -28,11 +30,11 @@ from kseg.export import (
 from kseg.export.compare_with_keras import compare_with_keras
 from kseg.export.export_report import Report
 from kseg.export.model_converter import ConvertedFile
-from kseg.export.profiles import Profile, Target
+from kseg.export.profiles import ONNX, Profile, Target
 from kseg.labels import LabelSet
 from kseg.models.encoders.mit import DotProductAttention
 from kseg.runtime import gpu
-from kseg.runtime.litert import TFLiteModel
+from kseg.runtime.exported_file import ExportedFile, load
 
 _MAX_PROBLEMS = 12  # Lines in a report.
 _FLOAT16_FRAMES = 4  # Frames on which the range of all tensors is measured, without XNNPACK.
@@ -62,6 +64,8 @@ def check_targets(
     """Raises InputError for what cannot work, before any conversion, which takes minutes."""
     for target in targets:
         convert.form(target.profile, output)
+        if target.profile is ONNX:
+            onnx_convert.check_installed()
         if target.precision == "int16x8":
             quantize_int16x8.check_installed()
         if target.profile.name == "gpu-gl" and _has_attention(model):
@@ -90,8 +94,8 @@ def verify(
     the data set that the files are verified on.
     """
     frames = functools.partial(labelled_frames.labelled, checks.config, checks.split, checks.frames)
-    tflites = {target: file.tflite for target, file in converted.items()}
-    comparison = compare_with_keras(model, tflites, frames(), checks.labels)
+    data = {target: file.data for target, file in converted.items()}
+    comparison = compare_with_keras(model, data, frames(), checks.labels)
     if comparison["keras"]["mean_iou"] is None:
         raise InputError(
             f"{checks.config.data}: every pixel of the {comparison['frames']} frames of "
@@ -103,9 +107,9 @@ def verify(
     for target, file in converted.items():
         report = measure(target, file, comparison, checks)
         judge(report, checks)
-        runner = TFLiteModel(file.tflite)
-        packed = pack(file.tflite, build_contract(report, runner, checks, config_hash, dataset))
-        if not np.array_equal(TFLiteModel(packed)(first_frame.image), runner(first_frame.image)):
+        runner = load(file.data)
+        packed = pack(file.data, build_contract(report, runner, checks, config_hash, dataset))
+        if not np.array_equal(load(packed)(first_frame.image), runner(first_frame.image)):
             raise RuntimeError("the file predicts differently since its contract was embedded")
         export_report.write_file(report, packed, target.path)
         reports.append(report.to_dict())
@@ -129,10 +133,11 @@ def measure(
 
     comparison: what compare_with_keras returned for all files.
     """
-    measured = comparison["files"][target]
+    data, measured = converted.data, comparison["files"][target]
+    lint = onnx_lint if target.profile is ONNX else linter
     in_float16 = target.precision == "fp16" or target.profile.operators is not None
     limit = thresholds.LIMITS[target.precision]
-    is_logits = TFLiteModel(converted.tflite).output_dtype == "float32"
+    is_logits = load(data).output_dtype == "float32"
     return Report(
         file=target.path.name,
         path=str(target.path),
@@ -141,7 +146,7 @@ def measure(
         precision=target.precision,
         input_size=list(checks.config.size),
         output="logits" if is_logits else "class_map",
-        bytes=len(converted.tflite),
+        bytes=len(data),
         agreement_limit=limit.agreement,
         loss_limit=limit.loss,
         allowed_loss=checks.allowed_loss,
@@ -152,18 +157,18 @@ def measure(
         tflite=measured["scores"],
         latency_ms=measured["latency_ms"],
         worst_frames=measured["worst_frames"],
-        operators=dict(sorted(linter.operators(converted.tflite).items())),
-        lint=linter.inspect(converted.tflite, target.profile),
-        gpu=run_on_gpu(converted.tflite, target.profile, checks),
+        operators=dict(sorted(lint.operators(data).items())),
+        lint=lint.inspect(data, target.profile),
+        gpu=run_on_gpu(data, target.profile, checks),
         int8=converted.int8,
-        float16=_float16_range(converted.tflite, checks) if in_float16 else None,
+        float16=_float16_range(data, checks) if in_float16 else None,
         notes=[],
     )
 
 
 def judge(report: Report, checks: Checks) -> None:
     """Sets the problems, the verdict and the notes of a measured Report."""
-    gpu_required = bool(checks.verify_gpu) and report.profile != "cpu"
+    gpu_required = bool(checks.verify_gpu) and report.profile not in ("cpu", ONNX.name)
     measured = {"pixel_agreement": report.pixel_agreement, "scores": report.tflite}
     problems = [
         *report.lint["problems"],
@@ -180,6 +185,9 @@ def judge(report: Report, checks: Checks) -> None:
 
 def run_on_gpu(tflite: bytes, profile: Profile, checks: Checks) -> dict[str, Any]:
     """Returns what gpu.verify does, or {"verified": False, "reason"} where no GPU can run it."""
+    if profile is ONNX:
+        reason = "TensorRT and CUDA are not run here; runners compare them with the CPU"
+        return {"verified": False, "reason": reason}
     if profile.operators is None:
         return {"verified": False, "reason": "made for a CPU"}
     if checks.verify_gpu is False:
@@ -193,13 +201,13 @@ def run_on_gpu(tflite: bytes, profile: Profile, checks: Checks) -> dict[str, Any
     return gpu.verify(tflite, list(frames), checks.labels, driver)
 
 
-def _float16_range(tflite: bytes, checks: Checks) -> dict[str, Any]:
+def _float16_range(data: bytes, checks: Checks) -> dict[str, Any]:
     frames = labelled_frames.labelled(checks.config, checks.split, _FLOAT16_FRAMES)
-    return float16_range.measure(tflite, (frame.image for frame in frames))
+    return float16_range.measure(data, (frame.image for frame in frames))
 
 
 def build_contract(
-    report: Report, runner: TFLiteModel, checks: Checks, config_hash: str, dataset: str
+    report: Report, runner: ExportedFile, checks: Checks, config_hash: str, dataset: str
 ) -> contract.Contract:
     """Returns the contract of a judged file. runner: the file itself, for its dtypes."""
     gpu_fields = ("verified", "reason", "device", "frames", "pixel_agreement")
@@ -232,11 +240,13 @@ def build_contract(
     )
 
 
-def pack(tflite: bytes, embedded: contract.Contract) -> bytes:
-    """Returns the .tflite with its contract, standard metadata and checksum."""
-    tflite = contract.embed(tflite, embedded)
-    # Metadata after the contract: its labels follow the model, where repacking would lose them.
-    return contract.append_checksum(tflite_metadata.embed(tflite, embedded))
+def pack(data: bytes, embedded: contract.Contract) -> bytes:
+    """Returns the file with its contract and checksum; a .tflite with standard metadata too."""
+    data = contract.embed(data, embedded)
+    if embedded.profile != ONNX.name:
+        # After the contract: its labels follow the model, where repacking would lose them.
+        data = tflite_metadata.embed(data, embedded)
+    return contract.append_checksum(data)
 
 
 def _has_attention(model: keras.Model) -> bool:

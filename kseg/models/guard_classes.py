@@ -10,7 +10,8 @@ from kseg.models.simplify import pointwise, replace_layers
 _SLICE_CHANNELS = 4
 # The logit of a guard class: below all real logits, and well within float16 (export verifies that
 # real logits are: kseg.export.float16_range).
-_NEVER_WINS = -3e4
+LARGEST_LOGIT = 3e4
+_NEVER_WINS = -LARGEST_LOGIT
 
 
 def add_guard_classes(model: keras.Model) -> keras.Model:

@@ -20,7 +20,7 @@ several runs. The best weights of each run are evaluated once on the split. Coun
 of each frame are cached in RUN/report-SPLIT.jsonl: an interrupted command continues where it
 stopped, and the next one needs no model.
 
-Where they exist, the page also shows exports (RUN/*.tflite.report.json), timings
+Where they exist, the page also shows exports (RUN/*.report.json), timings
 (RUN/benchmark*.json and --benchmark), the table of kseg.compare (of the folder that contains RUN,
 and of --comparison), and links to RUN/attention/*.attention.html.
 

@@ -67,14 +67,14 @@ def exports(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The files that kseg.export made of the runs. Raises InputError."""
     exported = []
     for i, run in enumerate(runs):
-        reports = [_read_json(path) for path in sorted(run.path.glob("*.tflite.report.json"))]
+        reports = [_read_json(path) for path in sorted(run.path.glob("*.report.json"))]
         if not reports:
             continue
         try:
             files = export_page.file_rows(reports)
         except _MALFORMED as error:
             raise InputError(
-                f"{run.path}: a .tflite.report.json was not written by kseg.export ({error!r})"
+                f"{run.path}: a .report.json was not written by kseg.export ({error!r})"
             ) from error
         page = run.path / "export_report.html"
         exported.append({"run": i, "files": files, "page": str(page) if page.is_file() else ""})

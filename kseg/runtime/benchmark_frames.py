@@ -47,7 +47,7 @@ def frame_processor(model: LoadedModel, path: Path) -> Callable[[np.ndarray], np
     class map back onto the frame and blends the colours. None for a file without a kseg contract,
     because only the contract says how.
     """
-    if path.suffix != ".tflite" or contract.extract(path.read_bytes(), path) is None:
+    if path.suffix not in (".tflite", ".onnx") or contract.extract(path.read_bytes(), path) is None:
         return None
     terms = contract.read(path)
     labels = LabelSet.from_dict(terms.labels, where=str(path))

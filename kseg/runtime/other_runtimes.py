@@ -8,16 +8,15 @@ A model is named by a spec:
   openvino-default:FILE                OpenVINO in the precision it chooses (bf16 where supported)
 """
 
-import importlib
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from kseg.errors import InputError
 from kseg.runtime.litert import TFLiteModel
+from kseg.runtime.onnx_runtime import OnnxModel, import_optional, only_input
 
 _SUFFIXES = {
     "": (".tflite", ".onnx", ".xml"),
@@ -112,42 +111,16 @@ class LiteRTGpuModel:
         return self._outputs[0].read(count, self._output_type).reshape(self._output_shape)
 
 
-_ONNX_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
-
-
-class OnnxModel:
-    """ONNX Runtime's CPU provider with all graph optimisations, which is its default."""
-
-    def __init__(self, path: Path, threads: int):
-        onnxruntime = _import_optional("onnxruntime", path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        image = _only_input(path, self._session.get_inputs())
-        if image.type not in _ONNX_DTYPES:
-            raise InputError(f"{path}: input of {image.type}; expected float32, uint8 or int8")
-        self._input_name = image.name
-        self._output_names = [self._session.get_outputs()[0].name]
-        self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
-        self.input_shape = tuple(image.shape)
-        self.input_dtype = _ONNX_DTYPES[image.type]
-
-    def run(self, array: np.ndarray) -> np.ndarray:
-        return self._session.run(self._output_names, {self._input_name: array})[0]
-
-
 class OpenVinoModel:
     """OpenVINO's CPU plugin, tuned for latency. precision None: the one that OpenVINO chooses."""
 
     def __init__(self, path: Path, threads: int, *, precision: str | None):
-        openvino = _import_optional("openvino", path)
+        openvino = import_optional("openvino", path)
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         if precision:
             hints["INFERENCE_PRECISION_HINT"] = precision
         compiled = openvino.Core().compile_model(str(path), "CPU", hints)
-        image = _only_input(path, compiled.inputs)
+        image = only_input(path, compiled.inputs)
         if image.partial_shape.is_dynamic:
             raise InputError(f"{path}: input shape {image.partial_shape}; expected a fixed one")
         self._request = compiled.create_infer_request()
@@ -159,18 +132,3 @@ class OpenVinoModel:
     def run(self, array: np.ndarray) -> np.ndarray:
         self._request.infer([array], share_inputs=True)
         return self._request.get_output_tensor(0).data
-
-
-def _import_optional(package: str, path: Path) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{path}: needs {package}, which is not installed; run ./scripts/install benchmark"
-        ) from error
-
-
-def _only_input(path: Path, inputs: Sequence[Any]) -> Any:
-    if len(inputs) != 1:
-        raise InputError(f"{path}: {len(inputs)} inputs; expected one image")
-    return inputs[0]
