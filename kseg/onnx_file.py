@@ -26,7 +26,7 @@ def read_metadata(data: bytes, key: str) -> bytes | None:
     """
     for number, value in _fields(memoryview(data)):
         if number == _METADATA and isinstance(value, memoryview):
-            entry = dict(_fields(value))
+            entry = {n: v for n, v in _fields(value) if isinstance(v, memoryview)}
             if entry.get(1) == key.encode():
                 return bytes(entry.get(2, b""))
     return None
@@ -68,7 +68,7 @@ def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7
         if byte < 0x80:
-            return value, position
+            return value & 0xFFFFFFFFFFFFFFFF, position
     raise ValueError("truncated")
 
 

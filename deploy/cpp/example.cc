@@ -5,7 +5,7 @@
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  auto segmenter = kseg::Segmenter::load(argv[1], {kseg::Accelerator::kCpu, 2, ""});
+  auto segmenter = kseg::Segmenter::load(argv[1], {kseg::Accelerator::kCpu, 2});
   if (!segmenter) {
     std::fprintf(stderr, "error: %s\n", segmenter.error().message.c_str());
     return 2;

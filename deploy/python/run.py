@@ -1,4 +1,4 @@
-"""Runs a kseg .tflite model on an image, a folder, a video or a camera, from a checkout.
+"""Runs a kseg .tflite or .onnx model on an image, a folder, a video or a camera, from a checkout.
 
 The same as `kseg-run` after `pip install ./deploy/python`.
 """

@@ -29,6 +29,7 @@ from tests.golden_files import (
     write_corrupt,
     write_form,
 )
+from tests.onnx_files import finish, tiny_model
 
 SOURCE = ROOT / "deploy" / "cpp"
 FITS = ("letterbox", "stretch", "crop")
@@ -604,6 +605,19 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
         check=False,
     )
     assert fuzz.returncode == 0 and "0 unnoticed" in fuzz.stdout, fuzz.stdout + fuzz.stderr
+    onnx_path, onnx_frame, _ = write_onnx(tmp_path)
+    fuzz = subprocess.run(
+        [str(sanitized / "fuzz_contract"), str(onnx_path), "2000"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert fuzz.returncode == 0 and "0 unnoticed" in fuzz.stdout, fuzz.stdout + fuzz.stderr
+    on_onnx = run(
+        sanitized,
+        *(onnx_path, onnx_frame, "--repeat", 50, "--onnxruntime", ONNXRUNTIME),
+    )
+    assert on_onnx.returncode == 0, on_onnx.stderr
     assert run(sanitized, "--doctor", GOLDEN / "model.tflite").returncode == 0
     frame = tmp_path / "letterbox-frames" / "half.ppm"
     leaks = run(sanitized, GOLDEN / "model.tflite", frame, "--repeat", 50)
@@ -611,6 +625,104 @@ def test_sanitizers_find_nothing(sanitized, runner, tmp_path):
     test_corrupt_frames_are_skipped_and_counted(sanitized, tmp_path)
     test_errors_that_only_this_runner_has(sanitized, tmp_path)
     test_corrupt_files_are_refused_with_the_golden_messages(sanitized, tmp_path)
+
+
+ONNXRUNTIME = str(Path(find_spec("onnxruntime").origin).parent / "capi")
+REAL_ONNXRUNTIME = next(Path(ONNXRUNTIME).glob("libonnxruntime.so*"))
+CONTRACT = contract.extract((GOLDEN / "model.tflite").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def tensorrt(tmp_path_factory):
+    """The environment of a runner whose ONNX Runtime has TensorRT: fake_onnxruntime.c."""
+    folder = tmp_path_factory.mktemp("onnxruntime")
+    source, library = ROOT / "tests/deploy/fake_onnxruntime.c", folder / "libonnxruntime.so"
+    command = ["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    subprocess.run([str(word) for word in command], check=True)
+    return {
+        "KSEG_ONNXRUNTIME": str(folder),
+        "REAL_ONNXRUNTIME": str(REAL_ONNXRUNTIME),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+
+def write_onnx(folder, text=CONTRACT):
+    """Writes road.onnx, which computes red modulo 3, and a frame of the input's size."""
+    size = contract.read(GOLDEN / "model.tflite").input_size
+    (folder / "road.onnx").write_bytes(finish(tiny_model(size), text.encode()))
+    frame = np.random.default_rng(5).integers(0, 256, (*size, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "frame.ppm"), frame[..., ::-1])
+    return folder / "road.onnx", folder / "frame.ppm", frame[..., 0] % 3
+
+
+def test_an_onnx_runs_on_the_cpu(plain, tmp_path):
+    path, frame, expected = write_onnx(tmp_path)
+    flags = ["--no-overlays", "--save-masks", "--out", tmp_path, "--json", tmp_path / "a.jsonl"]
+    done = run(plain, path, frame, *flags, environment={"KSEG_ONNXRUNTIME": ONNXRUNTIME})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ONNX Runtime [\d.]+, CPU", done.stdout)
+    assert '"device": "CPU"' in (tmp_path / "a.jsonl").read_text()
+    mask = cv2.imread(str(tmp_path / "masks/frame.pgm"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_tensorrt_is_used_while_it_agrees_with_the_cpu(plain, tensorrt, tmp_path):
+    path, frame, _ = write_onnx(tmp_path, CONTRACT.replace('"fp32"', '"fp16"'))
+    flags = ["--no-overlays", "--device", "gpu", "--json", tmp_path / "a.jsonl"]
+    options = tmp_path / "options"
+    environment = {**tensorrt, "FAKE_OPTIONS": str(options)}
+    done = run(plain, path, frame, *flags, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "TensorRT" in done.stdout and "100.000 %" in done.stderr
+    assert '"device": "TensorRT"' in (tmp_path / "a.jsonl").read_text()
+    given = dict(line.split("=") for line in options.read_text().splitlines())
+    assert given["trt_fp16_enable"] == given["trt_layer_norm_fp32_fallback"] == "1"
+    assert Path(given["trt_engine_cache_path"]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("wrong", "limit 99.5%"), ("no class", "no class"), ("refused", "libnvinfer.so.10")],
+)
+def test_a_tensorrt_that_is_wrong_or_missing_is_not_used(plain, tensorrt, tmp_path, fault, words):
+    path, frame, expected = write_onnx(tmp_path)
+    environment = {**tensorrt, "FAKE_FAULT": fault}
+    flags = ["--no-overlays", "--save-masks", "--out", tmp_path]
+    done = run(plain, path, frame, *flags, "--device", "auto", environment=environment)
+    assert done.returncode == 0 and words in done.stderr and "running on the CPU" in done.stderr
+    mask = cv2.imread(str(tmp_path / "masks/frame.pgm"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, expected)
+    strict = run(plain, path, frame, "--device", "gpu", environment=environment)
+    assert strict.returncode == 2 and words in error_lines(strict)[0]
+
+
+def test_an_onnx_is_refused_as_a_tflite_is(plain, tmp_path):
+    path, frame, _ = write_onnx(tmp_path)
+    good = path.read_bytes()
+    newer = CONTRACT.replace('"contract_version": 1', '"contract_version": 2')
+    flipped = bytearray(good)
+    flipped[100] ^= 1
+    for data, words in (
+        (finish(good[:-11], newer.encode()).replace(CONTRACT.encode(), b""), "corrupt .onnx"),
+        (finish(tiny_model((72, 128)), newer.encode()), "version 2 is newer"),
+        (bytes(flipped), "checksum mismatch"),
+        (good[:-3], "truncated"),
+        (tiny_model((72, 128)), "no kseg contract inside"),
+        (finish(tiny_model((80, 128)), CONTRACT.encode()), "does not match its graph"),
+    ):
+        path.write_bytes(data)
+        done = run(plain, path, frame, environment={"KSEG_ONNXRUNTIME": ONNXRUNTIME})
+        assert done.returncode == 2, done.stdout
+        (line,) = error_lines(done)
+        assert words in line and "--onnx" in line, line
+
+
+def test_without_a_provider_for_gpus_or_a_library_one_line_says_so(plain, tmp_path):
+    path, frame, _ = write_onnx(tmp_path)
+    gpu = run(plain, path, frame, "--device", "gpu", environment={"KSEG_ONNXRUNTIME": ONNXRUNTIME})
+    assert gpu.returncode == 2 and "neither TensorRT nor CUDA" in error_lines(gpu)[0]
+    missing = run(plain, path, frame, "--onnxruntime", tmp_path)
+    assert missing.returncode == 2 and "KSEG_ONNXRUNTIME" in error_lines(missing)[0]
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp
     [
         (["--split", "test"], ["test"]),
         (["--frames", 0], ["--frames 0"]),
-        (["--out", "model.onnx"], ["NAME.tflite"]),
+        (["--out", "model.onnx"], ["model.onnx", ".tflite"]),
         (["--out", "a.tflite", "--precision", "fp32", "fp16"], ["a.tflite", "folder"]),
         (["--data", "nowhere"], ["nowhere"]),
         (["--profile", "gpu", "--precision", "int8"], ["int8", "--profile cpu"]),
@@ -105,7 +105,8 @@ def test_bad_flags_are_refused_with_one_line(trained_run, capsys, flags, tokens)
 )
 def test_logits_do_not_replace_the_class_map(tmp_path, output, first):
     flags = {"profile": ["cpu", "gpu-classic"], "precision": ["fp32"], "size": None}
-    args = argparse.Namespace(**flags, output=output, out=tmp_path, run=tmp_path)
+    formats = {"tflite": True, "onnx": False}
+    args = argparse.Namespace(**flags, **formats, output=output, out=tmp_path, run=tmp_path)
     names = [target.path.name for target in export.plan(args)]
     assert names == [first, "model-gpu-classic-fp32.tflite"]
 

@@ -124,7 +124,7 @@ const char* name_of(DataType type) {
 
 Result<Contract> parse_contract(std::string_view json_text, const std::string& where) {
   const auto invalid = [&where](const std::string& detail) {
-    return Error{where + ": invalid kseg contract (" + detail + "); " + kReexport};
+    return Error{where + ": invalid kseg contract (" + detail + "); " + reexport(where)};
   };
   const auto parsed = json::parse(json_text);
   if (!parsed) return invalid(parsed.error().message);
@@ -134,7 +134,7 @@ Result<Contract> parse_contract(std::string_view json_text, const std::string& w
   if (*version > kContractVersion) {
     return Error{where + ": kseg contract version " + std::to_string(*version) +
                  " is newer than this runner supports (" + std::to_string(kContractVersion) +
-                 "); update the runner or " + kReexport};
+                 "); update the runner or " + reexport(where)};
   }
   const std::string kind = text(document.find("output_kind"));
   const std::string input = text(document.find("input_dtype"));
@@ -145,7 +145,7 @@ Result<Contract> parse_contract(std::string_view json_text, const std::string& w
   if (!supported || (input != "uint8" && input != "float32") || stride != 1) {
     return Error{where + ": unsupported model, " + input + " to " + kind + " (" + output +
                  "); this runner supports uint8 or float32 to class_map (uint8, int32) or logits " +
-                 "(float32) of stride 1; " + kReexport};
+                 "(float32) of stride 1; " + reexport(where)};
   }
   Reader reader(document);
   Contract out;

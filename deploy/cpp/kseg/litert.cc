@@ -216,22 +216,9 @@ std::vector<std::string> LiteRt::accelerators() const {
   return names;
 }
 
-std::size_t Graph::Tensor::bytes() const {
-  std::size_t count = type == DataType::kUint8 ? 1 : 4;
-  for (const int side : shape) count *= static_cast<std::size_t>(side);
-  return count;
-}
-
-std::string Graph::Tensor::text() const {
-  std::string out = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  }
-  return out + ") " + name_of(type);
-}
-
 // The LiteRT objects of one graph, destroyed in reverse order.
-struct Graph::State {
+class LiteRtGraph final : public Graph {
+ public:
   std::shared_ptr<const LiteRt> litert;
   Bytes tflite;  // LiteRT reads weights from here as long as the model exists.
   LiteRtModelT* model = nullptr;
@@ -239,9 +226,8 @@ struct Graph::State {
   LiteRtCompiledModelT* compiled = nullptr;
   LiteRtTensorBufferT* input_buffer = nullptr;
   LiteRtTensorBufferT* output_buffer = nullptr;
-  Tensor input, output;
 
-  ~State() {
+  ~LiteRtGraph() override {
     if (input_buffer != nullptr) api().destroy_buffer(input_buffer);
     if (output_buffer != nullptr) api().destroy_buffer(output_buffer);
     if (compiled != nullptr) api().destroy_compiled(compiled);
@@ -250,13 +236,17 @@ struct Graph::State {
   }
 
   const LiteRtFunctions& api() const { return *litert->api_; }
-  Result<LiteRtRankedTensorType> describe(bool is_input, Tensor& tensor, const std::string& where);
+  Status compile(Accelerator accelerator, int threads, const std::string& where);
+  Status run(const void* input, void* output) override;
+
+ private:
+  Result<LiteRtRankedTensorType> describe(bool is_input, const std::string& where);
   LiteRtStatus build(Accelerator accelerator, int threads);
   Status make_buffer(bool is_input, const LiteRtRankedTensorType& type, const std::string& where);
 };
 
-Result<LiteRtRankedTensorType> Graph::State::describe(bool is_input, Tensor& tensor,
-                                                      const std::string& where) {
+Result<LiteRtRankedTensorType> LiteRtGraph::describe(bool is_input, const std::string& where) {
+  Tensor& tensor = is_input ? input_ : output_;
   const Error refused{where + ": its graph was not written by kseg.export; " + kReexport};
   std::size_t count = 0;
   LiteRtSignatureT* signature = nullptr;
@@ -294,7 +284,7 @@ Result<LiteRtRankedTensorType> Graph::State::describe(bool is_input, Tensor& ten
   return type;
 }
 
-LiteRtStatus Graph::State::build(Accelerator accelerator, int threads) {
+LiteRtStatus LiteRtGraph::build(Accelerator accelerator, int threads) {
   LiteRtStatus status = api().create_options(&options);
   if (status != kLiteRtStatusOk) return status;
   const bool gpu = accelerator == Accelerator::kGpu;
@@ -310,8 +300,8 @@ LiteRtStatus Graph::State::build(Accelerator accelerator, int threads) {
   return api().compile(litert->environment_, model, options, &compiled);
 }
 
-Status Graph::State::make_buffer(bool is_input, const LiteRtRankedTensorType& type,
-                                 const std::string& where) {
+Status LiteRtGraph::make_buffer(bool is_input, const LiteRtRankedTensorType& type,
+                                const std::string& where) {
   LiteRtTensorBufferRequirementsT* needs = nullptr;
   LiteRtTensorBufferT*& buffer = is_input ? input_buffer : output_buffer;
   const auto needs_of = is_input ? api().input_needs : api().output_needs;
@@ -321,69 +311,66 @@ Status Graph::State::make_buffer(bool is_input, const LiteRtRankedTensorType& ty
       api().create_buffer(litert->environment_, &type, needs, &buffer) == kLiteRtStatusOk &&
       api().packed_size(buffer, &size) == kLiteRtStatusOk;
   if (!created) return Error{where + ": LiteRT cannot allocate its tensors"};
-  if (size != (is_input ? input : output).bytes()) {
+  if (size != (is_input ? input_ : output_).bytes()) {
     return Error{where + ": LiteRT uses an unknown tensor layout"};
   }
   return Done{};
 }
 
-Result<Graph> Graph::compile(std::shared_ptr<const LiteRt> litert, Bytes tflite,
-                             Accelerator accelerator, int threads, const std::string& where) {
-  auto state = std::make_unique<State>();
-  state->litert = std::move(litert);
-  state->tflite = std::move(tflite);
-  const LiteRtFunctions& api = state->api();
-  const LiteRtStatus loaded = api.model_from_buffer(
-      state->litert->environment_, state->tflite.data(), state->tflite.size(), &state->model);
+Status LiteRtGraph::compile(Accelerator accelerator, int threads, const std::string& where) {
+  device_ = name_of(accelerator);
+  const LiteRtStatus loaded =
+      api().model_from_buffer(litert->environment_, tflite.data(), tflite.size(), &model);
   if (loaded != kLiteRtStatusOk) {
     return Error{where + ": corrupt .tflite file (LiteRT status " + std::to_string(loaded) + "); " +
                  kReexport};
   }
-  const auto input = state->describe(true, state->input, where);
-  if (!input) return input.error();
-  const auto output = state->describe(false, state->output, where);
-  if (!output) return output.error();
-  const LiteRtStatus status = state->build(accelerator, threads);
+  const auto input_type = describe(true, where);
+  if (!input_type) return input_type.error();
+  const auto output_type = describe(false, where);
+  if (!output_type) return output_type.error();
+  const LiteRtStatus status = build(accelerator, threads);
   bool fully_accelerated = false;
   if (status != kLiteRtStatusOk ||
-      api.fully_accelerated(state->compiled, &fully_accelerated) != kLiteRtStatusOk ||
+      api().fully_accelerated(compiled, &fully_accelerated) != kLiteRtStatusOk ||
       (accelerator == Accelerator::kGpu && !fully_accelerated)) {
     return Error{where + ": LiteRT cannot run it on the " + name_of(accelerator) + " (status " +
                  std::to_string(status) + ")"};
   }
   for (const bool is_input : {true, false}) {
-    const Status created = state->make_buffer(is_input, is_input ? *input : *output, where);
+    const Status created = make_buffer(is_input, is_input ? *input_type : *output_type, where);
     if (!created) return created.error();
   }
-  return Graph(std::move(state));
+  return Done{};
 }
 
-Graph::Graph(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Graph::Graph(Graph&&) noexcept = default;
-Graph& Graph::operator=(Graph&&) noexcept = default;
-Graph::~Graph() = default;
+Result<std::unique_ptr<Graph>> compile_tflite(std::shared_ptr<const LiteRt> litert, Bytes tflite,
+                                              Accelerator accelerator, int threads,
+                                              const std::string& where) {
+  auto graph = std::make_unique<LiteRtGraph>();
+  graph->litert = std::move(litert);
+  graph->tflite = std::move(tflite);
+  const Status compiled = graph->compile(accelerator, threads, where);
+  if (!compiled) return compiled.error();
+  return std::unique_ptr<Graph>(std::move(graph));
+}
 
-const Graph::Tensor& Graph::input() const { return state_->input; }
-const Graph::Tensor& Graph::output() const { return state_->output; }
-
-Status Graph::run(const void* input, void* output) {
-  State& s = *state_;
-  const LiteRtFunctions& api = s.api();
+Status LiteRtGraph::run(const void* input, void* output) {
   const auto failed = [](const char* what, LiteRtStatus status) {
     return Error{std::string("LiteRT ") + what + " failed (status " + std::to_string(status) + ")"};
   };
   void* memory = nullptr;
-  LiteRtStatus status = api.lock(s.input_buffer, &memory, kLiteRtTensorBufferLockModeWrite);
+  LiteRtStatus status = api().lock(input_buffer, &memory, kLiteRtTensorBufferLockModeWrite);
   if (status != kLiteRtStatusOk) return failed("input", status);
-  std::memcpy(memory, input, s.input.bytes());
-  status = api.unlock(s.input_buffer);
+  std::memcpy(memory, input, input_.bytes());
+  status = api().unlock(input_buffer);
   if (status != kLiteRtStatusOk) return failed("input", status);
-  status = api.run(s.compiled, 0, 1, &s.input_buffer, 1, &s.output_buffer);
+  status = api().run(compiled, 0, 1, &input_buffer, 1, &output_buffer);
   if (status != kLiteRtStatusOk) return failed("inference", status);
-  status = api.lock(s.output_buffer, &memory, kLiteRtTensorBufferLockModeRead);
+  status = api().lock(output_buffer, &memory, kLiteRtTensorBufferLockModeRead);
   if (status != kLiteRtStatusOk) return failed("output", status);
-  std::memcpy(output, memory, s.output.bytes());
-  status = api.unlock(s.output_buffer);
+  std::memcpy(output, memory, output_.bytes());
+  status = api().unlock(output_buffer);
   if (status != kLiteRtStatusOk) return failed("output", status);
   return Done{};
 }

@@ -1,21 +1,17 @@
 // LiteRT, loaded at run time, and models compiled by it.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "kseg/contract.h"
+#include "kseg/graph.h"
 #include "kseg/result.h"
 #include "kseg/tflite_file.h"
 
 struct LiteRtEnvironmentT;
 
 namespace kseg {
-
-enum class Accelerator { kCpu, kGpu };
 
 const char* name_of(Accelerator accelerator);
 
@@ -37,7 +33,7 @@ class LiteRt {
   std::vector<std::string> accelerators() const;
 
  private:
-  friend class Graph;
+  friend class LiteRtGraph;
   LiteRt() = default;
 
   void* library_ = nullptr;
@@ -46,37 +42,10 @@ class LiteRt {
   LiteRtEnvironmentT* environment_ = nullptr;
 };
 
-// A compiled graph with one input and one output of fixed shapes.
-class Graph {
- public:
-  struct Tensor {
-    DataType type = DataType::kUint8;
-    std::vector<int> shape;
-
-    std::size_t bytes() const;
-    std::string text() const;  // "(1, 72, 128, 3) uint8"
-  };
-
-  // Compiles `tflite`, whose checksum must have been verified, for one accelerator; kGpu fails
-  // unless every operator runs there. threads 0: LiteRT decides. Errors start with `where`.
-  static Result<Graph> compile(std::shared_ptr<const LiteRt> litert, Bytes tflite,
-                               Accelerator accelerator, int threads, const std::string& where);
-
-  Graph(Graph&&) noexcept;
-  Graph& operator=(Graph&&) noexcept;
-  ~Graph();
-
-  const Tensor& input() const;
-  const Tensor& output() const;
-
-  // Runs once: reads input().bytes() from `input`, writes output().bytes() to `output`.
-  Status run(const void* input, void* output);
-
- private:
-  struct State;
-  explicit Graph(std::unique_ptr<State> state);
-
-  std::unique_ptr<State> state_;
-};
+// Compiles `tflite`, whose checksum must have been verified, for one accelerator; kGpu fails unless
+// every operator runs there. threads 0: LiteRT decides. Errors start with `where`.
+Result<std::unique_ptr<Graph>> compile_tflite(std::shared_ptr<const LiteRt> litert, Bytes tflite,
+                                              Accelerator accelerator, int threads,
+                                              const std::string& where);
 
 }  // namespace kseg

@@ -4,6 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "kseg/litert.h"
+#include "kseg/onnx_file.h"
+#include "kseg/onnxruntime.h"
+
 namespace kseg {
 namespace {
 
@@ -30,7 +34,7 @@ Status check_graph(const Contract& contract, const Graph& graph, const std::stri
                        (contract.output_kind == OutputKind::kClassMap) == (output.size() == 3);
   if (matches) return Done{};
   return Error{path + ": its contract does not match its graph (" + graph.input().text() + " to " +
-               graph.output().text() + "); " + kReexport};
+               graph.output().text() + "); " + reexport(path)};
 }
 
 Status check_frame(const FrameView& frame) {
@@ -43,31 +47,37 @@ Status check_frame(const FrameView& frame) {
   return Done{};
 }
 
+Result<std::unique_ptr<Graph>> open_tflite(Bytes tflite, const SegmenterOptions& options,
+                                           const std::string& path) {
+  const auto litert = LiteRt::open(options.litert, options.accelerator == Accelerator::kGpu);
+  if (!litert) return litert.error();
+  return compile_tflite(*litert, std::move(tflite), options.accelerator, options.threads, path);
+}
+
 }  // namespace
 
 Result<Segmenter> Segmenter::load(const std::string& path, const SegmenterOptions& options) {
-  auto tflite = read_file(path);
-  if (!tflite) return tflite.error();
-  const auto json_text = contract_text(*tflite, path);
+  auto file = read_file(path);
+  if (!file) return file.error();
+  const bool onnx = is_onnx(*file);
+  const auto json_text = onnx ? onnx_contract_text(*file, path) : contract_text(*file, path);
   if (!json_text) return json_text.error();
   auto contract = parse_contract(*json_text, path);
   if (!contract) return contract.error();
-  const Status intact = verify_checksum(*tflite, path);  // Before LiteRT reads any of it.
+  const Status intact = verify_checksum(*file, path);  // Before a runtime reads any of it.
   if (!intact) return intact.error();
-  const auto litert = LiteRt::open(options.litert, options.accelerator == Accelerator::kGpu);
-  if (!litert) return litert.error();
-  auto graph =
-      Graph::compile(*litert, std::move(*tflite), options.accelerator, options.threads, path);
+  auto graph = onnx ? open_onnx(*file, *contract, options, path)
+                    : open_tflite(std::move(*file), options, path);
   if (!graph) return graph.error();
-  const Status matches = check_graph(*contract, *graph, path);
+  const Status matches = check_graph(*contract, **graph, path);
   if (!matches) return matches.error();
-  return Segmenter(std::move(*contract), std::move(*graph), options.accelerator);
+  return Segmenter(std::move(*contract), std::move(*graph));
 }
 
-Segmenter::Segmenter(Contract contract, Graph graph, Accelerator accelerator)
-    : contract_(std::move(contract)), graph_(std::move(graph)), accelerator_(accelerator) {
-  if (contract_.input_dtype == DataType::kFloat32) input_.resize(graph_.input().bytes() / 4);
-  output_.resize(graph_.output().bytes());
+Segmenter::Segmenter(Contract contract, std::unique_ptr<Graph> graph)
+    : contract_(std::move(contract)), graph_(std::move(graph)) {
+  if (contract_.input_dtype == DataType::kFloat32) input_.resize(graph_->input().bytes() / 4);
+  output_.resize(graph_->output().bytes());
 }
 
 Status Segmenter::run(const FrameView& frame, Image& class_map, StageLaps* laps) {
@@ -116,7 +126,7 @@ Status Segmenter::infer(const FrameView& fitted, Image& class_map) {
     for (int y = 0; y < fitted.size.height; ++y) std::memcpy(fitted_.row(y), row(y), row_bytes);
     input = fitted_.data.data();
   }
-  const Status done = graph_.run(input, output_.data());
+  const Status done = graph_->run(input, output_.data());
   if (!done) return done;
   class_map.resize(contract_.input_size, 1);
   if (contract_.output_kind == OutputKind::kClassMap) return read_class_map(class_map);
@@ -142,7 +152,7 @@ Status Segmenter::read_class_map(Image& class_map) const {
 }
 
 Status Segmenter::argmax_logits(Image& class_map) const {
-  const std::size_t channels = static_cast<std::size_t>(graph_.output().shape[3]);
+  const std::size_t channels = static_cast<std::size_t>(graph_->output().shape[3]);
   const std::size_t classes = contract_.classes.size();
   std::vector<float> logits(classes);
   std::size_t invalid = 0;

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kseg/contract.h"
 #include "kseg/fit.h"
-#include "kseg/litert.h"
+#include "kseg/graph.h"
 #include "kseg/result.h"
 #include "kseg/stopwatch.h"
 
@@ -15,8 +16,9 @@ namespace kseg {
 
 struct SegmenterOptions {
   Accelerator accelerator = Accelerator::kCpu;
-  int threads = 0;     // CPU threads; 0: LiteRT decides.
-  std::string litert;  // libLiteRt.so or its folder; empty: see LiteRt::open.
+  int threads = 0;            // CPU threads; 0: the runtime decides.
+  std::string litert{};       // libLiteRt.so or its folder; empty: see LiteRt::open.
+  std::string onnxruntime{};  // libonnxruntime.so or its folder; empty: see open_onnx.
 };
 
 // Time of each stage of Segmenter::run.
@@ -27,12 +29,14 @@ struct StageLaps {
 // One model on one accelerator. Not thread-safe: use one Segmenter per thread.
 class Segmenter {
  public:
-  // Fails with one line if the file is not a supported model or LiteRT cannot run it. There is no
+  // A .tflite runs on LiteRT, an .onnx on ONNX Runtime, whose GPU is TensorRT, or else CUDA.
+  // Fails with one line if the file is not a supported model or cannot be run. There is no
   // silent fallback: kGpu fails unless the complete graph runs on the GPU.
   static Result<Segmenter> load(const std::string& path, const SegmenterOptions& options);
 
   const Contract& contract() const { return contract_; }
-  Accelerator accelerator() const { return accelerator_; }
+  const std::string& device() const { return graph_->device(); }    // See Graph.
+  const std::string& runtime() const { return graph_->runtime(); }  // See Graph.
 
   // A frame of any size -> class ids of the frame's size. Buffers are kept, so frames of one size
   // run in constant memory. `laps` may be null.
@@ -46,15 +50,14 @@ class Segmenter {
   const Image& ids() const { return ids_; }
 
  private:
-  Segmenter(Contract contract, Graph graph, Accelerator accelerator);
+  Segmenter(Contract contract, std::unique_ptr<Graph> graph);
 
   Status infer(const FrameView& fitted, Image& class_map);
   Status read_class_map(Image& class_map) const;
   Status argmax_logits(Image& class_map) const;
 
   Contract contract_;
-  Graph graph_;
-  Accelerator accelerator_;
+  std::unique_ptr<Graph> graph_;
   Image fitted_, ids_;
   std::vector<float> input_;          // Used when the input is float32.
   std::vector<std::uint8_t> output_;  // Raw output of the graph.

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <optional>
 
+#include "kseg/onnx_file.h"
+
 namespace kseg {
 namespace {
 
@@ -153,17 +155,24 @@ Result<std::string_view> contract_text(const Bytes& tflite, const std::string& p
   return no_contract;
 }
 
-Status verify_checksum(const Bytes& tflite, const std::string& path) {
+std::string reexport(const std::string& path) {
+  const std::string suffix = ".onnx";
+  const bool onnx = path.size() >= suffix.size() &&
+                    path.compare(path.size() - suffix.size(), suffix.size(), suffix) == 0;
+  return onnx ? "re-export it with `python -m kseg.export --onnx`" : kReexport;
+}
+
+Status verify_checksum(const Bytes& file, const std::string& path) {
   constexpr std::size_t kTrailer = 8;  // "KCRC" and the CRC-32.
-  if (tflite.size() < kTrailer ||
-      std::memcmp(tflite.data() + tflite.size() - kTrailer, "KCRC", 4) != 0) {
-    return Error{path + ": truncated, or without kseg.export's checksum; " + kReexport};
+  if (file.size() < kTrailer ||
+      std::memcmp(file.data() + file.size() - kTrailer, "KCRC", 4) != 0) {
+    return Error{path + ": truncated, or without kseg.export's checksum; " + reexport(path)};
   }
-  const std::size_t size = tflite.size() - kTrailer;
-  const auto expected = FlatBuffer(tflite).read<std::uint32_t>(size + 4);
-  if (expected != crc32(tflite.data(), size)) {
-    return Error{path + ": corrupt .tflite file (checksum mismatch); copy it again or " +
-                 kReexport};
+  const std::size_t size = file.size() - kTrailer;
+  const auto expected = FlatBuffer(file).read<std::uint32_t>(size + 4);
+  if (expected != crc32(file.data(), size)) {
+    return Error{path + ": corrupt " + (is_onnx(file) ? ".onnx" : ".tflite") +
+                 " file (checksum mismatch); copy it again or " + reexport(path)};
   }
   return Done{};
 }

@@ -16,6 +16,9 @@ using Bytes = std::vector<std::uint8_t>;
 
 constexpr const char* kReexport = "re-export it with `python -m kseg.export --tflite`";
 
+// What to do about the file `path`: kReexport, for an .onnx with --onnx.
+std::string reexport(const std::string& path);
+
 // Reads a file of less than 2 GiB, the limit of a .tflite.
 Result<Bytes> read_file(const std::string& path);
 
@@ -26,7 +29,7 @@ Result<std::string_view> contract_text(const Bytes& tflite, const std::string& p
 // Fails unless the last 8 bytes are "KCRC" and the CRC-32 of all bytes before them. LiteRT verifies
 // a file's structure but not its numbers: it runs corrupt weights, and can crash on corrupt
 // indices.
-Status verify_checksum(const Bytes& tflite, const std::string& path);
+Status verify_checksum(const Bytes& file, const std::string& path);
 
 // CRC-32 as in zlib, PNG and Ethernet.
 std::uint32_t crc32(const std::uint8_t* data, std::size_t size);

@@ -10,10 +10,10 @@ const char* const kUsage =
                 [--rows ROW...] [--ego CLASS] [--frames N] [--repeat N] [--timing]
                 [--device cpu|gpu|auto] [--recheck S] [--threads N] [--camera-size WxH]
                 [--camera-fps N] [--camera-format CODE] [--camera-timeout S] [--reconnect S]
-                [--litert PATH]
+                [--litert PATH] [--onnxruntime PATH]
        kseg_run --doctor [MODEL] [--device gpu] [--litert PATH]
 
-Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0
+Runs a kseg .tflite or .onnx model on an image, a folder, a video or a camera: 0, /dev/video0, csi:0
 (Jetson), a stream (rtsp://..., http://...) or a GStreamer pipeline.
 
   --out DIR       output folder (default: overlays)
@@ -31,13 +31,15 @@ Runs a kseg .tflite model on an image, a folder, a video or a camera: 0, /dev/vi
   --device D      cpu (default); gpu: run the complete model on the GPU or fail; auto: use the GPU
                   if it works, else the CPU, with a message
   --recheck S     compare the GPU with the CPU every S seconds (default: 30; 0: only at the start)
-  --threads N     CPU threads (default: LiteRT's choice)
+  --threads N     CPU threads (default: the runtime's choice)
   --camera-size WxH       frame size to ask a V4L2 or csi camera for, such as 1280x720
   --camera-fps N          frame rate to ask it for
   --camera-format CODE    pixel format to ask a V4L2 camera for, such as MJPG or YUYV
   --camera-timeout S      seconds a camera may take to open, and then for each frame (default: 10)
   --reconnect S   seconds to wait for a lost camera (default: 60)
   --litert PATH   libLiteRt.so or its folder (default: $KSEG_LITERT, then the linker's search path)
+  --onnxruntime PATH      for an .onnx: libonnxruntime.so or its folder (default:
+                  $KSEG_ONNXRUNTIME, then the linker's search path); its GPU is TensorRT, or CUDA
   --doctor        check LiteRT, CPU, GPU and, with MODEL, that CPU and GPU agree
 
 SIGINT (Ctrl-C) and SIGTERM end the run after the current frame: the video is completed and the
@@ -115,6 +117,7 @@ Result<bool> set_flag(Arguments& arguments, const std::string& name, const char*
   std::string* const text = name == "--out"      ? &arguments.out
                             : name == "--device" ? &arguments.device
                             : name == "--litert" ? &arguments.litert
+                            : name == "--onnxruntime" ? &arguments.onnxruntime
                             : name == "--json"   ? &arguments.json
                                                  : nullptr;
   int* const count = name == "--threads"  ? &arguments.threads

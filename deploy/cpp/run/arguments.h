@@ -12,7 +12,7 @@ namespace kseg {
 
 struct Arguments {
   std::vector<std::string> positional;
-  std::string out = "overlays", device = "cpu", litert, json;
+  std::string out = "overlays", device = "cpu", litert, onnxruntime, json;
   std::optional<std::string> ego;
   std::vector<double> rows{0.6, 0.8};
   bool save_masks = false, no_overlays = false, timing = false, doctor = false, help = false;

@@ -27,7 +27,9 @@ class CheckedSegmenter {
                    bool may_fall_back, double recheck_s);
 
   const Contract& contract() const { return cpu_->contract(); }
-  Accelerator accelerator() const { return gpu_ ? Accelerator::kGpu : Accelerator::kCpu; }
+  // What frames run on: Graph::device() and runtime().
+  const std::string& device() const { return gpu_ ? gpu_->device() : cpu_->device(); }
+  const std::string& runtime() const { return cpu_->runtime(); }
 
   // As Segmenter::run. If it fails and gpu_rejected() or gpu_lost(), no more frames may follow: the
   // GPU was wrong at the start, or turned wrong later.

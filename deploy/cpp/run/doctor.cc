@@ -10,6 +10,8 @@
 #include <sstream>
 #include <thread>
 
+#include "kseg/litert.h"
+#include "kseg/tflite_file.h"
 #include "run/checked_segmenter.h"
 #include "run/child_process.h"
 #include "run/gpu_devices.h"

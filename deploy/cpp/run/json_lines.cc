@@ -82,6 +82,7 @@ std::string to_json(const FrameLine& line) {
          ", \"age_ms\": " + rounded(line.age_ms, 3) +
          ", \"dropped\": " + std::to_string(line.dropped) +
          ", \"gpu_check\": " + gpu_check_json(line.gpu_check) +
+         ", \"device\": " + quoted(line.device) +
          ", \"drivable_share\": " + (share ? rounded(*share, 6) : "null") +
          ", \"rows\": [" + rows + "]}";
 }

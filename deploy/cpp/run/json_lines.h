@@ -26,6 +26,7 @@ struct FrameLine {
   double age_ms = 0;             // Since the camera took it, or since it was read from a file.
   int dropped = 0;               // Frames dropped so far.
   std::optional<GpuCheckLine> gpu_check;
+  std::string device = "CPU";  // What the frame ran on: Graph::device().
   Measurements measurements;
 };
 

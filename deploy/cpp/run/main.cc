@@ -140,6 +140,7 @@ kseg::Status segment(kseg::CheckedSegmenter& segmenter, kseg::FrameSource& frame
     failed_in_a_row = 0;
     line.latency_ms = watch.lap().wall_ms;
     line.gpu_check = segmenter.last_check();
+    line.device = segmenter.device();
     tally.add(line.latency_ms);
     kseg::FrameTimes times{laps.fit, laps.inference, laps.unfit};
     const auto put = outputs.put(line, frame, class_map, times);
@@ -210,7 +211,7 @@ void print_summary(Tally& tally, const kseg::CheckedSegmenter& segmenter,
                  ", %.1f / %.1f / %.1f ms (minimum / median / 95 %%) from frame to class map on "
                  "the %s",
                  times.front(), percentile(times, 0.5), percentile(times, 0.95),
-                 name_of(segmenter.accelerator()));
+                 segmenter.device().c_str());
   }
   std::fprintf(file, "; %s\n", written.c_str());
   const auto times_lost = frames.times_lost();
@@ -224,6 +225,9 @@ void print_summary(Tally& tally, const kseg::CheckedSegmenter& segmenter,
   }
   const std::string camera = frames.description();
   if (!camera.empty()) std::fprintf(file, "camera: %s\n", camera.c_str());
+  if (!segmenter.runtime().empty()) {
+    std::fprintf(file, "%s, %s\n", segmenter.runtime().c_str(), segmenter.device().c_str());
+  }
   const std::string gpu = segmenter.summary();
   if (!gpu.empty()) std::fprintf(file, "%s\n", gpu.c_str());
   if (kseg::stop_signal() != 0) {
@@ -235,7 +239,7 @@ void print_summary(Tally& tally, const kseg::CheckedSegmenter& segmenter,
 
 kseg::Result<int> run(const kseg::Arguments& arguments) {
   const kseg::SegmenterOptions options{kseg::Accelerator::kCpu, arguments.threads,
-                                       arguments.litert};
+                                       arguments.litert, arguments.onnxruntime};
   if (arguments.doctor) {
     const std::string model = arguments.positional.empty() ? "" : arguments.positional[0];
     return kseg::run_doctor(model, options, arguments.device == "gpu");

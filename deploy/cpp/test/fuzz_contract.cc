@@ -1,12 +1,13 @@
-// Corrupts a .tflite and its contract, reproducibly, and reads them as a runner does: fuzz_contract
-// FILE.tflite ROUNDS. Build it with the sanitizers. Exits with 1 if corruption goes unnoticed.
-// LiteRT is not called: it never gets a file that verify_checksum refuses.
+// Corrupts a .tflite or .onnx and its contract, reproducibly, and reads them as a runner does: fuzz_contract
+// FILE ROUNDS. Build it with the sanitizers. Exits with 1 if corruption goes unnoticed.
+// No runtime is called: it never gets a file that verify_checksum refuses.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "kseg/contract.h"
+#include "kseg/onnx_file.h"
 #include "kseg/tflite_file.h"
 
 namespace {
@@ -62,7 +63,8 @@ void corrupt(Container& bytes, Random& random) {
 
 // Finds the contract's text. Aborts if that lies outside the file.
 kseg::Result<std::string_view> find_text(const kseg::Bytes& bytes) {
-  const auto text = kseg::contract_text(bytes, "file");
+  const auto text = kseg::is_onnx(bytes) ? kseg::onnx_contract_text(bytes, "file")
+                                         : kseg::contract_text(bytes, "file");
   if (!text) return text;
   const auto* begin = reinterpret_cast<const std::uint8_t*>(text->data());
   const bool inside = begin >= bytes.data() && begin <= bytes.data() + bytes.size() &&
@@ -130,7 +132,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const auto tflite = kseg::read_file(argv[1]);
   if (!tflite || !read_contract(*tflite)) return 2;
-  std::string text(*kseg::contract_text(*tflite, "file"));
+  std::string text(*find_text(*tflite));
   text.insert(text.find('{') + 1, R"("a": "\u00e9 \ud83d\ude97 \n \"", "b": [-1.5e-3, null],)");
   if (!kseg::parse_contract(text, "file")) return 2;
   const int rounds = std::atoi(argv[2]);

@@ -1,4 +1,4 @@
-"""Runs a kseg .tflite model in the car; needs only NumPy, OpenCV and LiteRT.
+"""Runs a kseg .tflite or .onnx in the car; needs only NumPy, OpenCV and LiteRT or ONNX Runtime.
 
 All it needs to know about a model (input size, fit, classes, colours) is in the contract inside the
 file (deploy/README.md).
@@ -6,7 +6,8 @@ file (deploy/README.md).
     contract        read and check the contract and the file's checksum
     fit             frame -> model input, class map -> frame
     cpu_model       LiteRT on the CPU
-    gpu_model       LiteRT's GPU accelerator, in a child process that runs gpu_worker
+    onnx_model      ONNX Runtime on the CPU; onnx_file reads the metadata
+    gpu_model       a GPU, in a child process: gpu_worker (LiteRT), onnx_worker (TensorRT, CUDA)
     gpu_check       the GPU compared with the CPU, at the start and while driving
     segmenter       Segmenter: frame -> class map
     frames          Frame, what sources yield

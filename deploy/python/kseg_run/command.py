@@ -124,7 +124,9 @@ def open_outputs(
         )
     if args.json:
         report = segmenter.gpu_check.report if segmenter.gpu_check else None
-        yield JsonLines(args.json, measures, lambda: pipeline.dropped, report)
+        yield JsonLines(
+            args.json, measures, lambda: pipeline.dropped, report, lambda: segmenter.device
+        )
 
 
 def write_predictions(
@@ -184,6 +186,8 @@ def summarize(
         )
     if source.live:
         lines.append(f"camera: {getattr(source, 'description', '')}")
+    if segmenter.runtime:
+        lines.append(f"{segmenter.runtime}, {segmenter.device}")
     if segmenter.gpu_check:
         lines.append(str(segmenter.gpu_check))
     return lines

@@ -1,7 +1,7 @@
-"""Reads and checks the contract inside a .tflite, as strictly as deploy/cpp/kseg/contract.cc.
+"""Reads and checks a model file's contract, as strictly as deploy/cpp/kseg/contract.cc.
 
 A file may come from anywhere. Every value is checked before it is used, and the checksum of the
-complete file before LiteRT reads any of it.
+complete file before LiteRT or ONNX Runtime reads any of it.
 """
 
 import json
@@ -12,8 +12,9 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from kseg_run.errors import InputError
+from kseg_run.onnx_file import is_onnx, read_metadata
 
-CONTRACT_NAME = b"kseg_contract"
+CONTRACT_NAME = "kseg_contract"
 CONTRACT_VERSION = 1
 REEXPORT = "re-export it with `python -m kseg.export --tflite`"
 FITS = ("letterbox", "stretch", "crop")
@@ -32,9 +33,17 @@ def read_file(path: str | Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_contract(tflite: bytes, path: str | Path) -> dict[str, Any]:
-    """Returns the contract inside a .tflite, checked. Raises InputError naming `path`."""
-    text = _extract_text(tflite, path)
+def reexport(path: str | Path) -> str:
+    """What to do about the file `path`."""
+    return REEXPORT.replace("--tflite", "--onnx") if str(path).endswith(".onnx") else REEXPORT
+
+
+def read_contract(model_file: bytes, path: str | Path) -> dict[str, Any]:
+    """Returns the contract inside a .tflite or .onnx, checked. Raises InputError naming `path`."""
+    if is_onnx(model_file):
+        text = _extract_from_onnx(model_file, path)
+    else:
+        text = _extract_from_tflite(model_file, path)
     try:
         contract = _parse_json(text)
         version = _integer(contract.get("contract_version"), 1, 2**31 - 1, "contract_version")
@@ -43,7 +52,7 @@ def read_contract(tflite: bytes, path: str | Path) -> dict[str, Any]:
     if version > CONTRACT_VERSION:
         raise InputError(
             f"{path}: kseg contract version {version} is newer than this runner supports "
-            f"({CONTRACT_VERSION}); update the runner or {REEXPORT}"
+            f"({CONTRACT_VERSION}); update the runner or {reexport(path)}"
         )
     output_kind, input_dtype, output_dtype = (
         _text(contract.get(key)) for key in ("output_kind", "input_dtype", "output_dtype")
@@ -57,7 +66,7 @@ def read_contract(tflite: bytes, path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: unsupported model, {input_dtype} to {output_kind} ({output_dtype}); this "
             "runner supports uint8 or float32 to class_map (uint8, int32) or logits (float32) of "
-            f"stride 1; {REEXPORT}"
+            f"stride 1; {reexport(path)}"
         )
     try:
         _check_members(contract)
@@ -66,28 +75,40 @@ def read_contract(tflite: bytes, path: str | Path) -> dict[str, Any]:
     return contract
 
 
-def verify_checksum(tflite: bytes, path: str | Path) -> None:
+def verify_checksum(model_file: bytes, path: str | Path) -> None:
     """Raises InputError unless the file ends with "KCRC" and the CRC-32 of all bytes before it."""
-    if tflite[-8:-4] != b"KCRC":
-        raise InputError(f"{path}: truncated, or without kseg.export's checksum; {REEXPORT}")
-    if int.from_bytes(tflite[-4:], "little") != zlib.crc32(memoryview(tflite)[:-8]):
+    if model_file[-8:-4] != b"KCRC":
+        raise InputError(f"{path}: truncated, or without kseg.export's checksum; {reexport(path)}")
+    if int.from_bytes(model_file[-4:], "little") != zlib.crc32(memoryview(model_file)[:-8]):
+        kind = ".onnx" if is_onnx(model_file) else ".tflite"
         raise InputError(
-            f"{path}: corrupt .tflite file (checksum mismatch); copy it again or {REEXPORT}"
+            f"{path}: corrupt {kind} file (checksum mismatch); copy it again or {reexport(path)}"
         )
 
 
-def _extract_text(tflite: bytes, path: str | Path) -> bytes:
+def _extract_from_onnx(data: bytes, path: str | Path) -> bytes:
+    try:
+        text = read_metadata(data, CONTRACT_NAME)
+    except ValueError as error:
+        raise InputError(f"{path}: corrupt .onnx file ({error}); {reexport(path)}") from error
+    if text is None:
+        raise InputError(f"{path}: no kseg contract inside; {reexport(path)}")
+    return text
+
+
+def _extract_from_tflite(tflite: bytes, path: str | Path) -> bytes:
     if tflite[4:8] != b"TFL3":
-        raise InputError(f"{path}: not a .tflite file (its first bytes are {tflite[:8]!r})")
+        kind = ".onnx" if str(path).endswith(".onnx") else ".tflite"
+        raise InputError(f"{path}: not a {kind} file (its first bytes are {tflite[:8]!r})")
     try:
         model = schema.Model.GetRootAs(tflite, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
-        buffers = [entry.Buffer() for entry in entries if entry.Name() == CONTRACT_NAME]
+        buffers = [entry.Buffer() for entry in entries if entry.Name() == CONTRACT_NAME.encode()]
         text = model.Buffers(buffers[0]).DataAsNumpy().tobytes() if buffers else None
     except Exception as error:  # The generated reader trusts every offset in the file.
-        raise InputError(f"{path}: corrupt .tflite file ({error}); {REEXPORT}") from error
+        raise InputError(f"{path}: corrupt .tflite file ({error}); {reexport(path)}") from error
     if text is None:
-        raise InputError(f"{path}: no kseg contract inside; {REEXPORT}")
+        raise InputError(f"{path}: no kseg contract inside; {reexport(path)}")
     return text
 
 
@@ -172,4 +193,4 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
 
 
 def _invalid_contract(path: str | Path, detail: Exception) -> InputError:
-    return InputError(f"{path}: invalid kseg contract ({detail}); {REEXPORT}")
+    return InputError(f"{path}: invalid kseg contract ({detail}); {reexport(path)}")

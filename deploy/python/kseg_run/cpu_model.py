@@ -1,4 +1,4 @@
-"""A model on LiteRT's CPU."""
+"""A .tflite on LiteRT's CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from kseg_run.contract import REEXPORT
+from kseg_run.contract import REEXPORT, reexport
 from kseg_run.errors import FrameError, InputError
 
 
@@ -24,7 +24,7 @@ class CpuModel:
             self._interpreter = Interpreter(model_content=tflite, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            line = _first_line(error)
+            line = first_line(error)
             raise InputError(f"{path}: corrupt .tflite file ({line}); {REEXPORT}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -39,7 +39,7 @@ class CpuModel:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise FrameError(f"LiteRT cannot run the model ({_first_line(error)})") from error
+            raise FrameError(f"LiteRT cannot run the model ({first_line(error)})") from error
         return self._interpreter.get_tensor(self.output_details["index"])[0]
 
 
@@ -64,10 +64,12 @@ def check_graph(
     )
     if not matches:
         graph = f"{_describe(input_details)} to {_describe(output_details)}"
-        raise InputError(f"{path}: its contract does not match its graph ({graph}); {REEXPORT}")
+        raise InputError(
+            f"{path}: its contract does not match its graph ({graph}); {reexport(path)}"
+        )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   kseg-run road.tflite drive.mp4 --out overlays
   kseg-run road.tflite 0 --show                     the first camera
   kseg-run road.tflite csi:0 --device auto --no-overlays --json - --rows 0.6 0.8
+  kseg-run road.onnx csi:0 --device auto            TensorRT or CUDA, by ONNX Runtime
   kseg-run road.tflite 0 --camera-size 1280x720 --camera-fps 30 --camera-format MJPG
   kseg-run road.tflite rtsp://10.0.0.7/stream --no-overlays --json -
   kseg-run road.tflite "v4l2src ! videoconvert ! video/x-raw, format=BGR ! appsink" --frames 300
@@ -30,11 +31,11 @@ then is kept); 130 or 143 after a second signal.
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="kseg-run",
-        description="Runs a kseg .tflite model on an image, a folder, a video or a camera.",
+        description="Runs a kseg model on an image, a folder, a video or a camera.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help=".tflite file written by kseg.export")
+    parser.add_argument("model", metavar="MODEL", help=".tflite or .onnx written by kseg.export")
     parser.add_argument(
         "input",
         metavar="INPUT",
@@ -89,7 +90,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="compare the GPU with the CPU every S seconds (default: 30; 0: only at the start)",
     )
     parser.add_argument(
-        "--threads", type=int, default=None, help="CPU threads (default: LiteRT's choice)"
+        "--threads", type=int, default=None, help="CPU threads (default: the runtime's choice)"
     )
     parser.add_argument("--frames", type=int, default=None, help="stop after this many frames")
     parser.add_argument(

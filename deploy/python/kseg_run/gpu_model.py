@@ -1,4 +1,4 @@
-"""A model on LiteRT's GPU accelerator, in a child process that a driver may crash or hang."""
+"""A model on a GPU, in a child process that a driver may crash or hang."""
 
 import json
 import os
@@ -25,20 +25,27 @@ INFERENCE_S = 60
 class GpuModel:
     """Runs a model as CpuModel does, but on the GPU.
 
-    input_details, output_details: LiteRT's tensor details, from CpuModel. worker: the child
-    process's command line. Raises DeviceLostError when the accelerator does not take the complete
-    graph, crashes or hangs.
+    input_details, output_details: tensor details, from CpuModel or OnnxModel. worker: the child
+    process's command line; that of LiteRT's accelerator by default. device, runtime: names of
+    what it runs on and by.
+    compile_s: seconds it may take to get ready. Raises DeviceLostError when the GPU does not take
+    the complete graph, crashes or hangs.
     """
 
     def __init__(
         self,
-        tflite: bytes,
+        model_file: bytes,
         input_details: dict[str, Any],
         output_details: dict[str, Any],
         path: str | Path,
         worker: Sequence[str] = WORKER,
+        *,
+        device: str = "GPU",
+        runtime: str = "LiteRT",
+        compile_s: float | None = None,
     ) -> None:
-        self._path = path
+        self._path, self.device, self._runtime = path, device, runtime
+        compile_s = compile_s or COMPILE_S
         self._input_dtype, self._output_dtype = input_details["dtype"], output_details["dtype"]
         self._output_shape = output_details["shape"]
         self._output_bytes = (
@@ -61,8 +68,8 @@ class GpuModel:
         self._readable.register(self._stdout, selectors.EVENT_READ)
         self._writable.register(self._stdin, selectors.EVENT_WRITE)
         try:
-            self._write(struct.pack("=q", len(tflite)) + tflite, COMPILE_S)
-            line = self._read(COMPILE_S, until=b"\n")
+            self._write(struct.pack("=q", len(model_file)) + model_file, compile_s)
+            line = self._read(compile_s, until=b"\n")
             if not json.loads(line)["fully_accelerated"]:
                 raise DeviceLostError(f"{path}: the GPU does not support the complete graph")
         except BaseException:
@@ -121,8 +128,11 @@ class GpuModel:
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4096))
         lines = self._log.read().decode(errors="replace").split("\n")
         lines = [line.strip() for line in lines if line.strip() and not line.startswith("INFO")]
+        device = "the GPU" if self.device == "GPU" else self.device
         detail = lines[-1][:200] if lines else f"exit code {code}"
-        return DeviceLostError(f"{self._path}: LiteRT cannot run it on the GPU ({detail})")
+        return DeviceLostError(
+            f"{self._path}: {self._runtime} cannot run it on {device} ({detail})"
+        )
 
 
 def signal_name(number: int) -> str:

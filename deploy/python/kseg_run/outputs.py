@@ -160,7 +160,8 @@ class JsonLines:
     frame: number among all frames that arrived, from 0, so that gaps show; name; time_s: since the
     first frame, null for images; latency_ms: from frame to class map; age_ms: since the camera
     took the frame, or it was read; dropped: frames dropped so far; gpu_check: the last comparison
-    of GPU and CPU; and the measures of kseg_run.lane_measures.
+    of GPU and CPU; device: which of them the frame ran on; and the measures of
+    kseg_run.lane_measures.
     """
 
     closed, problem = False, ""
@@ -171,9 +172,10 @@ class JsonLines:
         measures: LaneMeasures,
         dropped: Callable[[], tuple[int, int]],
         gpu_check: Callable[[], dict[str, Any] | None] | None = None,
+        device: Callable[[], str] = lambda: "CPU",
     ):
         self.path, self._measures, self._dropped = path, measures, dropped
-        self._gpu_check = gpu_check
+        self._gpu_check, self._device = gpu_check, device
         try:
             self._file = sys.stdout if path == "-" else Path(path).open("w")  # noqa: SIM115
         except OSError as error:
@@ -189,6 +191,7 @@ class JsonLines:
             "age_ms": round(1000 * (time.monotonic() - prediction.captured), 3),
             "dropped": sum(self._dropped()),
             "gpu_check": self._gpu_check() if self._gpu_check else None,
+            "device": self._device(),
             **self._measures(prediction.class_map),
         }
         try:

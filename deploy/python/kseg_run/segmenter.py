@@ -1,5 +1,6 @@
 """Segmenter: runs a kseg model on frames of any size."""
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kseg_run import onnx_model
 from kseg_run.contract import read_contract, read_file, verify_checksum
 from kseg_run.cpu_model import CpuModel
 from kseg_run.errors import DeviceLostError, FrameError, InputError, log_to_stderr
 from kseg_run.fit import Size, fit_frame, frame_region, placement, unfit_class_map
 from kseg_run.gpu_check import DEFAULT_RECHECK_S, CheckedGpu
 from kseg_run.gpu_model import GpuModel
+from kseg_run.onnx_file import is_onnx
 from kseg_run.smoothing import Smoothing
 
 DEVICES = ("cpu", "gpu", "auto")
@@ -22,8 +25,9 @@ MAX_SCALED_PIXELS = 1 << 26
 
 
 class Segmenter:
-    """Segments frames with LiteRT: (h, w, 3) uint8 RGB of any size -> (h, w) uint8 class ids.
+    """Segments frames: (h, w, 3) uint8 RGB of any size -> (h, w) uint8 class ids.
 
+    A .tflite runs on LiteRT, an .onnx on ONNX Runtime (its GPU is TensorRT, or else CUDA).
     device: "cpu"; "gpu", which fails unless the complete graph runs there; "auto", the GPU while
     its class maps agree with the CPU's, else the CPU. An accelerator can be silently wrong, so
     frames run on both at the start and every recheck_s seconds (0: only at the start). log(line)
@@ -44,21 +48,30 @@ class Segmenter:
         smoothing: Smoothing | None = None,
         log: Callable[[str], None] = log_to_stderr,
         clock: Callable[[], float] = time.monotonic,
-        open_gpu: Callable[..., Any] = GpuModel,
+        open_gpu: Callable[..., Any] | None = None,
     ):
-        tflite = read_file(path)
+        model_file = read_file(path)
         self.path, self.smoothing = path, smoothing
         self._last_shape: tuple[int, ...] | None = None
-        self.contract = read_contract(tflite, path)
-        verify_checksum(tflite, path)
-        self._cpu = CpuModel(tflite, self.contract, num_threads, path)
+        self.contract = read_contract(model_file, path)
+        verify_checksum(model_file, path)
+        if is_onnx(model_file):
+            self._cpu: Any = onnx_model.OnnxModel(model_file, self.contract, num_threads, path)
+            on_gpu: Callable[..., Any] = functools.partial(
+                onnx_model.open_gpu, precision=self.contract.get("precision")
+            )
+        else:
+            self._cpu, on_gpu = CpuModel(model_file, self.contract, num_threads, path), GpuModel
+        self.runtime = getattr(self._cpu, "runtime", "")  # "ONNX Runtime 1.22.0"; "" for LiteRT
+        self._gpu_name = "GPU"
         self._gpu: Any = None
         self.gpu_check: CheckedGpu | None = None
         if device == "cpu":
             return
         try:
             details = (self._cpu.input_details, self._cpu.output_details)
-            self._gpu = open_gpu(tflite, *details, path)
+            self._gpu = (open_gpu or on_gpu)(model_file, *details, path)
+            self._gpu_name = self._gpu.device
         except DeviceLostError as error:
             if device == "gpu":
                 raise InputError(f"{error}; use --device cpu or auto") from error
@@ -76,8 +89,8 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """The device in use: "CPU" or "GPU"."""
-        return "GPU" if self.gpu_check and self.gpu_check.in_use else "CPU"
+        """The device in use: "CPU"; "GPU" (LiteRT's), "TensorRT" or "CUDA" (ONNX Runtime's)."""
+        return self._gpu_name if self.gpu_check and self.gpu_check.in_use else "CPU"
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         size, fit = self.contract["input_size"], self.contract["fit"]
