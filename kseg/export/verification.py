@@ -186,8 +186,8 @@ def judge(report: Report, checks: Checks) -> None:
 def run_on_gpu(tflite: bytes, profile: Profile, checks: Checks) -> dict[str, Any]:
     """Returns what gpu.verify does, or {"verified": False, "reason"} where no GPU can run it."""
     if profile is ONNX:
-        reason = "TensorRT and CUDA are not run here; runners compare them with the CPU"
-        return {"verified": False, "reason": reason}
+        not_run = "TensorRT and CUDA are not run here; runners compare them with the CPU"
+        return {"verified": False, "reason": not_run}
     if profile.operators is None:
         return {"verified": False, "reason": "made for a CPU"}
     if checks.verify_gpu is False:
