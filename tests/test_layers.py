@@ -14,7 +14,7 @@ PEERS = {"evaluation", "training", "visualize", "runtime", "export"}
 PARTS_OF_COMMANDS = {"compare", "report", "attention"}
 LAYERS = [
     {"child_process", "errors", "nvidia"},
-    {"files", "labels", "model_names", "paths", "tensorflow_log"},
+    {"files", "labels", "model_names", "onnx_file", "paths", "tensorflow_log"},
     {"class_map"},
     {"config", "contract", "image_file", "manifest", "preprocess", "published_models"},
     {"mixture", "video_file"},
@@ -41,7 +41,7 @@ WITHOUT_TENSORFLOW = (
     *("child_process", "errors", "files", "labels", "paths", "config", "presets", "contract"),
     *("manifest", "preprocess", "run_folder", "visualize.overlay", "evaluation.boundary"),
     *("evaluation.scores", "evaluation.calibration", "evaluation.agreement", "init_source"),
-    *("image_file", "video_file"),
+    *("image_file", "onnx_file", "video_file"),
     *("class_map", "mixture", "published_models"),
     *("training.summary", "training.history"),
     *("model_names", "training.coordinator", "data.augment", "data.weather", "data.frame_cache"),
