@@ -71,9 +71,9 @@ def notes_on(report: Report) -> list[str]:
 
 def _int8_notes(int8: dict[str, Any]) -> list[str]:
     notes = [f"calibrated on {int8['calibration_frames']} frames"]
-    if int8["no_kernel"]:
-        names = ", ".join(f"{count} {name}" for name, count in int8["no_kernel"].items())
-        notes.append(f"in float because TFLite has no int8 kernel for them: {names}")
+    if int8["no_fast_kernel"]:
+        names = ", ".join(f"{count} {name}" for name, count in int8["no_fast_kernel"].items())
+        notes.append(f"in float because LiteRT has no fast int8 kernels for them: {names}")
     if int8["in_float"]:
         names = ", ".join(f"{op['operator']} ({op['layer']})" for op in int8["in_float"])
         notes.append(f"in float because int8 loses too much: {names}, and operators that read them")

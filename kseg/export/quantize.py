@@ -2,7 +2,9 @@
 
 TensorFlow's own quantizer (symmetric weights per channel, arXiv:1712.05877), driven through its
 debugger: it calibrates once, and then writes a file with any set of operators left in float within
-a second. Operators that lose too much accuracy stay in float.
+a second. Operators that lose too much accuracy stay in float. So does, in models with attention or
+layer norm, all that is not a convolution or a matrix product with weights: LiteRT has no fast int8
+kernels for these, and an int8 SegFormer would take three times as long as in fp32.
 """
 
 import contextlib
@@ -24,6 +26,9 @@ from kseg.export.convert import form, from_saved_model, saved_model
 from kseg.export.profiles import Profile
 
 _DEBUG_FRAMES = 8  # Frames on which the error of each operator is measured.
+_WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# Of these, LiteRT 2.3 has int8 reference kernels only: 50 of 67 ms of a SegFormer-B0 at 240x320.
+_SLOW_IN_INT8 = ("BATCH_MATMUL", "RSQRT", "SOFTMAX", "SQUARED_DIFFERENCE")
 _IMAGE = "serve_image:0"  # The input tensor, as the converter names it.
 
 
@@ -44,6 +49,7 @@ class Quantizer:
         self._images = _to_batches(images)
         self._debug_step = -(-len(images) // _DEBUG_FRAMES)
         self._consumers: dict[str, list[str]] = {}
+        self._slow: list[str] = []
 
     def __enter__(self) -> "Quantizer":
         with contextlib.ExitStack() as stack:
@@ -57,6 +63,8 @@ class Quantizer:
                     debug_dataset=lambda: ([x] for x in self._images[:: self._debug_step]),
                     debug_options=_options(),
                 )
+                ops = tflite_graph.read(self._debugger.get_nondebug_quantized_model())[0]
+            self._consumers, self._slow = _consumers(ops), _slow(ops)
             self._stack = stack.pop_all()
         return self
 
@@ -67,14 +75,12 @@ class Quantizer:
         """Returns an int8 file in which the named tensors stay in float.
 
         The operators that compute them and those that read them do: otherwise the tensors would be
-        quantized in between. Call it without names first.
+        quantized in between.
         """
         names = [name for t in in_float for name in (t, *self._consumers.get(t, ()))]
         with _without_interpreter_warnings():
-            self._debugger.options = _options(names)
+            self._debugger.options = _options([*self._slow, *names])
             tflite = self._debugger.get_nondebug_quantized_model()
-        if not in_float:
-            self._consumers = _consumers(tflite_graph.read(tflite)[0])
         return accept_uint8(tflite)
 
     def errors(self) -> list[tuple[float, str, str]]:
@@ -84,7 +90,7 @@ class Quantizer:
         by the standard deviation of that output, per channel, averaged over channels.
         """
         with _without_interpreter_warnings():
-            self._debugger.options = _options()
+            self._debugger.options = _options(self._slow)
             self._debugger.run()
         table = io.StringIO()
         self._debugger.layer_statistics_dump(table)
@@ -99,15 +105,19 @@ def search(
     """Returns (the file's bytes, findings): int8 with as few operators in float as necessary.
 
     find_problems(bytes) returns a list of lines, empty when the file is accurate enough. It is
-    called for a file all in int8, then with the 1, 2, 4, ... tensors of largest error in float.
-    When none is accurate enough, the result is the file all in int8.
+    called for a file in which all operators with a fast int8 kernel are int8, then with the 1, 2,
+    4, ... tensors of largest error in float. When none is accurate enough, the result is the first.
     findings: {"tried": [{"in_float": count, "problems"}], "in_float": [{"operator", "layer",
-    "relative_error"}], "no_kernel": {operator: count} of those without an int8 kernel in TFLite}.
+    "relative_error"}], "no_fast_kernel": {operator: count} of those that were never int8}.
     """
     all_int8 = quantizer.convert()
     problems = find_problems(all_int8)
     tried: list[dict[str, Any]] = [{"in_float": 0, "problems": problems}]
-    findings: dict[str, Any] = {"tried": tried, "in_float": [], "no_kernel": in_float(all_int8)}
+    findings: dict[str, Any] = {
+        "tried": tried,
+        "in_float": [],
+        "no_fast_kernel": in_float(all_int8),
+    }
     if not problems:
         return all_int8, findings
     errors, count = quantizer.errors(), 1
@@ -165,6 +175,19 @@ def _consumers(ops: Sequence[tflite_graph.Operator]) -> dict[str, list[str]]:
         for tensor in op.runtime_inputs:
             consumers.setdefault(tensor.name, []).extend(t.name for t in op.outputs)
     return consumers
+
+
+def _slow(ops: Sequence[tflite_graph.Operator]) -> list[str]:
+    """Outputs of the operators to leave in float, because int8 would make the model slower.
+
+    None in a model without those of _SLOW_IN_INT8. In another, all without weights: between two of
+    them, int8 would cost two conversions more. The normalisation of the image stays int8, so that
+    the file takes bytes.
+    """
+    if not any(op.name in _SLOW_IN_INT8 for op in ops):
+        return []
+    first = next(i for i, op in enumerate(ops) if op.name in _WITH_WEIGHTS)
+    return [t.name for op in ops[first:] if op.name not in _WITH_WEIGHTS for t in op.outputs]
 
 
 def _options(in_float: Sequence[str] = ()) -> Any:

@@ -202,7 +202,7 @@ def test_int8_has_uint8_input_and_output_and_nothing_in_float(int8_files):
     embedded = contract.read(int8_files / "model-int8.tflite")
     assert (embedded.input_dtype, embedded.output_dtype) == ("uint8", "uint8")
     report = json.loads((int8_files / "model-int8.tflite.report.json").read_text())
-    assert report["int8"]["calibration_frames"] == 12 and report["int8"]["no_kernel"] == {}
+    assert report["int8"]["calibration_frames"] == 12 and report["int8"]["no_fast_kernel"] == {}
     assert report["pixel_agreement"] > 0.98 and report["keras"]["mean_iou"] > 0.8
 
 

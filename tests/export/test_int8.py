@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kseg.export import labelled_frames, quantize, tflite_graph
+from kseg.export import convert, labelled_frames, quantize, tflite_graph
 from kseg.export.profiles import PROFILES
 from kseg.runtime.litert import TFLiteModel
 
@@ -58,6 +58,47 @@ def test_operators_that_int8_breaks_stay_in_float(fragile_model):
     assert TFLiteModel(tflite).input_dtype == "uint8"
     first = next(op for op in tflite_graph.read(tflite)[0] if op.name == "CONV_2D")
     assert first.layer == "first" and first.outputs[0].dtype == "INT8"
+
+
+def test_attention_and_layer_norm_stay_in_float_where_int8_would_be_slower():
+    image = keras.Input((*SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(image)
+    x = layers.Conv2D(8, 3, strides=4, padding="same", name="embed")(x)
+    tokens = layers.Reshape((96, 8))(layers.LayerNormalization(name="norm")(x))
+    attended = layers.Dense(8, name="values")(tokens)
+    scores = layers.Softmax()(layers.Dot(2)([tokens, attended]))
+    x = layers.Reshape((8, 12, 8))(layers.Dot((2, 1))([scores, attended]))
+    model = keras.Model(image, layers.Conv2D(4, 1, name="logits_conv")(x), name="net")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(4)]
+    with quantize.Quantizer(model, images, PROFILES["cpu"]) as quantizer:
+        tflite, findings = quantize.search(quantizer, lambda tflite: [])
+        measured = {operator for _, operator, _ in quantizer.errors()}
+    assert measured == {"CONV_2D", "FULLY_CONNECTED", "MUL", "ADD"}  # The last of normalisation.
+    outputs = {}
+    for op in tflite_graph.read(tflite)[0]:
+        outputs.setdefault(op.name, set()).update(t.dtype for t in op.outputs)
+    assert outputs["CONV_2D"] == outputs["FULLY_CONNECTED"] == {"INT8"}
+    assert set(findings["no_fast_kernel"]) >= {"BATCH_MATMUL", "SOFTMAX", "SQUARED_DIFFERENCE"}
+    normalisation = {"ADD", "MUL"}  # Also in layer norm, where they are in float.
+    assert all(
+        outputs[name] == {"FLOAT32"} for name in findings["no_fast_kernel"].keys() - normalisation
+    )
+    assert TFLiteModel(tflite).input_dtype == "uint8"
+
+
+def test_int8_dynamic_keeps_the_filters_of_depthwise_convolutions_in_float():
+    image = keras.Input((*SIZE, 3), name="image")
+    x = layers.Conv2D(256, 3, strides=4, name="first")(image)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    model = keras.Model(image, layers.Conv2D(4, 1, name="logits_conv")(x), name="net")
+    frame = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    tflite = convert.to_tflite(model, "int8-dynamic", output="logits")
+    ops = tflite_graph.read(tflite)[0]
+    filters = {op.name: op.inputs[1].dtype for op in ops if op.layer in ("first", "depthwise")}
+    assert filters == {"CONV_2D": "INT8", "DEPTHWISE_CONV_2D": "FLOAT32"}
+    class_map = model.predict_on_batch(frame[None].astype(np.float32))[0].argmax(-1)
+    assert (TFLiteModel(tflite)(frame) == class_map).mean() > 0.9
 
 
 def test_calibration_takes_equally_from_each_stratum():
