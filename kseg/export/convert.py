@@ -68,20 +68,19 @@ def _with_float_depthwise(tflite: bytes) -> bytes:
     """
     model = contract.unpack(tflite)
     (graph,) = model.subgraphs
+    depthwise = schema.BuiltinOperator.DEPTHWISE_CONV_2D
     for op in graph.operators:
-        code = model.operatorCodes[op.opcodeIndex]
-        tensor = graph.tensors[op.inputs[1]] if len(op.inputs) > 1 else None
-        if (
-            code.builtinCode == schema.BuiltinOperator.DEPTHWISE_CONV_2D
-            and tensor.type == schema.TensorType.INT8
-        ):
-            stored = model.buffers[tensor.buffer].data.view(np.int8).reshape(tensor.shape)
-            values = stored * np.asarray(tensor.quantization.scale, np.float32)
+        if model.operatorCodes[op.opcodeIndex].builtinCode != depthwise:
+            continue
+        filters = graph.tensors[op.inputs[1]]
+        if filters.type == schema.TensorType.INT8:
+            stored = model.buffers[filters.buffer].data.view(np.int8).reshape(filters.shape)
+            values = stored * np.asarray(filters.quantization.scale, np.float32)
             buffer = schema.BufferT()
             buffer.data = values.astype(np.float32).ravel().view(np.uint8)
             model.buffers.append(buffer)
-            tensor.buffer = len(model.buffers) - 1
-            tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
+            filters.buffer = len(model.buffers) - 1
+            filters.type, filters.quantization = schema.TensorType.FLOAT32, None
     return contract.pack(model, len(tflite))
 
 
