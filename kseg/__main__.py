@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("kseg.export.__main__", "convert a run to .tflite and verify the files"),
         "lint": ("kseg.lint", "predict which operators of a .tflite a target can run"),
         "benchmark": ("kseg.benchmark", "time .tflite, ONNX and OpenVINO models on this machine"),
+        "serve": ("kseg.serve", "serve a page that runs models in a browser, a phone's too"),
         "doctor": ("kseg.doctor", "report what this machine can run, after trying it"),
     },
 }

@@ -50,15 +50,17 @@ def find_browser():
 
 
 class Browser:
-    """One tab. `problems` are errors of scripts and the page, and network requests."""
+    """One tab. `problems` are errors of scripts and the page, and network requests, but for those
+    to `origin`. flags: more of Chromium's, instead of --disable-gpu."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, flags=("--disable-gpu",), origin="file:"):
+        self.origin = origin
         program = find_browser()
         read_commands, self.commands = os.pipe()
         self.responses, write_responses = os.pipe()
         # Chromium reads commands on descriptor 3 and writes responses to 4.
         shell = f'exec 3<&{read_commands} 4>&{write_responses}; exec "$@"'
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        flags = ["--headless=new", "--no-sandbox", "--no-first-run", *flags]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars"]
         flags += ["--disable-dev-shm-usage"]
         self.process = subprocess.Popen(
@@ -165,5 +167,5 @@ class Browser:
             self.problems.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith(("file:", "data:", "about:")):
+            if not url.startswith((self.origin, "file:", "data:", "about:", "blob:")):
                 self.problems.append(f"request to {url}")

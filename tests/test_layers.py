@@ -29,7 +29,13 @@ LAYERS = [
 COMMANDS = {
     *("kseg.train", "kseg.evaluate", "kseg.predict", "kseg.attention", "kseg.export"),
     *("kseg.import_weights", "kseg.lint", "kseg.benchmark", "kseg.compare", "kseg.report"),
-    *("kseg.doctor", "tfrecords_tools.build", "tfrecords_tools.demo", "tfrecords_tools.inspect"),
+    *(
+        "kseg.doctor",
+        "kseg.serve",
+        "tfrecords_tools.build",
+        "tfrecords_tools.demo",
+        "tfrecords_tools.inspect",
+    ),
     *("kseg.published", "tfrecords_tools.verify"),
 }
 ANY_BACKEND = (
