@@ -388,7 +388,7 @@ async function start() {
   const response = await fetch('models.json')
   /** @type {{name: string, file: string, served?: boolean}[]} */
   const listed = await response.json()
-  models.replaceChildren(new Option('Models here', ''), ...listed.map((m) => new Option(m.name, m.file)))
+  models.replaceChildren(new Option('Choose a model', ''), ...listed.map((m) => new Option(m.name, m.file)))
   const served = listed.find((model) => model.served)
   const last = served ? undefined : await lastModel()
   if (state.model) return // The user was faster.
