@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from kseg import published_models
@@ -55,10 +55,9 @@ TYPES = {
 class PageHandler(SimpleHTTPRequestHandler):
     """Serves the page's folder, with models added to its own."""
 
-    extensions_map: ClassVar = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
-
     def __init__(self, *args: Any, models: Mapping[str, Path], directory: str):
         self.models = models  # by file name
+        self.extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
         super().__init__(*args, directory=directory)
 
     def do_GET(self) -> None:
