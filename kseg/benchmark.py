@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg import files, published_models
 from kseg.errors import InputError, run
+from kseg.runtime.page_server import PAGE, check_page
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   python -m kseg.benchmark road.tflite road.tflite          shows how much is noise
   python -m kseg.benchmark road.tflite --operators --gpu
   python -m kseg.benchmark lanes                            a published model
+  python -m kseg.benchmark lanes --browser                  also in Chromium: WASM and WebGPU
 
 --vs accepts these models; ./scripts/install benchmark installs ONNX Runtime and OpenVINO:
   FILE.tflite              LiteRT
@@ -31,8 +33,8 @@ EXAMPLES = """examples:
 
 What is measured:
   latency     from input array to output array. All models run interleaved in one process, so that
-              machine noise affects them equally. GPU runs have processes of their own and are not
-              interleaved.
+              machine noise affects them equally. GPU and browser runs have processes of their own
+              and are not interleaved.
   ratio       to the first model: of the minima, and the median of the ratios within each round
               with their 10th and 90th percentile. If 1 lies between these, the difference is noise.
   frame       fit the frame to the input, run the model, map the classes back, blend the colours.
@@ -86,6 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--gpu", action="store_true", help="measure each .tflite MODEL on the GPU as well"
     )
     parser.add_argument(
+        "--browser",
+        nargs="?",
+        const=PAGE,
+        metavar="PAGE",
+        help="measure each .tflite MODEL in a headless Chromium or Chrome as well, by LiteRT.js on "
+        "the CPU (WebAssembly) and the GPU (WebGPU). PAGE: folder of the built page (default: "
+        "deploy/web/dist of the checkout)",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write the report, with the time of every run, as JSON"
     )
     return benchmark(parser.parse_args(argv))
@@ -103,8 +114,11 @@ def benchmark(args: argparse.Namespace) -> int:
 
     import cv2
 
-    from kseg.runtime import benchmark_frames, benchmark_tables, other_runtimes
+    from kseg.runtime import benchmark_frames, benchmark_tables, browser_benchmark, other_runtimes
 
+    if args.browser:  # Before the other models are measured.
+        browser_benchmark.find_browser()
+        check_page(Path(args.browser))
     specs = [*args.models, *args.vs]
     for spec in specs:  # Report a bad one before loading the first.
         if other_runtimes.parse_spec(spec)[0] == "gpu":
@@ -192,6 +206,12 @@ def measure(
             for path in dict.fromkeys(args.models):
                 rows.append(_gpu_row(f"gpu:{path}", args))
                 progress.advance(gpu_task)
+        if args.browser:
+            browser_task = progress.add_task("browser", total=2 * len(args.models))
+            for path in dict.fromkeys(args.models):
+                for device in ("cpu", "gpu"):
+                    rows.append(_browser_row(path, device, frame, args))
+                    progress.advance(browser_task)
     return rows
 
 
@@ -245,6 +265,26 @@ def _gpu_row(spec, args):
     if measured["frame_ms"]:
         row["whole_frame"] = timing.summarize(measured["frame_ms"])
     return {**row, **{key: measured[key] for key in ("peak_mb", "idle_mb", "load_s")}}
+
+
+def _browser_row(path, device, frame, args):
+    """A row with the latency in a browser, or with "failed" and the reason."""
+    from kseg.runtime import browser_benchmark, timing
+
+    name = f"browser-{device}:{path}"
+    limits = {"rounds": args.runs, "seconds": args.seconds, "page": Path(args.browser)}
+    try:
+        measured = browser_benchmark.measure(path, device, frame, **limits)
+    except InputError as error:
+        return {"name": name, "failed": str(error)}
+    return {
+        "name": name,
+        "runtime": measured["runtime"],
+        "model": timing.summarize(measured["model_ms"]),
+        "model_times_ms": measured["model_ms"],
+        "whole_frame": timing.summarize(measured["frame_ms"]),
+        "load_s": measured["load_s"],
+    }
 
 
 if __name__ == "__main__":

@@ -67,6 +67,19 @@ def test_bad_flags_give_one_line(capsys, flags, token):
     assert_one_line(capsys, token)
 
 
+def test_a_browser_and_the_page_are_needed_before_anything_is_measured(
+    tmp_path, monkeypatch, capsys
+):
+    program = tmp_path / "browser"
+    program.touch(mode=0o700)
+    monkeypatch.setenv("KSEG_BROWSER", str(program))
+    assert command(benchmark.main, [MODEL, "--browser", tmp_path / "nowhere"]) == 2
+    assert_one_line(capsys, tmp_path / "nowhere", "not built", "npm")
+    monkeypatch.setenv("KSEG_BROWSER", "no-such-browser")
+    assert command(benchmark.main, [MODEL, "--browser", tmp_path]) == 2
+    assert_one_line(capsys, "no-such-browser", "KSEG_BROWSER")
+
+
 def test_a_file_that_is_no_model_gives_one_line(tmp_path, capsys):
     path = tmp_path / "a.tflite"
     path.write_bytes(b"not a model at all")

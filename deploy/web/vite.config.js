@@ -21,7 +21,7 @@ function addFiles() {
       })
       writeFileSync(join(OUT, 'models.json'), JSON.stringify(listed))
       const files = readdirSync(OUT, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() && !['sw.js', '.vite'].includes(entry.name))
+        .filter((entry) => entry.isFile() && !['sw.js', '.vite', 'benchmark.html'].includes(entry.name))
         .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(OUT.length + 1))
         .sort()
       const version = createHash('sha256')
@@ -36,7 +36,13 @@ function addFiles() {
 
 export default defineConfig({
   base: './',
-  build: { outDir: OUT, assetsInlineLimit: 0, target: 'es2022', modulePreload: { polyfill: false } },
+  build: {
+    outDir: OUT,
+    assetsInlineLimit: 0,
+    target: 'es2022',
+    modulePreload: { polyfill: false },
+    rollupOptions: { input: ['index.html', 'benchmark.html'] },
+  },
   worker: { format: 'iife' },
   plugins: [addFiles()],
 })

@@ -64,7 +64,7 @@ def _comparison_table(rows, names, frame_size):
             f"{ratio['median']:.2f} ({ratio['p10']:.2f}-{ratio['p90']:.2f})" if ratio else "-",
             _number(frame["median_ms"] if frame else None),
             _number(1000 / frame["median_ms"] if frame else None),
-            f"{row['peak_mb']:.0f}",
+            f"{row['peak_mb']:.0f}" if "peak_mb" in row else "-",
         )
     return table
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg import serve
+from kseg import benchmark, serve
 from tests.browser import Browser, find_browser
-from tests.conftest import ROOT
+from tests.conftest import ROOT, command
 from tests.deploy.test_android import with_contract
 from tests.golden_files import CASES, FORMS, GOLDEN, read, write_form
 
@@ -283,6 +283,18 @@ def test_every_control_is_reached_by_keyboard_and_has_a_name(site):
         "!(e.innerText || e.ariaLabel || e.labels?.[0]?.innerText)).map(e => e.outerHTML)"
     )
     assert site.browser.value(unnamed) == []
+
+
+def test_benchmark_times_models_in_the_browser(page, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    flags = ["--browser", page, "--runs", 3, "--json", report]
+    assert command(benchmark.main, [GOLDEN / "model.tflite", *flags]) == 0
+    native, wasm, webgpu = json.loads(report.read_text())["models"]
+    assert "WASM" in wasm["runtime"] and "WebGPU" in webgpu["runtime"]
+    for row in (native, wasm, webgpu):
+        assert row["model"]["runs"] == row["whole_frame"]["runs"] == 3
+        assert row["model"]["min_ms"] > 0 and row["whole_frame"]["min_ms"] > 0
+    assert "browser-gpu:" in capsys.readouterr().out
 
 
 def test_the_page_and_the_last_model_work_without_a_network(page, tmp_path):

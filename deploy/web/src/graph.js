@@ -23,7 +23,7 @@ export class Graph {
     this.worker.onerror = (event) => this.fail(`crashed (${event.message})`)
   }
 
-  /** @param {string} base the page's address @returns {Promise<{threads: number}>} */
+  /** @param {string} base the page's address @returns {Promise<{threads: number, adapter: string}>} */
   load(base) {
     const { bytes, contract } = this.model
     const request = { bytes, inputSize: contract.inputSize, device: this.device, base }

@@ -22,8 +22,9 @@ async function load({ bytes, inputSize, device, base }) {
   }
   const options = { locateFile, printErr, ...(threads && { mainScriptUrlOrBlob: script }) }
   Object.assign(self, { Module: options })
+  const gpu = device === 'gpu' ? await navigator.gpu?.requestAdapter() : null
   if (device === 'cpu') hideGpu()
-  else if (!(await navigator.gpu?.requestAdapter())) throw new Error('this browser has no WebGPU device')
+  else if (!gpu) throw new Error('this browser has no WebGPU device')
   await loadLiteRt(wasm, { threads })
   const count = threads ? Math.min(4, navigator.hardwareConcurrency) : 1
   model = await loadAndCompile(
@@ -35,7 +36,8 @@ async function load({ bytes, inputSize, device, base }) {
   if (device === 'gpu' && !model.isFullyAccelerated) {
     throw new Error('the GPU cannot run all operators of the model; export it with --profile gpu')
   }
-  return { threads: count }
+  const adapter = gpu ? [gpu.info.vendor, gpu.info.architecture].filter(Boolean).join(' ') : ''
+  return { threads: count, adapter }
 }
 
 /** LiteRT.js asks for a GPU in any case, and warns where there is none. */

@@ -1,0 +1,58 @@
+/**
+ * Times one model on one device for kseg.benchmark --browser, and sends it the result.
+ * benchmark.json: {model, device, rounds, seconds, size: [height, width]}; frame.rgb: the frame.
+ */
+import { fitFrame, unfitClassMap } from '../core/fit.js'
+import { readModel } from '../core/model_file.js'
+import { Graph } from '../graph.js'
+
+/** @param {string} path */
+async function bytes(path) {
+  const response = await fetch(path)
+  if (!response.ok) throw new Error(`${path}: status ${response.status}`)
+  return new Uint8Array(await response.arrayBuffer())
+}
+
+/**
+ * Milliseconds of each call, after one that is not counted.
+ * @param {() => Promise<any>} call @param {{rounds: number, seconds: number}} limits
+ */
+async function time(call, { rounds, seconds }) {
+  await call()
+  const times = []
+  const end = performance.now() + 1000 * seconds
+  while (times.length < rounds && (performance.now() < end || !times.length)) {
+    const start = performance.now()
+    await call()
+    times.push(performance.now() - start)
+  }
+  return times
+}
+
+async function measure() {
+  const task = JSON.parse(new TextDecoder().decode(await bytes('benchmark.json')))
+  const model = readModel(await bytes(task.model), task.model)
+  const rgb = await bytes('frame.rgb')
+  const { inputSize, fit, padValue } = model.contract
+  const graph = new Graph(model, task.device)
+  const start = performance.now()
+  const { threads, adapter } = await graph.load(document.baseURI)
+  const loadS = (performance.now() - start) / 1000
+  const fitted = fitFrame(rgb, task.size, inputSize, fit, padValue)
+  const modelMs = await time(() => graph.segment(fitted), task)
+  const frameMs = await time(async () => {
+    const ids = await graph.segment(fitFrame(rgb, task.size, inputSize, fit, padValue))
+    unfitClassMap(ids, inputSize, task.size, fit)
+  }, task)
+  return { model_ms: modelMs, frame_ms: frameMs, load_s: loadS, threads, adapter }
+}
+
+let result
+try {
+  result = await measure()
+} catch (error) {
+  result = { failed: String(/** @type {Error} */ (error)?.message ?? error) }
+}
+await fetch('result', { method: 'POST', body: JSON.stringify(result) })
+const state = document.querySelector('#state')
+if (state) state.textContent = 'Done'
