@@ -18,6 +18,7 @@ from tests.browser import Browser, find_browser
 from tests.conftest import ROOT, command
 from tests.deploy.test_android import with_contract
 from tests.golden_files import CASES, FORMS, GOLDEN, read, write_form
+from tests.odd_images import tagged
 
 WEB = ROOT / "deploy" / "web"
 # A software GPU; a camera that shows a test picture and is allowed.
@@ -137,10 +138,11 @@ class Site:
         )
 
     def class_map(self, frame, name, device="cpu"):
-        """Segments a golden frame with the model that is loaded. Returns the mask that it saves."""
+        """Segments a golden frame, or any file, with the loaded model. Returns the saved mask."""
+        path = GOLDEN / frame
         self.browser.value("delete view.dataset.shown")
-        self.pick(GOLDEN / frame)
-        shown = f"{name} {frame.removesuffix('.png')} 0 on the {device}"
+        self.pick(path)
+        shown = f"{name} {path.stem} 0 on the {device}"
         self.wait(f"view.dataset.shown === '{shown}'")
         return self.save("mask")
 
@@ -250,6 +252,19 @@ def test_a_video_file_is_segmented(site, tmp_path):
     site.wait("/ drive [1-9]/.test(view.dataset.shown)")
     assert json.loads(site.save("lines").splitlines()[0])["time_s"] is not None
     assert site.save("mask").shape == (96, 160) and site.browser.problems == []
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_images_are_turned_upright_as_by_the_python_runner(site, tmp_path, runner, orientation):
+    path, _, _ = site.rows[0]
+    upside = cv2.cvtColor(cv2.imread(str(GOLDEN / "half.png")), cv2.COLOR_BGR2RGB)
+    frame = tmp_path / f"turned{orientation}.png"
+    frame.write_bytes(tagged(upside, orientation, "PNG"))
+    site.open()
+    site.load(path.name)
+    class_map = site.class_map(frame, path.name)
+    turned = np.rot90(upside, {3: 2, 6: 3}[orientation]).copy()
+    assert np.array_equal(class_map, runner.Segmenter(str(path))(turned))
 
 
 def test_bad_files_are_one_line_and_the_model_stays(site, tmp_path):
