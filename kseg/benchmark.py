@@ -284,6 +284,7 @@ def _browser_row(path, device, frame, args):
         "model_times_ms": measured["model_ms"],
         "whole_frame": timing.summarize(measured["frame_ms"]),
         "load_s": measured["load_s"],
+        "agreement": measured["agreement"],
     }
 
 

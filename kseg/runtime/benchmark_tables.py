@@ -23,6 +23,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     for row in report["models"]:
         if "failed" in row:
             print(f"{row['name']}: not run: {row['failed']}")
+        elif "agreement" in row:
+            print(f"{row['name']}: {100 * row['agreement']:.3f} % of pixels as by LiteRT here")
     print(_conditions(report["machine"], measured))
 
 

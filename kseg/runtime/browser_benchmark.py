@@ -1,5 +1,6 @@
 """Times a model in a headless browser, by LiteRT.js: on WebAssembly or on WebGPU."""
 
+import base64
 import contextlib
 import json
 import os
@@ -16,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from kseg import contract, preprocess
 from kseg.errors import InputError
+from kseg.runtime.litert import TFLiteModel
 from kseg.runtime.page_server import PageHandler
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -51,10 +54,12 @@ def measure(
 ) -> dict[str, Any]:
     """Times a .tflite on the "cpu" or "gpu" of a browser, on a frame (h, w, 3) uint8 RGB.
 
-    page: folder of the built page. Returns {"runtime", "model_ms", "frame_ms", "load_s"}: model_ms
-    from the fitted frame to class ids, with the way to the worker and back; frame_ms also fits the
-    frame and maps the ids back. Where WebGPU finds no GPU, its software device is used, and
-    `runtime` says so. Raises InputError when there is no browser, and when the model does not run.
+    page: folder of the built page. Returns {"runtime", "model_ms", "frame_ms", "load_s",
+    "agreement"}: model_ms from the fitted frame to class ids, with the way to the worker and back;
+    frame_ms also fits the frame and maps the ids back; agreement: share of the frame's pixels that
+    have the same class as by LiteRT on this machine's CPU. Where WebGPU finds no GPU, its software
+    device is used, and `runtime` says so. Raises InputError when there is no browser, and when the
+    model does not run.
     """
     program = find_browser()
     task = {
@@ -75,7 +80,17 @@ def measure(
         f"WebGPU: {result['adapter']}" if device == "gpu" else f"WASM, {result['threads']} threads"
     )
     values = {key: result[key] for key in ("model_ms", "frame_ms", "load_s")}
-    return {"runtime": f"LiteRT.js, {where}", **values}
+    class_map = np.frombuffer(base64.b64decode(result["class_map"]), np.uint8)
+    agreement = float(
+        (class_map.reshape(frame.shape[:2]) == _native_class_map(model, frame)).mean()
+    )
+    return {"runtime": f"LiteRT.js, {where}", **values, "agreement": agreement}
+
+
+def _native_class_map(model, frame):
+    terms = contract.read(model)
+    image = preprocess.fit_image(frame, terms.input_size, terms.fit)
+    return preprocess.unfit_class_map(TFLiteModel(model)(image), frame.shape[:2], terms.fit)
 
 
 class _TaskHandler(PageHandler):

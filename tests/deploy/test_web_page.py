@@ -309,6 +309,7 @@ def test_benchmark_times_models_in_the_browser(page, tmp_path, capsys):
     for row in (native, wasm, webgpu):
         assert row["model"]["runs"] == row["whole_frame"]["runs"] == 3
         assert row["model"]["min_ms"] > 0 and row["whole_frame"]["min_ms"] > 0
+    assert wasm["agreement"] == 1 and webgpu["agreement"] > 0.999
     assert "browser-gpu:" in capsys.readouterr().out
 
 

@@ -40,11 +40,15 @@ async function measure() {
   const loadS = (performance.now() - start) / 1000
   const fitted = fitFrame(rgb, task.size, inputSize, fit, padValue)
   const modelMs = await time(() => graph.segment(fitted), task)
+  /** @type {Uint8Array} */
+  let classMap = new Uint8Array()
   const frameMs = await time(async () => {
     const ids = await graph.segment(fitFrame(rgb, task.size, inputSize, fit, padValue))
-    unfitClassMap(ids, inputSize, task.size, fit)
+    classMap = unfitClassMap(ids, inputSize, task.size, fit)
   }, task)
-  return { model_ms: modelMs, frame_ms: frameMs, load_s: loadS, threads, adapter }
+  const text = Array.from(classMap, (id) => String.fromCharCode(id)).join('')
+  const times = { model_ms: modelMs, frame_ms: frameMs, load_s: loadS }
+  return { ...times, threads, adapter, class_map: btoa(text) }
 }
 
 let result
