@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -86,6 +87,12 @@ class ProfileSteps(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.recording.close()  # If training ended before its time.
+        if not self.is_done:
+            print(
+                f"warning: --profile {self.steps}: nothing was recorded, no epoch had enough steps "
+                "left",
+                file=sys.stderr,
+            )
 
     def _print(self, last):
         recording = max(self.folder.glob("plugins/profile/*/*.xplane.pb"), key=os.path.getmtime)

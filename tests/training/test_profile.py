@@ -130,6 +130,14 @@ def test_training_records_its_steps(config, tmp_path, capsys):
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
+def test_a_resumed_epoch_that_is_too_short_is_named(tmp_path, capsys):
+    recorder = profile.ProfileSteps(tmp_path, 5, steps_per_epoch=16, first_step=2)
+    recorder.on_epoch_begin(3)
+    assert not any(recorder.needs_logs(batch) for batch in range(16))
+    recorder.on_train_end()
+    assert "--profile 5" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("steps", [-1, 3])
 def test_more_steps_than_an_epoch_has_are_refused(config, tmp_path, steps, capsys):
     out = tmp_path / "run"
