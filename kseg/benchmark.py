@@ -89,12 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--browser",
-        nargs="?",
-        const=PAGE,
-        metavar="PAGE",
+        action="store_true",
         help="measure each .tflite MODEL in a headless Chromium or Chrome as well, by LiteRT.js on "
-        "the CPU (WebAssembly) and the GPU (WebGPU). PAGE: folder of the built page (default: "
-        "deploy/web/dist of the checkout)",
+        "the CPU (WebAssembly) and the GPU (WebGPU)",
+    )
+    parser.add_argument(
+        "--page",
+        metavar="FOLDER",
+        default=PAGE,
+        help="the built page, for --browser (default: deploy/web/dist of the checkout)",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write the report, with the time of every run, as JSON"
@@ -118,7 +121,7 @@ def benchmark(args: argparse.Namespace) -> int:
 
     if args.browser:  # Before the other models are measured.
         browser_benchmark.find_browser()
-        check_page(Path(args.browser))
+        check_page(Path(args.page))
     specs = [*args.models, *args.vs]
     for spec in specs:  # Report a bad one before loading the first.
         if other_runtimes.parse_spec(spec)[0] == "gpu":
@@ -272,7 +275,7 @@ def _browser_row(path, device, frame, args):
     from kseg.runtime import browser_benchmark, timing
 
     name = f"browser-{device}:{path}"
-    limits = {"rounds": args.runs, "seconds": args.seconds, "page": Path(args.browser)}
+    limits = {"rounds": args.runs, "seconds": args.seconds, "page": Path(args.page)}
     try:
         measured = browser_benchmark.measure(path, device, frame, **limits)
     except InputError as error:

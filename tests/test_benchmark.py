@@ -73,10 +73,10 @@ def test_a_browser_and_the_page_are_needed_before_anything_is_measured(
     program = tmp_path / "browser"
     program.touch(mode=0o700)
     monkeypatch.setenv("KSEG_BROWSER", str(program))
-    assert command(benchmark.main, [MODEL, "--browser", tmp_path / "nowhere"]) == 2
+    assert command(benchmark.main, ["--browser", MODEL, "--page", tmp_path / "nowhere"]) == 2
     assert_one_line(capsys, tmp_path / "nowhere", "not built", "npm")
     monkeypatch.setenv("KSEG_BROWSER", "no-such-browser")
-    assert command(benchmark.main, [MODEL, "--browser", tmp_path]) == 2
+    assert command(benchmark.main, ["--browser", MODEL, "--page", tmp_path]) == 2
     assert_one_line(capsys, "no-such-browser", "KSEG_BROWSER")
 
 

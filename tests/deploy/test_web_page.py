@@ -302,8 +302,8 @@ def test_every_control_is_reached_by_keyboard_and_has_a_name(site):
 
 def test_benchmark_times_models_in_the_browser(page, tmp_path, capsys):
     report = tmp_path / "report.json"
-    flags = ["--browser", page, "--runs", 3, "--json", report]
-    assert command(benchmark.main, [GOLDEN / "model.tflite", *flags]) == 0
+    flags = ["--page", page, "--runs", 3, "--json", report]
+    assert command(benchmark.main, [*flags, "--browser", GOLDEN / "model.tflite"]) == 0
     native, wasm, webgpu = json.loads(report.read_text())["models"]
     assert "WASM" in wasm["runtime"] and "WebGPU" in webgpu["runtime"]
     for row in (native, wasm, webgpu):
