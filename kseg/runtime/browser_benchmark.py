@@ -24,6 +24,7 @@ from kseg.runtime.page_server import PageHandler
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_S = 180  # For the browser, and for compiling the model there.
+_FRAME_S = 30  # As long as the page waits for a frame.
 _FLAGS = [
     *("--headless=new", "--no-first-run", "--disable-dev-shm-usage"),
     *("--enable-unsafe-webgpu", "--enable-features=Vulkan"),
@@ -52,25 +53,44 @@ def measure(
     seconds: float,
     page: Path,
 ) -> dict[str, Any]:
-    """Times a .tflite on the "cpu" or "gpu" of a browser, on a frame (h, w, 3) uint8 RGB.
+    """Times a .tflite in a browser on a frame (h, w, 3) uint8 RGB; arguments as in `run`.
 
-    page: folder of the built page. Returns {"runtime", "model_ms", "frame_ms", "load_s",
-    "agreement"}: model_ms from the fitted frame to class ids, with the way to the worker and back;
-    frame_ms also fits the frame and maps the ids back; agreement: share of the frame's pixels that
-    have the same class as by LiteRT on this machine's CPU. Where WebGPU finds no GPU, its software
-    device is used, and `runtime` says so. Raises InputError when there is no browser, and when the
-    model does not run.
+    Returns {"runtime", "model_ms", "frame_ms", "load_s", "agreement"}: the share of the frame's
+    pixels that have the same class as by LiteRT on this machine's CPU. Raises as `run` does.
+    """
+    result = run(model, device, frame[None], rounds=rounds, seconds=seconds, page=page)
+    (class_map,) = result.pop("class_maps")
+    agreement = float((class_map == _native_class_map(model, frame)).mean())
+    return {**result, "agreement": agreement}
+
+
+def run(
+    model: str,
+    device: str,
+    frames: np.ndarray,
+    *,
+    rounds: int,
+    seconds: float,
+    page: Path,
+) -> dict[str, Any]:
+    """Runs a .tflite on the "cpu" or "gpu" of a browser: times the first frame, segments all.
+
+    frames: (n, h, w, 3) uint8 RGB. page: folder of the built page. Returns {"runtime", "model_ms",
+    "frame_ms", "load_s", "class_maps": (n, h, w) uint8}: model_ms from the fitted frame to class
+    ids, with the way to the worker and back; frame_ms also fits the frame and maps the ids back.
+    Where WebGPU finds no GPU, its software device is used, and `runtime` says so. Raises InputError
+    when there is no browser, and when the model does not run.
     """
     program = find_browser()
     task = {
         "model": "models/model.tflite",
         "device": device,
-        "size": frame.shape[:2],
+        "size": frames.shape[1:3],
         "rounds": rounds,
         "seconds": seconds,
     }
-    with _serving(page, model, task, frame) as (url, results):
-        limit_s = START_S + 2 * seconds
+    with _serving(page, model, task, frames) as (url, results):
+        limit_s = START_S + 2 * seconds + _FRAME_S * len(frames)
         result = _run(program, url, results, limit_s)
         if device == "gpu" and "no WebGPU device" in result.get("failed", ""):
             result = _run(program, url, results, limit_s, _SOFTWARE_GPU)
@@ -80,11 +100,12 @@ def measure(
         f"WebGPU: {result['adapter']}" if device == "gpu" else f"WASM, {result['threads']} threads"
     )
     values = {key: result[key] for key in ("model_ms", "frame_ms", "load_s")}
-    class_map = np.frombuffer(base64.b64decode(result["class_map"]), np.uint8)
-    agreement = float(
-        (class_map.reshape(frame.shape[:2]) == _native_class_map(model, frame)).mean()
-    )
-    return {"runtime": f"LiteRT.js, {where}", **values, "agreement": agreement}
+    maps = [np.frombuffer(base64.b64decode(text), np.uint8) for text in result["class_maps"]]
+    return {
+        "runtime": f"LiteRT.js, {where}",
+        **values,
+        "class_maps": np.stack(maps).reshape(frames.shape[:3]),
+    }
 
 
 def _native_class_map(model, frame):
@@ -94,10 +115,12 @@ def _native_class_map(model, frame):
 
 
 class _TaskHandler(PageHandler):
-    """The page, the task, the frame; and the page's result."""
+    """The page, the task, the frames; and the page's result."""
 
-    def __init__(self, *args: Any, task: bytes, frame: bytes, results: queue.Queue, **options: Any):
-        self.files = {"/benchmark.json": task, "/frame.rgb": frame}
+    def __init__(
+        self, *args: Any, task: bytes, frames: bytes, results: queue.Queue, **options: Any
+    ):
+        self.files = {"/benchmark.json": task, "/frames.rgb": frames}
         self.results = results
         super().__init__(*args, **options)
 
@@ -115,7 +138,7 @@ class _TaskHandler(PageHandler):
 
 @contextlib.contextmanager
 def _serving(
-    page: Path, model: str, task: dict[str, Any], frame: np.ndarray
+    page: Path, model: str, task: dict[str, Any], frames: np.ndarray
 ) -> Iterator[tuple[str, queue.Queue]]:
     results: queue.Queue = queue.Queue()
     handler = partial(
@@ -123,7 +146,7 @@ def _serving(
         models={"model.tflite": Path(model)},
         directory=str(page),
         task=json.dumps(task).encode(),
-        frame=frame.tobytes(),
+        frames=frames.tobytes(),
         results=results,
     )
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -1,6 +1,7 @@
 /**
  * Times one model on one device for kseg.benchmark --browser, and sends it the result.
- * benchmark.json: {model, device, rounds, seconds, size: [height, width]}; frame.rgb: the frame.
+ * benchmark.json: {model, device, rounds, seconds, size: [height, width]}; frames.rgb: frames of
+ * that size. The first is timed, all are segmented.
  */
 import { fitFrame, unfitClassMap } from '../core/fit.js'
 import { readModel } from '../core/model_file.js'
@@ -32,7 +33,9 @@ async function time(call, { rounds, seconds }) {
 async function measure() {
   const task = JSON.parse(new TextDecoder().decode(await bytes('benchmark.json')))
   const model = readModel(await bytes(task.model), task.model)
-  const rgb = await bytes('frame.rgb')
+  const values = await bytes('frames.rgb')
+  const length = 3 * task.size[0] * task.size[1]
+  const rgb = values.subarray(0, length)
   const { inputSize, fit, padValue } = model.contract
   const graph = new Graph(model, task.device)
   const start = performance.now()
@@ -40,15 +43,18 @@ async function measure() {
   const loadS = (performance.now() - start) / 1000
   const fitted = fitFrame(rgb, task.size, inputSize, fit, padValue)
   const modelMs = await time(() => graph.segment(fitted), task)
-  /** @type {Uint8Array} */
-  let classMap = new Uint8Array()
-  const frameMs = await time(async () => {
-    const ids = await graph.segment(fitFrame(rgb, task.size, inputSize, fit, padValue))
-    classMap = unfitClassMap(ids, inputSize, task.size, fit)
-  }, task)
-  const text = Array.from(classMap, (id) => String.fromCharCode(id)).join('')
+  const segment = async (/** @type {Uint8Array} */ frame) => {
+    const ids = await graph.segment(fitFrame(frame, task.size, inputSize, fit, padValue))
+    return unfitClassMap(ids, inputSize, task.size, fit)
+  }
+  const frameMs = await time(() => segment(rgb), task)
+  const classMaps = []
+  for (let from = 0; from < values.length; from += length) {
+    const classMap = await segment(values.subarray(from, from + length))
+    classMaps.push(btoa(Array.from(classMap, (id) => String.fromCharCode(id)).join('')))
+  }
   const times = { model_ms: modelMs, frame_ms: frameMs, load_s: loadS }
-  return { ...times, threads, adapter, class_map: btoa(text) }
+  return { ...times, threads, adapter, class_maps: classMaps }
 }
 
 let result
