@@ -9,11 +9,12 @@ frame gets a class map. With --camera the video plays a live camera: stale frame
 the camera is lost at the video's end and found again. Every 500th frame is corrupt. With --device
 gpu the GPU is compared with the CPU every --recheck seconds. Prints a table. The exit code is 1
 when threads, files or processes are still open at the end, or a frame is not accounted for, and 2
-when the GPU cannot run the model or turns wrong.
+when the GPU cannot run the model or turns wrong. Ctrl-C and SIGTERM end a run early.
 """
 
 import argparse
 import gc
+import signal
 import sys
 import tempfile
 import threading
@@ -84,12 +85,20 @@ def main():
 def run_frames(args):
     runner = Segmenter(args.model, args.threads, args.device, recheck_s=args.recheck)
     source = RepeatedVideo(args.video, args.frames, args.camera, args.fps)
+    for number in (signal.SIGINT, signal.SIGTERM):  # End early, with the summary.
+        signal.signal(number, lambda *_: source.stop())
     stages = FramePipeline(source, lambda frame: runner(frame.image), log=lambda line: None)
     measure = LaneMeasures(runner.contract["labels"]["classes"], (0.6, 0.8))
     print_every = max(1, args.frames // TABLE_ROWS)
     print("frame    MiB  threads  files  processes", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        lines = JsonLines(f"{folder}/numbers.jsonl", measure, lambda: stages.dropped)
+        lines = JsonLines(
+            f"{folder}/numbers.jsonl",
+            measure,
+            lambda: stages.dropped,
+            runner.gpu_check.report if runner.gpu_check else None,
+            lambda: runner.device,
+        )
         next_print = 0
         for prediction in stages:
             cv2.cvtColor(
@@ -114,11 +123,11 @@ class RepeatedVideo:
     def __init__(self, path, count, live, fps=None):
         self._path, self._count, self.live, self.times_lost = path, count, live, 0
         self._period_s = 1 / fps if fps else 0.0
-        self._inner = None
+        self._inner, self._stopped = None, False
 
     def __iter__(self):
         number, start = 0, time.monotonic()
-        while number < self._count:
+        while number < self._count and not self._stopped:
             self._inner = self._open()
             frames = iter(self._inner)
             for frame in frames:
@@ -133,6 +142,7 @@ class RepeatedVideo:
                     break
 
     def stop(self):
+        self._stopped = True
         if self._inner:
             self._inner.stop()
 
