@@ -3,9 +3,7 @@
 The same as `kseg-run` after `pip install ./deploy/python`.
 """
 
-import sys
-
-from kseg_run.command import main
+from kseg_run.command import main, run_and_exit
 from kseg_run.errors import InputError
 from kseg_run.fit import fit_frame, placement, unfit_class_map
 from kseg_run.overlay import draw
@@ -14,4 +12,4 @@ from kseg_run.segmenter import Segmenter
 __all__ = ["InputError", "Segmenter", "draw", "fit_frame", "main", "placement", "unfit_class_map"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()

@@ -1,7 +1,7 @@
 """Both runners with cameras that are stale, busy, forbidden, hang, stall, and come back.
 
-The V4L2 camera is fake_v4l2.c, preloaded into the runner; the network camera is an HTTP server on
-the loopback. No test has a real camera.
+The V4L2 camera is fake_v4l2.c, preloaded into the runner; the network camera is an HTTP or an RTSP
+server on the loopback. No test has a real camera.
 """
 
 import json
@@ -21,6 +21,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.deploy.mjpeg_server import MjpegServer
+from tests.deploy.rtsp_server import RtspServer
 from tests.golden_files import GOLDEN
 
 pytestmark = pytest.mark.slow
@@ -180,9 +181,14 @@ def test_a_camera_is_asked_for_its_mode_and_the_summary_says_what_it_gave(
     assert "--camera-size 1920x1080" in warning and "640x480" in warning
 
 
-def test_a_network_camera_that_stalls_and_comes_back_is_reconnected(runner_command):
-    with MjpegServer() as server:
-        flags = ("--camera-timeout", 10, "--reconnect", 600, "--json", "-")
+@pytest.fixture(params=[MjpegServer, RtspServer], ids=["http", "rtsp"])
+def server_type(request):
+    return request.param
+
+
+def test_a_network_camera_that_stalls_and_comes_back_is_reconnected(runner_command, server_type):
+    with server_type() as server:
+        flags = ("--camera-timeout", 5, "--reconnect", 600, "--json", "-")
         running = Runner(runner_command, server.url, *flags)
         running.stdout.readline()
         server.stall()
@@ -190,36 +196,53 @@ def test_a_network_camera_that_stalls_and_comes_back_is_reconnected(runner_comma
         server.resume()
         running.wait_for("camera back")
         running.terminate()
-        assert running.finish()[0] == 0
+        code, _ = running.finish()
+    assert code == 0
     assert server.clients > 1 and "secret" not in lost and "***@127.0.0.1" in lost
 
 
-def test_a_network_camera_that_hangs_up_and_comes_back_is_reconnected(runner_command):
-    with MjpegServer() as server:
+def test_a_network_camera_that_hangs_up_and_comes_back_is_reconnected(runner_command, server_type):
+    with server_type() as server:
         running = Runner(runner_command, server.url, "--reconnect", 600, "--json", "-")
-        running.stdout.readline()
+        line = json.loads(running.stdout.readline())
+    assert line["frame"] >= 0
     running.wait_for("camera lost")
-    with MjpegServer(port=server.port) as again:
+    with server_type(port=server.port) as again:
         running.wait_for("camera back")
         running.terminate()
-        assert running.finish()[0] == 0 and again.clients > 0
+        code, printed = running.finish()
+    assert code == 0 and again.clients > 0
+    assert ", 0 not decoded" in printed + "".join(running.log)
 
 
-@pytest.mark.parametrize("then", ["lost", "silent", "refused"])
-def test_a_network_camera_that_stays_away_ends_the_run(runner_command, then):
+@pytest.mark.parametrize("then", ["lost", "silent", "stalled", "refused"])
+def test_a_network_camera_that_stays_away_ends_the_run(runner_command, server_type, then):
+    never_opens = then in ("silent", "stalled")
     # Long enough to open a camera on a busy machine, unless it never opens.
-    flags = ("--camera-timeout", 1 if then == "silent" else 60, "--reconnect", 1)
-    with MjpegServer(silent=then == "silent") as server:
+    flags = ("--camera-timeout", 1 if never_opens else 60, "--reconnect", 1, "--json", "-")
+    with server_type(silent=then == "silent") as server:
+        if then == "stalled":  # Answers all requests, but no frame follows.
+            server.stall()
         if then != "refused":
-            running = Runner(runner_command, server.url, *flags, "--json", "-")
+            running = Runner(runner_command, server.url, *flags)
         if then == "lost":
             running.stdout.readline()
-        if then == "silent":
+        if never_opens:
             code, error = error_of(running)
     if then == "refused":
         running = Runner(runner_command, server.url, *flags)
-    if then != "silent":
+    if not never_opens:
         code, error = error_of(running)
-    words = {"lost": "no frame for 1 s", "silent": "did not open within 1 s", "refused": "camera"}
-    assert code == (3 if then == "lost" else 2) and words[then] in error
-    assert "secret" not in error
+    words = {"lost": "no frame for 1 s", "refused": "cannot be opened as a camera"}
+    assert words.get(then, "did not open within 1 s") in error
+    assert code == (3 if then == "lost" else 2) and "secret" not in error
+
+
+def test_a_network_camera_that_never_answers_ends_on_a_signal(runner_command, server_type):
+    with server_type(silent=True) as server:
+        running = Runner(runner_command, server.url, "--camera-timeout", 600)
+        while not server.clients:
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.01)
+        running.terminate()
+        assert running.finish()[0] == 0

@@ -1,13 +1,15 @@
 """kseg_run.camera: cameras that are lost, come back, or deliver corrupt frames."""
 
 import itertools
+import os
 import re
+import threading
 import time
 
 import cv2
 import numpy as np
 import pytest
-from kseg_run import camera, camera_capture, sources
+from kseg_run import camera, camera_capture, command, sources
 from kseg_run.camera_capture import CameraOptions
 from kseg_run.errors import DeviceLostError, InputError
 
@@ -159,3 +161,20 @@ def test_passwords_of_streams_are_not_shown():
 def test_what_a_camera_cannot_be_asked_for_is_refused(name, options, flag):
     with pytest.raises(InputError, match=f"{flag}.*V4L2"):
         open_camera(name=name, **options)
+
+
+def test_the_process_ends_at_once_while_a_capture_thread_hangs(monkeypatch):
+    ended = []  # os._exit(): Python's shutdown would abort if the thread came back during it.
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(command, "main", lambda: 2)
+    release = threading.Event()
+    hanging = camera._Reader(release.wait)
+    with pytest.raises(SystemExit):  # What follows where _exit() returns.
+        command.run_and_exit()
+    release.set()
+    hanging.thread.join()
+    assert ended == [2]
+    monkeypatch.setattr(command, "capture_thread_hangs", lambda: False)
+    with pytest.raises(SystemExit) as ordinary:
+        command.run_and_exit()
+    assert ended == [2] and ordinary.value.code == 2

@@ -1,7 +1,5 @@
 """`python -m kseg_run`: the same as `kseg-run`."""
 
-import sys
+from kseg_run.command import run_and_exit
 
-from kseg_run.command import main
-
-sys.exit(main())
+run_and_exit()

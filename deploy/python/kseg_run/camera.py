@@ -24,6 +24,7 @@ from kseg_run.errors import DeviceLostError, InputError, log_to_stderr
 from kseg_run.frames import Frame
 
 RETRY_S = 0.5
+THREAD_NAME = "camera"
 RELEASE_S = 5  # A thread that does not end within this time hangs, and is abandoned.
 STEP_S = 0.2
 
@@ -142,6 +143,11 @@ class Camera:
         return True
 
 
+def capture_thread_hangs() -> bool:
+    """Whether the thread of a camera that is no longer used has not ended."""
+    return any(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+
 class _Reader:
     """One opening of a camera, in a thread of its own, because any call may hang.
 
@@ -156,7 +162,7 @@ class _Reader:
         self.item: tuple[float, np.ndarray | None] | None = None
         self.error: BaseException | None = None
         self.ended = False
-        self.thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self.thread.start()
 
     def wait_for(self, ready: Callable[[], Any], limit_s: float) -> bool:

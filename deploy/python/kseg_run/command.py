@@ -1,6 +1,7 @@
 """The command `kseg-run`: the run from source to outputs, and the summary."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -8,9 +9,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from kseg_run.camera import capture_thread_hangs
 from kseg_run.errors import DeviceLostError, InputError
 from kseg_run.flags import camera_options, check_flags, parse_arguments
 from kseg_run.frame_pipeline import FramePipeline
@@ -31,6 +34,19 @@ class AbortedError(BaseException):
     def __init__(self, exit_code: int, message: str):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def run_and_exit() -> NoReturn:
+    """Runs main() and ends the process, also while a thread hangs in a camera's driver.
+
+    If that thread came back while Python shuts down, OpenCV would abort the process.
+    """
+    code = main()
+    if capture_thread_hangs():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
