@@ -154,6 +154,11 @@ class Config:
         "GPU computes it fast, else off; the run records and keeps the choice",
         ("off", "float16", "bfloat16", "auto"),
     )
+    xla: bool = _field(
+        False,
+        "TensorFlow: compile the training step with XLA, which takes a minute or more and may save "
+        "time on a GPU (JAX always does)",
+    )
     flip: bool = _field(True, "mirror half of the training images")
     scale_min: float = _field(
         1.0, "minimum random scale (below 1: zoomed out, with ignored bars)", at_least=0.25

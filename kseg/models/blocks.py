@@ -5,9 +5,9 @@ They also suit GPU delegates: rank 4 throughout, and every resize has a static t
 
 from typing import Any
 
-import keras
-from keras import layers, ops
+from keras import layers
 
+from kseg.models.resize import Resize
 from kseg.preprocess import Size
 
 
@@ -58,25 +58,6 @@ def broadcast(x: Any, size: Size, name: str) -> Any:
     reject.
     """
     return Resize(size, "nearest", name=name)(x)
-
-
-@keras.saving.register_keras_serializable("kseg")
-class Resize(layers.Layer):
-    """Resizes (B, H, W, C) to (B, height, width, C) with half-pixel centres.
-
-    layers.Resizing would not do: its `call` has training=True by default and passes that on, so
-    that in a plain `model(image)` every batch norm after it would use the batch's own statistics.
-    """
-
-    # **options: keras.Layer's own (name, dtype), so that the layer can be cloned.
-    def __init__(self, size: Size, interpolation: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.size, self.interpolation = tuple(size), interpolation
-
-    def call(self, x: Any) -> Any:
-        return ops.image.resize(
-            x, self.size, interpolation=self.interpolation, data_format="channels_last"
-        )
 
 
 def classify(x: Any, num_classes: int, input_size: Size) -> Any:

@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from kseg.models.blocks import batch_norm, classify
+from kseg.models.resize import resize_map
 from kseg.preprocess import Size
 
 
@@ -44,6 +45,8 @@ class ProjectAndFuse(layers.Layer):
     concatenated map.
     """
 
+    by_matrices = False  # See kseg.models.resize.
+
     # **options: keras.Layer's own (name, dtype), so that the layer can be cloned.
     def __init__(self, channels: int, strides: Sequence[int], **options: Any) -> None:
         super().__init__(**options)
@@ -65,7 +68,7 @@ class ProjectAndFuse(layers.Layer):
             bias = bias + ops.matmul(projection.bias, fusion)
             x = ops.conv(x, kernel[None, None], padding="same")
             if x.shape[1:3] != size:
-                x = ops.image.resize(x, size, data_format="channels_last")
+                x = resize_map(x, size, "bilinear", by_matrices=self.by_matrices)
             total = total + x
         return total + bias
 

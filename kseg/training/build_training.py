@@ -12,6 +12,7 @@ from kseg.manifest import Manifest
 from kseg.mixture import read_mixture
 from kseg.models.auxiliary import add_auxiliary
 from kseg.models.cost import multiply_adds
+from kseg.models.resize import resize_by_matrices
 from kseg.runtime import backend_devices
 from kseg.training import (
     distributed,
@@ -40,6 +41,9 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
     replicas = distributed.replicas()
     if replicas > 1:
         distributed.synchronize_batch_norm(model)
+    jax = keras.backend.backend() == "jax"
+    if config.xla and not jax:
+        resize_by_matrices(model)
     unions = read_mixture(config, manifest).unions
     schedule = schedules.build(config, steps_per_epoch * config.epochs)
     model.compile(
@@ -52,10 +56,8 @@ def build_compiled_model(config: Config, manifest: Manifest, steps_per_epoch: in
             unions=unions,
         ),
         metrics=[metrics.SegmentationMetrics(manifest.labels, unions=len(unions))],
-        # XLA on TensorFlow 2.21 resizes wrongly, in silence: bilinear from (3, 5) to (5, 9), to
-        # (9, 17) and such sizes, by up to 0.8 of 1. It has no gradient of a nearest resize. XLA
-        # under JAX is right, and JAX needs it to be fast.
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        # XLA under JAX is right without resize_by_matrices, and JAX needs it to be fast.
+        jit_compile="auto" if jax else config.xla,
     )
     _build_metrics(model)
     return model

@@ -194,6 +194,11 @@ def _mirrored(count, config):
             f"--devices {count}: TensorFlow cannot accumulate gradients over several devices; use "
             "--gradient-accumulation-steps 1, or KERAS_BACKEND=jax"
         )
+    if config.xla:
+        raise InputError(
+            f"--devices {count}: on TensorFlow, --xla is for one device; use --no-xla, or "
+            "KERAS_BACKEND=jax, which always compiles"
+        )
     gpus = tf.config.list_logical_devices("GPU")
     names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     return _strategy(tuple(_first(count, names))).scope()

@@ -112,7 +112,7 @@ def hub_differences(hub, encoder, model):
     pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs)(normalized)
     features = encoder(image)
     stages = [difference(features[4 * 2**i], pyramid[f"P{i + 1}"]) for i in range(4)]
-    # By default their batch norm would be in training mode, as kseg.models.blocks.Resize explains.
+    # By default their batch norm would be in training mode, as kseg.models.resize.Resize explains.
     return [*stages, difference(model(image), segmenter(normalized, training=False))]
 
 

@@ -143,3 +143,14 @@ def test_memory_by_hand(config):
     activations = config.batch_size * 4 * (4 * 6 * 3 + 4 * 6 * 5)
     model.optimizer.build(model.trainable_variables)
     assert out_of_memory.estimate(model, config.batch_size) == (state, activations)
+
+
+@pytest.mark.slow
+def test_a_step_compiled_with_xla_trains_as_one_that_is_not(config, manifest):
+    images, masks = batch(small(config))
+    losses = []
+    for xla in (False, True):
+        model = build(small(config, xla=xla, optimizer="sgd", learning_rate=1e-2), manifest)
+        assert bool(model.jit_compile) == xla
+        losses.append([model.train_on_batch(images, masks)[0] for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -37,6 +37,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
         (0, {}, "--devices 0: batch_size 4"),
         (4, {}, "--devices 4: there are 1"),
         (2, {"gradient_accumulation_steps": 2}, "--gradient-accumulation-steps 1"),
+        (2, {"xla": True}, "--no-xla"),
     ],
 )
 def test_unsupported_settings_are_refused(config, count, fields, message):
