@@ -309,13 +309,15 @@ def test_pytorch_has_the_same_loss():
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_every_stage_runs_once(backend, dataset, tmp_path):
+    """On TensorFlow without the real runs: they are kseg.train's, which other tests run."""
     pytest.importorskip(backend)
+    names = ["smoke", "right", "speed", "feed", "litert", *(["real"] if backend == "jax" else [])]
     out = tmp_path / "out"
     flags = "--xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [
             *(sys.executable, "scripts/benchmark_gpu.py", "--tiny", "--minutes", "40"),
-            *("--data", str(dataset), "--out", str(out)),
+            *("--data", str(dataset), "--out", str(out), "--stages", *names),
         ],
         cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": backend, "XLA_FLAGS": flags},
@@ -324,11 +326,12 @@ def test_every_stage_runs_once(backend, dataset, tmp_path):
         check=False,
     )
     stages = json.loads((out / "results.json").read_text())["stages"]
-    assert list(stages) == ["smoke", "right", "speed", "feed", "litert", "real"], done.stdout
+    assert list(stages) == names, done.stdout
     status = {name: stage["status"] for name, stage in stages.items()}
     assert status.pop("litert") in ("done", "skipped")
     assert set(status.values()) == {"done"}, done.stdout
     assert stages["right"]["rows"][0]["verdict"] == "right"
     assert stages["right"]["rows"][0]["steps compared"] == "5 of 5"
     assert stages["speed"]["rows"][0]["compile s"] > 0
-    assert (out / "runs/segformer_b0/best.weights.h5").stat().st_size > 1e6
+    if backend == "jax":
+        assert (out / "runs/segformer_b0/best.weights.h5").stat().st_size > 1e6

@@ -106,7 +106,6 @@ UNDER_JAX = """
 import sys, keras, numpy as np
 from kseg import models
 from kseg.models.attention_maps import attention_maps
-from kseg.training import losses
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
 images = np.load(f"{folder}/images.npy")
@@ -116,11 +115,6 @@ for name in sys.argv[2:]:
     np.save(f"{folder}/{name}.npy", model.predict_on_batch(images))
     if "segformer" in name:
         assert len(attention_maps(model, images[0])) == 4
-    model.compile(keras.optimizers.Adam(1e-3), losses.build("log_dice"), jit_compile=True)
-    before = model.get_weights()
-    loss = model.train_on_batch(images, np.zeros((2, 97, 161)))
-    assert np.isfinite(loss), name
-    assert any((b != w).any() for b, w in zip(before, model.get_weights())), name
 """
 
 
