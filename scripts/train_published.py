@@ -98,7 +98,7 @@ RECIPES = {
             # BDD100K labels oncoming lanes as background, so its background says nothing here.
             "road": Stage(
                 "idd-road-180x320",
-                f"{COMMON} --size 180 320 --epochs 15 --ema-momentum 0.99 "
+                f"{COMMON} --size 180 320 --epochs 8 --ema-momentum 0.99 "
                 "--encoder-weights {weights} "
                 "--also {records}/bdd100k-180x320 2 direct=drivable alternative=drivable *=ignore "
                 "--also {records}/camvid-road-180x320 2 road=drivable *=background",
