@@ -105,7 +105,13 @@ RECIPES = {
             ),
         },
         ("bdd100k-180x320", "camvid-road-180x320"),
-        (),
+        (
+            "On a country road, the oncoming lane was missed, and the gravel beside the road was "
+            "taken for road.",
+            "At night without street lights, the unlit ground beside the road is taken for road.",
+            "In a street with raindrops on the windscreen, the ground beside the road is in part "
+            "taken for road.",
+        ),
     ),
 }
 

@@ -275,6 +275,14 @@ def test_the_shipped_lanes_of_a_motorway(tmp_path):
     assert (class_map == DIRECT).mean() > 0.08
 
 
+def test_the_shipped_road_of_a_motorway(tmp_path):
+    assert command(predict.main, ["road", STREET, "--out", tmp_path, "--save-masks"]) == 0
+    drivable = cv2.imread(str(tmp_path / "masks" / "street.png"), cv2.IMREAD_UNCHANGED) == 0
+    assert drivable[: drivable.shape[0] // 2].mean() < 0.01  # Sky and trees.
+    assert drivable[400:500, 440:520].mean() > 0.9  # The lane before the bonnet.
+    assert 0.15 < drivable.mean() < 0.5
+
+
 def test_the_shipped_lanes_on_real_validation_frames(shared_data):
     folder = shared_data / "bdd100k"
     masks = sorted(folder.glob("drivable_maps/labels/val/*_drivable_id.png"))

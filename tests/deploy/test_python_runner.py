@@ -303,6 +303,7 @@ def test_bad_flags_are_one_line_errors(tmp_path, capsys):
     frame = GOLDEN / "half.png"
     for flags, words in (
         (["--smooth", 1], "--smooth 1: "),
+        (["--smooth", 0.5], "up to 0.5 it would change nothing"),
         (["--rows", 0.5, 1], "--rows 1: "),
         (["--ego", "road"], "(direct, alternative, background)"),
         (["--json", tmp_path], "--json"),

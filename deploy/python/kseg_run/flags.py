@@ -98,8 +98,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=0,
         metavar="W",
-        help="temporal smoothing, weight of the past from 0 (default: off) to below 1; at 0.6, one "
-        "deviating frame changes nothing",
+        help="temporal smoothing, weight of the past: 0 (default: off), or above 0.5 and below 1; at "
+        "0.6, one deviating frame changes nothing",
     )
     add_camera_flags(parser)
     return parser.parse_args(argv)
@@ -150,8 +150,11 @@ def check_flags(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} {value}: expected at least 1")
-    if not 0 <= args.smooth < 1:
-        raise InputError(f"--smooth {args.smooth:g}: expected from 0 (off) to below 1")
+    if args.smooth and not 0.5 < args.smooth < 1:  # Up to 0.5, the class just seen always wins.
+        raise InputError(
+            f"--smooth {args.smooth:g}: expected 0 (off), or above 0.5 and below 1; up to 0.5 it "
+            "would change nothing"
+        )
     if not 0 <= args.reconnect < math.inf:
         raise InputError(f"--reconnect {args.reconnect:g}: expected seconds, at least 0")
     if not 0 <= args.recheck < math.inf:
