@@ -27,7 +27,7 @@ class Resize(layers.Layer):
     # **options: keras.Layer's own (name, dtype), so that the layer can be cloned.
     def __init__(self, size: Size, interpolation: str, **options: Any) -> None:
         super().__init__(**options)
-        self.size, self.interpolation = tuple(size), interpolation
+        self.size, self.interpolation = (size[0], size[1]), interpolation
 
     def call(self, x: Any) -> Any:
         return resize_map(x, self.size, self.interpolation, by_matrices=self.by_matrices)

@@ -98,8 +98,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=0,
         metavar="W",
-        help="temporal smoothing, weight of the past: 0 (default: off), or above 0.5 and below 1; at "
-        "0.6, one deviating frame changes nothing",
+        help="temporal smoothing, weight of the past: 0 (default: off), or above 0.5 and below 1; "
+        "at 0.6, one deviating frame changes nothing",
     )
     add_camera_flags(parser)
     return parser.parse_args(argv)
