@@ -137,7 +137,7 @@ class RepeatedVideo:
                 yield frame._replace(number=number)
                 number += 1
                 self.times_lost = getattr(self._inner, "times_lost", 0)
-                if number == self._count:
+                if number == self._count or self._stopped:
                     frames.close()
                     break
 
