@@ -12,19 +12,20 @@ import threading
 import cv2
 import numpy as np
 
+from tests.deploy.mjpeg_server import LIMIT_S, MjpegServer
+
 SIZE = (48, 64)  # (height, width), multiples of 8.
 JPEG_TYPE = 26  # RTP's static payload type.
 CLOCK_HZ = 90_000
 PERIOD_S = 0.02
 MAX_BYTES = 1200  # of a packet's part of the scan
-LIMIT_S = 120  # Turns a test that hangs into one that fails.
 
 SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=kseg\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\na=control:0\r\n"
 )
 
 
-class RtspServer:
+class RtspServer(MjpegServer):
     """Context manager. Sends a 64x48 frame about every 20 ms to every client that plays.
 
     silent: accepts clients but never sends a byte. port 0: any that is free.
@@ -38,32 +39,12 @@ class RtspServer:
         self.port = self._server.server_address[1]
         self.url = f"rtsp://user:secret@127.0.0.1:{self.port}/video"
 
-    def stall(self):
-        """Keeps the connections open but sends nothing more."""
-        self._stalled.set()
-
-    def resume(self):
-        self._stalled.clear()
-
     def waits(self, seconds):
         """Waits. Returns whether the server has been closed."""
         return self._ended.wait(seconds)
 
     def stalls(self):
         return self._stalled.is_set()
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        """Hangs up on all clients and stops listening."""
-        self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Server(socketserver.ThreadingTCPServer):
