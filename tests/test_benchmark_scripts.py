@@ -55,10 +55,21 @@ def test_trials_are_trained_once_per_split_and_averaged(tmp_path, monkeypatch, c
     row = capsys.readouterr().out.splitlines()[-1]
     assert row == "| no flip | 55.0 | 55.0 | 55.0 | 55.0 | 55.0 | 50.0, 60.0 |"
     commands.clear()
-    cross_validation.main()
-    assert not [each for each in commands if each[0].startswith("kseg.train")]
+    cross_validation.main()  # kseg.train decides whether the runs are those of these flags.
+    assert len([each for each in commands if each[0].startswith("kseg.train")]) == 4
+    assert not [each for each in commands if each[0] == "kseg.evaluate"]
 
 
-def test_a_trial_needs_a_name():
-    with pytest.raises(InputError, match="--trial needs a name"):
-        cross_validation.split_trials(["--data", "x", "--trial"])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name at least one recipe"),
+        (["--trial"], "--trial needs a name"),
+        (["--trial", "no flip", "--trial", "no-flip", "--no-flip"], "no-flip: two trials"),
+        (["--repeats", "0", "--trial", "plain"], "--repeats 0: expected at least 1"),
+    ],
+)
+def test_trials_without_a_name_of_their_own_are_refused(flags, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "BDD", "--out", str(tmp_path), *flags])
+    with pytest.raises(InputError, match=message):
+        cross_validation.main()

@@ -5,9 +5,10 @@
         --trial "plain" --trial "no flip" --no-flip --trial "weather" --weather 0.5
 
 A small validation split cannot rank recipes. Each trial is trained and validated once per split
-(--repeats), on the same splits as all other trials. Prints the mean and the range of the validation
-scores. What follows the name of a trial are flags of kseg.train, after those of --flags. The same
-command continues after an interruption; trials may be added.
+(--repeats), on the same splits as all other trials. Prints the mean scores, and each split's mean
+IoU. What follows the name of a trial are flags of kseg.train, after those of --flags. The same
+command continues after an interruption; trials may be added. A trial whose flags have changed stops
+it, as kseg.train does: give it another name.
 """
 
 import argparse
@@ -45,6 +46,11 @@ def main():
     args = parser.parse_args(own)
     if not trials:
         raise InputError("--trial: name at least one recipe")
+    names = [folder_name(name) for name, *_ in trials]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"--trial {twice}: two trials have this name")
+    if args.repeats < 1:
+        raise InputError(f"--repeats {args.repeats}: expected at least 1")
     shares = [args.train_share, round(1 - args.train_share, 6), 0]
     for repeat in range(args.repeats):
         command(
@@ -55,10 +61,7 @@ def main():
     print(f"| trial | {' | '.join(COLUMNS)} | mean IoU of the splits |")
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, *flags in trials:
-        scores = [
-            trained(args, repeat, name, flags)["model"]  #
-            for repeat in range(args.repeats)
-        ]
+        scores = [trained(args, number, name, flags)["model"] for number in range(args.repeats)]
         means = [100 * np.mean([each[key] for each in scores]) for key in COLUMNS.values()]
         splits = ", ".join(f"{100 * each['mean_iou']:.1f}" for each in scores)
         print(f"| {name} | {' | '.join(f'{mean:.1f}' for mean in means)} | {splits} |", flush=True)
@@ -77,15 +80,19 @@ def split_trials(arguments):
     return parts
 
 
+def folder_name(name):
+    return name.replace(" ", "-").replace("/", "-")
+
+
 def trained(args, repeat, name, flags):
     """Trains and validates one trial on one split. Returns the evaluation."""
     data = args.out / f"records-{repeat}"
-    folder = args.out / f"{name.replace(' ', '-')}-{repeat}"
+    folder = args.out / f"{folder_name(name)}-{repeat}"
     result = folder / "evaluation-val.json"
+    common = ["--size", *args.size, "--no-tensorboard", "--seed", repeat, *shlex.split(args.flags)]
+    # Also for a trained run: kseg.train then has nothing to do, or stops at other flags.
+    command("kseg.train --data", data, "--out", folder, *common, *flags)
     if not result.exists():
-        size = ["--size", *args.size]
-        common = ["--no-tensorboard", "--seed", repeat, *shlex.split(args.flags)]
-        command("kseg.train --data", data, "--out", folder, *size, *common, *flags)
         command("kseg.evaluate", folder, "--overlays", 0)
     return json.loads(result.read_text())
 

@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "python"))
+from kseg_run.errors import InputError as RunnerInputError
 from kseg_run.segmenter import Segmenter
 from kseg_run.smoothing import Smoothing
 
 from kseg import preprocess
 from kseg.config import Config
 from kseg.data import pipeline
-from kseg.errors import run
+from kseg.errors import InputError, run
 from kseg.evaluation.flicker import Flicker
 from kseg.evaluation.scores import compute_scores, confusion_matrix
 from kseg.manifest import read_manifest
-from kseg.video_file import VideoFile
+from kseg.video_file import VideoFile, VideoFileError
 
 WEIGHTS = (0.0, 0.6, 0.8)  # Up to 0.5 nothing changes.
 SPEEDS = (0, 1, 2, 4, 6)  # Pixels of the model's input per frame.
@@ -43,7 +44,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=6, help="of each video (default: 6)")
     parser.add_argument("--data", metavar="TFRECORDS", help="labelled frames")
     args = parser.parse_args()
-    segmenter = Segmenter(args.model)
+    try:
+        segmenter = Segmenter(args.model)
+    except RunnerInputError as error:
+        raise InputError(str(error)) from error
     head = " | ".join(f"{weight:g}" if weight else "off" for weight in WEIGHTS)
     if args.videos:
         print(f"| flicker, %: plain, motion-compensated | {head} |\n|---{'|---' * len(WEIGHTS)}|")
@@ -62,7 +66,11 @@ def main():
 
 def video_changes(path, segmenter, seconds):
     """Flicker of a video's class maps, a Change for each of WEIGHTS."""
-    video, flicker, smoothings = VideoFile(path), Flicker(), new_smoothings(segmenter)
+    try:
+        video = VideoFile(path)
+    except VideoFileError as error:
+        raise InputError(f"{path}: {error}") from error
+    flicker, smoothings = Flicker(), new_smoothings(segmenter)
     while video.grab() and video.time_s < seconds:
         frame = video.retrieve()
         if frame is not None:
@@ -74,6 +82,8 @@ def video_changes(path, segmenter, seconds):
 def moving(data, segmenter, speed):
     """Confusion matrices of the last frames of all sequences, one for each of WEIGHTS."""
     manifest, size = read_manifest(data), tuple(segmenter.contract["input_size"])
+    if manifest.size is None:
+        raise InputError(f"{data}: frames differ in size; build it with --size")
     config, classes = replace(Config(), data=data, size=manifest.size), len(manifest.labels.names)
     totals = np.zeros((len(WEIGHTS), classes, classes), np.int64)
     for example in pipeline.labelled_frames(config, "val").unbatch().as_numpy_iterator():
