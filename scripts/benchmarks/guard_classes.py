@@ -3,7 +3,8 @@
     python scripts/benchmarks/guard_classes.py [--rounds 150] [--size 288 512]
 
 Each file maps a uint8 frame to a class map, in fp32, on one thread of LiteRT's CPU kernels. The
-three run interleaved, each first in a third of the rounds; prints their CPU time. Exit code 1 when their class maps differ.
+three run interleaved, each first in a third of the rounds. Prints their CPU time. Exit code 1 when
+their class maps differ.
 """
 
 import argparse
