@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, XLA_FLAGS
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -313,7 +313,7 @@ def test_every_stage_runs_once(backend, dataset, tmp_path):
     pytest.importorskip(backend)
     names = ["smoke", "right", "speed", "feed", "litert", *(["real"] if backend == "jax" else [])]
     out = tmp_path / "out"
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = f"{XLA_FLAGS} --xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [
             *(sys.executable, "scripts/benchmark_gpu.py", "--tiny", "--minutes", "40"),

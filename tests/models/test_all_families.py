@@ -15,7 +15,7 @@ from kseg.models.simplify import simplify
 from kseg.runtime.litert import TFLiteModel
 from kseg.training import losses
 from kseg.training.metrics import SegmentationMetrics
-from tests.conftest import ROOT, randomize
+from tests.conftest import JAX, ROOT, randomize
 from tests.models.test_models import DEEPLAB, FAMILIES, SEGFORMER
 
 SIZE = (97, 161)
@@ -134,7 +134,7 @@ def test_logits_under_jax_equal_those_under_tensorflow(tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ | JAX,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

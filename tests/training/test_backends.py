@@ -9,7 +9,7 @@ import pytest
 
 from kseg.model_names import LOSSES
 from kseg.training import losses
-from tests.conftest import ROOT
+from tests.conftest import JAX, ROOT
 
 TRAIN_ONE_STEP = """
 import keras, numpy as np, tensorflow as tf
@@ -77,7 +77,7 @@ def test_a_training_step_under_jax(name):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ | JAX,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

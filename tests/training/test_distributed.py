@@ -14,7 +14,7 @@ import pytest
 from kseg.errors import InputError
 from kseg.model_names import LOSSES
 from kseg.training import distributed, host_watch
-from tests.conftest import ROOT
+from tests.conftest import JAX, ROOT, XLA_FLAGS
 
 TRAIN = """
 import sys
@@ -75,7 +75,7 @@ def losses(folder, config, count, backend):
     )
     environment = {"KERAS_BACKEND": backend}
     if backend == "jax":
-        environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        environment["XLA_FLAGS"] = f"{XLA_FLAGS} --xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -147,7 +147,7 @@ def train_on_two_hosts(config, folder):
     ]
     # Into files: a full pipe that nobody reads would block a host, and with it the other.
     logs = [(folder / f"host{host}.log").open("w+") for host in range(2)]
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    environment = os.environ | JAX
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=log, stderr=log

@@ -16,7 +16,7 @@ from kseg.labels import LabelClass, LabelSet
 from kseg.manifest import Manifest
 from kseg.models.auxiliary import add_auxiliary
 from kseg.training import warm_start
-from tests.conftest import ROOT, assert_one_line, command, randomize
+from tests.conftest import JAX, ROOT, assert_one_line, command, randomize
 from tests.models.test_models import DEEPLAB, FAMILIES, SEGFORMER
 from tests.test_train import assert_same_end, history, train_until
 
@@ -187,7 +187,7 @@ run_folder.start_run(folder / "jax", Config(**{dataclasses.asdict(config)!r}),
                      Manifest("test", ROAD, None, {{}}, {{}}))
 model.save_weights(folder / "jax" / run_folder.BEST)
 """
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    environment = os.environ | JAX
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
     model, line = started(tmp_path / "jax")
     assert "fresh" not in line
