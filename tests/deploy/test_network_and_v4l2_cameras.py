@@ -4,6 +4,9 @@ The V4L2 camera is fake_v4l2.c, preloaded into the runner; the network camera is
 server on the loopback. No test has a real camera.
 """
 
+import array
+import fcntl
+import itertools
 import json
 import os
 import re
@@ -11,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +31,8 @@ from tests.golden_files import GOLDEN
 pytestmark = pytest.mark.slow
 MODEL = GOLDEN / "model.tflite"
 DEVICE = "/dev/video9"
+PIPE_BYTES = 4096  # The smallest pipe there is.
+SHORTEST_LINE, LONGEST_LINE = 100, 1000  # Of JSON, bytes.
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,39 @@ def test_ages_count_from_the_drivers_timestamp_and_gaps_are_dropped_frames(
         int, re.search(r"(\d+) frames arrived: (\d+) dropped before inference", printed).groups()
     )
     assert len(lines) == 12 <= arrived - dropped and lines[-1]["dropped"] <= arrived - 12
+
+
+def test_a_runner_that_waited_goes_on_with_the_newest_frame(runner_command, fake_v4l2, tmp_path):
+    log = tmp_path / "taken"
+    source = {"mode": "camera", "library": fake_v4l2, "FAKE_V4L2_LOG": str(log)}
+    running = Runner(runner_command, DEVICE, "--json", "-", **source)
+    fcntl.fcntl(running.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    while bytes_in(running.stdout) < PIPE_BYTES - LONGEST_LINE:  # Then it waits for its reader.
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.01)
+    missed = 30
+    until = frames_taken(log) + missed
+    while frames_taken(log) < until:
+        time.sleep(0.01)
+    lines = [json.loads(running.stdout.readline()) for _ in range(PIPE_BYTES // SHORTEST_LINE)]
+    running.terminate()
+    assert running.finish()[0] == 0
+    steps = [
+        (after["dropped"] - before["dropped"], after["frame"] - before["frame"])
+        for before, after in itertools.pairwise(lines)
+    ]
+    dropped, ahead = max(steps)
+    assert dropped > missed / 2 and ahead > dropped / 2, steps
+
+
+def frames_taken(log):
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def bytes_in(pipe):
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def test_a_camera_is_asked_for_its_mode_and_the_summary_says_what_it_gave(
