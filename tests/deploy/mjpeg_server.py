@@ -13,12 +13,14 @@ LIMIT_S = 120  # Turns a test that hangs into one that fails.
 class MjpegServer:
     """Context manager. Sends a 64x48 frame about every 20 ms to every client.
 
-    silent: accepts clients but never sends a byte. port 0: any that is free.
+    silent: accepts clients but never sends a byte. port 0: any that is free. jpeg: the frame.
     """
 
     def __init__(self, *, port=0, silent=False):
         self._stalled, self._ended = threading.Event(), threading.Event()
         self.clients = 0
+        noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        self.jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler(silent))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -32,9 +34,6 @@ class MjpegServer:
         self._stalled.clear()
 
     def _handler(camera, silent):
-        noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-        jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
-
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 camera.clients += 1
@@ -48,6 +47,7 @@ class MjpegServer:
                 with contextlib.suppress(OSError):
                     while not camera._ended.wait(0.02):
                         if not camera._stalled.is_set():
+                            jpeg = camera.jpeg
                             self.wfile.write(head % len(jpeg) + jpeg + b"\r\n")
 
             def log_message(self, *_):

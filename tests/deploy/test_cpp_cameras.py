@@ -5,6 +5,7 @@ removed, like a camera that is unplugged.
 """
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -165,7 +166,7 @@ def test_class_maps_equal_the_python_runners(with_opencv, runner, tmp_path):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_leaves_a_complete_video(with_opencv, camera, tmp_path, name):
     with start(with_opencv, MODEL, camera, "--out", tmp_path / "o") as running:
-        wait_for(running, "camera back")
+        wait_until_written(running, tmp_path / "o" / "camera.mp4")
         running.send_signal(getattr(signal, name))
         out, _ = read_to_end(running)
     assert running.returncode == 0 and f"stopped by {name}" in out
@@ -199,7 +200,8 @@ def test_a_signal_ends_the_wait_for_a_camera(with_opencv, camera):
 
 
 def test_another_frame_size_starts_another_video(with_opencv, camera, tmp_path):
-    with start(with_opencv, MODEL, camera, "--out", tmp_path) as running:
+    path = tmp_path / "lines.json"
+    with start(with_opencv, MODEL, camera, "--out", tmp_path, "--json", path) as running:
         wait_until_written(running, tmp_path / "camera.mp4")
         plug_in(camera, write_video(tmp_path / "other.avi", (48, 64)))
         wait_until_written(running, tmp_path / "camera-2.mp4")
@@ -208,6 +210,8 @@ def test_another_frame_size_starts_another_video(with_opencv, camera, tmp_path):
     assert running.returncode == 0
     first, second = (count_frames(tmp_path / name) for name in ("camera.mp4", "camera-2.mp4"))
     assert first > 0 and second > 0 and out.startswith(f"{first + second} frames, ")
+    dropped = [json.loads(line)["dropped"] for line in path.read_text().splitlines()]
+    assert dropped == sorted(dropped)  # The second video came after a reconnection.
 
 
 def test_truncating_or_replacing_the_model_file_during_a_run_changes_nothing(

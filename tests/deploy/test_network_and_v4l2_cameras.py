@@ -33,6 +33,7 @@ MODEL = GOLDEN / "model.tflite"
 DEVICE = "/dev/video9"
 PIPE_BYTES = 4096  # The smallest pipe there is.
 SHORTEST_LINE, LONGEST_LINE = 100, 1000  # Of JSON, bytes.
+MISSED = 60  # Frames: 2 s.
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,8 @@ def test_ages_count_from_the_drivers_timestamp_and_gaps_are_dropped_frames(
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     numbers, times = ([line[key] for line in lines] for key in ("frame", "time_s"))
     # The driver's frames are 1/30 s apart; times of arrival would be only nearly so.
-    assert np.allclose(np.array(times), np.round(np.array(times) * 30) / 30, atol=1e-4)
+    assert times[0] == 0
+    assert np.allclose(times, np.round(np.array(times) * 30) / 30, rtol=0, atol=1e-4)
     assert np.all(np.diff(times) > 0) and np.all(np.diff(numbers) > 0)
     assert all(line["age_ms"] > line["latency_ms"] for line in lines)
     arrived, dropped = map(
@@ -169,27 +171,38 @@ def test_ages_count_from_the_drivers_timestamp_and_gaps_are_dropped_frames(
     assert len(lines) == 12 <= arrived - dropped and lines[-1]["dropped"] <= arrived - 12
 
 
-def test_a_runner_that_waited_goes_on_with_the_newest_frame(runner_command, fake_v4l2, tmp_path):
-    log = tmp_path / "taken"
+def test_a_runner_that_waits_takes_neither_old_frames_nor_counts_those_before_its_start(
+    runner_command, fake_v4l2, tmp_path
+):
+    log, fifo = tmp_path / "taken", tmp_path / "lines.json"
+    os.mkfifo(fifo)
     source = {"mode": "camera", "library": fake_v4l2, "FAKE_V4L2_LOG": str(log)}
-    running = Runner(runner_command, DEVICE, "--json", "-", **source)
-    fcntl.fcntl(running.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    while bytes_in(running.stdout) < PIPE_BYTES - LONGEST_LINE:  # Then it waits for its reader.
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.01)
-    missed = 30
-    until = frames_taken(log) + missed
-    while frames_taken(log) < until:
-        time.sleep(0.01)
-    lines = [json.loads(running.stdout.readline()) for _ in range(PIPE_BYTES // SHORTEST_LINE)]
-    running.terminate()
-    assert running.finish()[0] == 0
+    running = Runner(runner_command, DEVICE, "--json", fifo, **source)
+    wait_for_frames(running, log, MISSED)  # It waits for a reader, before its first frame.
+    with fifo.open() as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        while bytes_in(pipe) < PIPE_BYTES - LONGEST_LINE:
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.01)
+        wait_for_frames(running, log, MISSED)  # It waits for the pipe to have room.
+        lines = [json.loads(pipe.readline()) for _ in range(PIPE_BYTES // SHORTEST_LINE)]
+        running.terminate()
+        pipe.read()
+    assert running.finish()[0] == 0 and lines[0]["frame"] + lines[0]["dropped"] < MISSED / 2
     steps = [
         (after["dropped"] - before["dropped"], after["frame"] - before["frame"])
         for before, after in itertools.pairwise(lines)
     ]
     dropped, ahead = max(steps)
-    assert dropped > missed / 2 and ahead > dropped / 2, steps
+    assert dropped > MISSED / 2 and ahead > dropped / 2, steps
+
+
+def wait_for_frames(running, log, count):
+    """Waits until the runner has taken this many more frames from the driver."""
+    until = frames_taken(log) + count
+    while frames_taken(log) < until:
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.01)
 
 
 def frames_taken(log):
@@ -200,6 +213,56 @@ def bytes_in(pipe):
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return count[0]
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated"])
+def test_a_corrupt_jpeg_of_a_v4l2_camera_is_skipped_and_counted(
+    runner_command, fake_v4l2, fault, tmp_path
+):
+    intact = cv2.imencode(".jpg", np.full((240, 320, 3), 90, np.uint8))[1].tobytes()
+    jpeg = tmp_path / "frame.jpg"
+    jpeg.write_bytes(intact)
+    flags = ("--camera-size", "320x240", "--camera-format", "MJPG", "--json", "-")
+    source = {"mode": "camera", "library": fake_v4l2, "FAKE_V4L2_JPEG": str(jpeg)}
+    running = Runner(runner_command, DEVICE, *flags, **source)
+    running.stdout.readline()
+    replace(jpeg, corrupt(intact, fault))
+    skipped = running.wait_for("cannot be decoded")
+    replace(jpeg, intact)
+    check_that_it_went_on(running, skipped)
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated"])
+def test_a_corrupt_jpeg_of_a_network_camera_is_skipped_and_counted(runner_command, fault):
+    with MjpegServer() as server:
+        running = Runner(runner_command, server.url, "--json", "-")
+        running.stdout.readline()
+        intact = server.jpeg
+        server.jpeg = corrupt(intact, fault)
+        skipped = running.wait_for("cannot be decoded")
+        server.jpeg = intact
+        check_that_it_went_on(running, skipped)
+    assert server.clients == 1  # Not lost.
+
+
+def corrupt(jpeg, fault):
+    return b"no picture" if fault == "garbage" else jpeg[: len(jpeg) // 2]
+
+
+def check_that_it_went_on(running, skipped):
+    number = int(re.search(r"frame (\d+) cannot", skipped)[1])
+    while json.loads(running.stdout.readline())["frame"] < number:
+        pass
+    running.terminate()
+    code, _ = running.finish()
+    count = re.search(r"(\d+) not decoded or not segmented", "".join(running.log))
+    assert code == 0 and int(count[1]) > 0
+
+
+def replace(path, data):
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def test_a_camera_is_asked_for_its_mode_and_the_summary_says_what_it_gave(

@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <opencv2/core/utils/logger.hpp>
+#include <opencv2/imgcodecs.hpp>
 #include <vector>
 
 #include "run/camera.h"
+#include "run/image_file.h"
 #include "run/v4l2_node.h"
 
 namespace kseg {
@@ -59,6 +61,18 @@ std::string fourcc_text(double value) {
   return text;
 }
 
+bool is_jpeg(const std::string& format) {
+  return format == "MJPG" || format == "JPEG" || format == "mjpe";  // OpenCV 4.6 for a stream.
+}
+
+// False for a JPEG that is truncated or corrupt.
+bool decode_jpeg(const cv::Mat& file, cv::Mat& bgr) {
+  const std::vector<std::uint8_t> bytes(file.datastart, file.dataend);
+  if (!read_image_header(bytes)) return false;
+  bgr = cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+  return !bgr.empty();
+}
+
 }  // namespace
 
 bool is_camera(const std::string& source) {
@@ -78,6 +92,7 @@ std::string shown_source(const std::string& source) {
 Status CameraCapture::open(const std::string& source, const CameraOptions& options) {
   const std::string shown = shown_source(source), path = v4l2_path(source);
   v4l2_ = !path.empty();
+  stream_ = is_stream(source);
   const bool sets_format = !options.format.empty() && !v4l2_;
   const bool sets_mode = (options.width > 0 || options.rate > 0) && !v4l2_ && !is_csi(source);
   if (sets_format || sets_mode) {
@@ -147,6 +162,11 @@ void CameraCapture::configure(const std::string& shown, const CameraOptions& opt
   }
   if (options.rate > 0) warn("--camera-fps", number_text(options.rate), number_text(rate_));
   if (!options.format.empty()) warn("--camera-format", options.format, format);
+  // In place of a JPEG that is corrupt, OpenCV returns the frame before it, and FFmpeg a part of
+  // that; so the files are asked for, and checked and decoded here.
+  const bool has_files = (v4l2_ || stream_) && is_jpeg(format);
+  jpeg_ = has_files && (v4l2_ ? video_.set(cv::CAP_PROP_CONVERT_RGB, 0)
+                              : video_.set(cv::CAP_PROP_FORMAT, -1));
 }
 
 bool CameraCapture::grab() {
@@ -159,6 +179,7 @@ bool CameraCapture::grab() {
 
 bool CameraCapture::retrieve(cv::Mat& bgr) {
   try {
+    if (jpeg_) return video_.retrieve(file_) && decode_jpeg(file_, bgr);
     return video_.retrieve(bgr) && !bgr.empty() && bgr.type() == CV_8UC3;
   } catch (const cv::Exception&) {  // Corrupted in transfer.
     return false;

@@ -37,7 +37,9 @@ class CameraCapture {
   void configure(const std::string& shown, const CameraOptions& options);
 
   cv::VideoCapture video_;
-  bool v4l2_ = false;
+  bool v4l2_ = false, stream_ = false;
+  bool jpeg_ = false;  // Frames arrive as JPEG files.
+  cv::Mat file_;
   double rate_ = 0;
   std::string description_;
 };

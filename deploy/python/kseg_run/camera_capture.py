@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from kseg_run import image_file
 from kseg_run.errors import InputError
 from kseg_run.v4l2_node import v4l2_path, why_v4l2_fails
 
 DEFAULT_RATE = 25  # frames per second, for sources that do not report theirs
 OLDEST_FRAME_S = 60  # A driver's timestamp further back is of another clock.
 STREAM = re.compile(r"(rtsps?|https?)://")
+JPEG_FORMATS = ("MJPG", "JPEG", "mjpe")  # The last: OpenCV 4.6 for a stream.
 OPEN_TIMEOUT_MSEC, READ_TIMEOUT_MSEC = 53, 54  # cv2.CAP_PROP_*; not named by all versions.
 # NVIDIA's camera source delivers planar frames in its own memory; OpenCV needs BGR. appsink keeps
 # only the newest frame.
@@ -109,7 +111,7 @@ class CameraCapture:
         log: Callable[[str], None],
     ):
         self._shown, self._clock, self._log = shown_source(source), clock, log
-        self._v4l2 = bool(v4l2_path(source))
+        self._v4l2, self._stream = bool(v4l2_path(source)), bool(STREAM.match(source))
         # Our one line says why. OpenCV before 4.7 has no such function.
         if "OPENCV_LOG_LEVEL" not in os.environ and hasattr(cv2.utils, "logging"):
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -145,6 +147,11 @@ class CameraCapture:
             self._warn("--camera-fps", f"{options.rate:g}", f"{self.rate:g}")
         if options.format:
             self._warn("--camera-format", options.format, pixels)
+        # In place of a JPEG that is corrupt, OpenCV returns the frame before it, and FFmpeg a part
+        # of that; so the files are asked for, and checked and decoded here.
+        as_files = (cv2.CAP_PROP_CONVERT_RGB, 0) if self._v4l2 else (cv2.CAP_PROP_FORMAT, -1)
+        has_files = (self._v4l2 or self._stream) and pixels in JPEG_FORMATS
+        self._jpeg = has_files and bool(video.set(*as_files))
 
     def _warn(self, flag: str, wanted: str, given: str) -> None:
         if wanted != given:
@@ -159,7 +166,12 @@ class CameraCapture:
 
     def retrieve(self) -> np.ndarray | None:
         """Returns the frame just grabbed, RGB; None if it cannot be decoded."""
-        ok, image = self._video.retrieve()
+        try:
+            ok, image = self._video.retrieve()
+            if ok and self._jpeg:
+                image = decode_jpeg(image.tobytes())
+        except (cv2.error, image_file.ImageFileError):
+            return None
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if ok else None
 
     def _captured(self) -> float:
@@ -172,6 +184,12 @@ class CameraCapture:
 
     def release(self) -> None:
         self._video.release()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """Returns a camera's JPEG as BGR. Raises ImageFileError when it is truncated or corrupt."""
+    image_file.read_header(data)
+    return image_file.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def fourcc_text(value: float) -> str:
