@@ -78,10 +78,11 @@ def course() -> Config:
     For any model: --preset course --model NAME. The course published these test mean IoUs (3
     classes, 3,430 BDD100K frames split 2401/686/343): unet 65.4, fcn_resnet50 69.6,
     deeplab_v3_plus_resnet50 73.1, pspnet_resnet50 75.5 and segformer_b3 77.1, the best and the
-    default here. None has been reproduced with this code yet. Encoders start from scratch unless
-    --encoder-weights is given (kseg.compare --help has the command for all five). On two cores of
-    an AMD EPYC a step of 8 frames takes 6.3, 1.6, 1.7, 2.1 and 2.3 s, in that order, so the 3,600
-    steps take as many hours, without reading and validation (--dry-run).
+    default here. None has been reproduced with this code (smaller models on 447 frames:
+    scripts/benchmarks/README.md). Encoders start from scratch unless --encoder-weights is given
+    (kseg.compare --help has the command for all five). On two cores of an AMD EPYC a step of 8
+    frames takes 6.3, 1.6, 1.7, 2.1 and 2.3 s, in that order, so the 3,600 steps take as many hours,
+    without reading and validation (--dry-run).
     Data: tfrecords_tools.build --source bdd100k --size 180 320 --limit 3430 --split 0.7 0.2 0.1.
     """
     return replace(
