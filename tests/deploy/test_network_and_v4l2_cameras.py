@@ -340,6 +340,14 @@ def test_a_network_camera_that_stays_away_ends_the_run(runner_command, server_ty
     assert code == (3 if then == "lost" else 2) and "secret" not in error
 
 
+@pytest.mark.parametrize(
+    "flags", [["--camera-size", "640x480"], ["--camera-fps", "30"], ["--camera-format", "MJPG"]]
+)
+def test_a_network_camera_cannot_be_asked_for_a_mode(runner_command, flags):
+    code, error = error_of(Runner(runner_command, "http://127.0.0.1:9/video", *flags))
+    assert code == 2 and flags[0] in error and "where its stream or pipeline is made" in error
+
+
 def test_a_network_camera_that_never_answers_ends_on_a_signal(runner_command, server_type):
     with server_type(silent=True) as server:
         running = Runner(runner_command, server.url, "--camera-timeout", 600)
