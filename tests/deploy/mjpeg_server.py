@@ -18,7 +18,7 @@ class MjpegServer:
 
     def __init__(self, *, port=0, silent=False):
         self._stalled, self._ended = threading.Event(), threading.Event()
-        self.clients = 0
+        self.clients = self._abandoned = 0
         noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         self.jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler(silent))
@@ -30,6 +30,10 @@ class MjpegServer:
         """Keeps the connections open but sends nothing more."""
         self._stalled.set()
 
+    def abandon_clients(self):
+        """Keeps the connections open but sends on new ones only."""
+        self._abandoned = self.clients
+
     def resume(self):
         self._stalled.clear()
 
@@ -37,6 +41,7 @@ class MjpegServer:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 camera.clients += 1
+                number = camera.clients
                 if silent:
                     camera._ended.wait(LIMIT_S)
                     return
@@ -46,7 +51,7 @@ class MjpegServer:
                 head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
                 with contextlib.suppress(OSError):
                     while not camera._ended.wait(0.02):
-                        if not camera._stalled.is_set():
+                        if number > camera._abandoned and not camera._stalled.is_set():
                             jpeg = camera.jpeg
                             self.wfile.write(head % len(jpeg) + jpeg + b"\r\n")
 

@@ -303,6 +303,17 @@ def test_a_network_camera_that_stalls_and_comes_back_is_reconnected(runner_comma
     assert server.clients > 1 and "secret" not in lost and "***@127.0.0.1" in lost
 
 
+def test_a_network_camera_that_abandons_a_connection_is_opened_anew(runner_command):
+    with MjpegServer() as server:
+        flags = ("--camera-timeout", 5, "--reconnect", 60, "--json", "-")
+        running = Runner(runner_command, server.url, *flags)
+        running.stdout.readline()
+        server.abandon_clients()
+        running.wait_for("camera back")
+        running.terminate()
+        assert running.finish()[0] == 0 and server.clients > 1
+
+
 def test_a_network_camera_that_hangs_up_and_comes_back_is_reconnected(runner_command, server_type):
     with server_type() as server:
         running = Runner(runner_command, server.url, "--reconnect", 600, "--json", "-")
