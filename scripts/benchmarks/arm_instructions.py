@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/arm_instructions.py lanes-fp32.tflite lanes-int8.tflite --litert DIR
 
-Runs deploy/cpp's kseg_run, built for aarch64, with LiteRT's CPU kernels on one thread: what
-a second frame of the model's size adds to the first. --litert: the folder ai_edge_litert of the
+Runs deploy/cpp's kseg_run, built for aarch64, with LiteRT's CPU kernels on one thread, and counts
+what a second frame of the model's size adds to the first. --litert: the folder ai_edge_litert of the
 aarch64 wheel (deploy/cpp/README.md has the commands). Ratios are to the first file.
 
 Counts are no times: they know neither caches nor how many instructions a core starts at once.
@@ -45,7 +45,7 @@ CPUS = {
         f"{BASE} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs",
         "dot products of 8 bits, as in Raspberry Pi 5, Jetson Orin",
     ),
-    "cortex-a72": Cpu(0xD08, BASE, "none, as in Raspberry Pi 4, Jetson Nano"),
+    "cortex-a72": Cpu(0xD08, BASE, "no such products, as in Raspberry Pi 4, Jetson Nano"),
 }
 
 
