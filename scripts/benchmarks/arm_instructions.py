@@ -3,8 +3,8 @@
     python scripts/benchmarks/arm_instructions.py lanes-fp32.tflite lanes-int8.tflite --litert DIR
 
 Runs deploy/cpp's kseg_run, built for aarch64, with LiteRT's CPU kernels on one thread, and counts
-what a second frame of the model's size adds to the first. --litert: the folder ai_edge_litert of the
-aarch64 wheel (deploy/cpp/README.md has the commands). Ratios are to the first file.
+what a second frame of the model's size adds to the first. Ratios are to the first file.
+--litert: the folder ai_edge_litert of the aarch64 wheel (deploy/cpp/README.md has the commands).
 
 Counts are no times: they know neither caches nor how many instructions a core starts at once.
 """
