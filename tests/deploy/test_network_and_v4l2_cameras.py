@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.mjpeg_server import MjpegServer
+from tests.deploy.mjpeg_server import LIMIT_S, MjpegServer
 from tests.deploy.rtsp_server import RtspServer
 from tests.golden_files import GOLDEN
 
@@ -59,7 +60,7 @@ def runner_command(request, tmp_path_factory):
 
 
 class Runner(subprocess.Popen):
-    """A running runner. lines(): of stderr, as they arrive; finish(): (exit code, stdout)."""
+    """A running runner, killed after LIMIT_S. finish(): (exit code, stdout). log: its stderr."""
 
     def __init__(self, command, source, *flags, mode="", library=None, **environment):
         litert = str(Path(find_spec("ai_edge_litert").origin).parent)
@@ -74,6 +75,9 @@ class Runner(subprocess.Popen):
             env=variables,
         )
         self.log = []
+        self._limit = threading.Timer(LIMIT_S, self.kill)
+        self._limit.daemon = True
+        self._limit.start()
 
     def wait_for(self, words):
         """Reads stderr until a line contains these words."""
@@ -86,7 +90,9 @@ class Runner(subprocess.Popen):
     def finish(self):
         self.log += self.stderr.readlines()
         printed = self.stdout.read()
-        return self.wait(), printed
+        code = self.wait()
+        self._limit.cancel()
+        return code, printed
 
 
 def error_of(running):
