@@ -17,7 +17,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "training": {
         "train": ("kseg.train", "train a model, or resume an interrupted run"),
-        "import-weights": ("kseg.import_weights", "convert published SegFormer weights for kseg"),
+        "import-weights": ("kseg.import_weights", "convert published encoder weights for kseg"),
         "compare": ("kseg.compare.__main__", "train, score, export and time several models"),
     },
     "evaluation": {

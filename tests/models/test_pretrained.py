@@ -12,7 +12,7 @@ from kseg.errors import InputError
 from kseg.labels import CITYSCAPES_19
 from kseg.models.encoders import mit
 from kseg.models.encoders.preprocessing import normalize_imagenet
-from kseg.models.pretrained import segformer_weights
+from kseg.models.pretrained import segformer_weights, weight_files
 from kseg.models.segformer import segformer
 from tests import segformer_reference
 from tests.conftest import assert_one_line, command, randomize
@@ -81,7 +81,7 @@ def with_weights_of_hub(hub):
     backbone, segmenter = hub
     encoder, model = ours((64, 64))
     values = segformer_weights.from_keras_hub(backbone) | head_from_keras_hub(segmenter)
-    segformer_weights.assign(model, values, "keras-hub")
+    weight_files.assign(model, values, "keras-hub")
     return encoder, model
 
 
@@ -196,7 +196,7 @@ def test_a_block_equals_that_of_keras_cv(erf_gelu):
     one = keras.Model(
         larger.get_layer("stage4_embed_norm").output, larger.get_layer("stage4_block1_add2").output
     )
-    segformer_weights.assign(
+    weight_files.assign(
         one, segformer_weights.block_from_keras_hub(block, "stage4_block1"), "keras-cv"
     )
     expected = np.asarray(block(image.reshape(2, 36, 32))).reshape(2, 6, 6, 32)
@@ -441,7 +441,7 @@ def our_outputs(theirs, size, layer=None):
     document = import_weights.read_config(theirs[1])
     encoder, head = import_weights.read_weights(theirs[1], document)
     model = models.build("segformer_b0", size, 5, decoder_channels=32)
-    segformer_weights.assign(model, encoder | head, str(theirs[1]))
+    weight_files.assign(model, encoder | head, str(theirs[1]))
     if layer:
         perturb(model, layer)
     names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]
@@ -473,7 +473,7 @@ def of_reference(request):
     }
     encoder, head = segformer_weights.from_hugging_face(tensors, variant["depths"], "reference")
     model = ours(size, segformer_reference.CLASSES)[1]
-    segformer_weights.assign(model, encoder | head, "reference")
+    weight_files.assign(model, encoder | head, "reference")
     names = [f"stage{i}_norm" for i in range(1, 5)] + ["logits_conv"]
     outputs = keras.Model(model.input, [model.get_layer(name).output for name in names])
     return model, outputs, segformer_reference.read()["outputs"]["x".join(map(str, size))]

@@ -1,8 +1,8 @@
 """Published MiT and SegFormer weights, converted to kseg's layers.
 
 The sources are Hugging Face (nvidia/mit-b*, nvidia/segformer-b*) and keras-hub, both converted from
-the same originals. Each source is converted to one dict, {path of our weight: array}, and `assign`
-copies that into a model.
+the same originals. Each source is converted to one dict, {path of our weight: array}, and
+weight_files.assign copies that into a model.
 
 Other implementations compute almost the same as ours. Where they differ, ours follows the paper's
 own code, which trained the weights (NVlabs/SegFormer, mmseg/models/backbones/mix_transformer.py):
@@ -33,7 +33,7 @@ import keras
 import numpy as np
 
 from kseg.errors import InputError
-from kseg.models.pretrained import weight_files
+from kseg.models.pretrained import pytorch, weight_files
 
 DATA_SETS = ("ade20k", "cityscapes")  # keras-hub's encoders are fine-tuned on these.
 
@@ -50,12 +50,6 @@ _BLOCK_LAYERS = (  # Name in kseg, in Hugging Face's files, in keras-hub.
     ("ffn_depthwise", "mlp.dwconv.dwconv", "mlp.dwconv"),
     ("ffn_project", "mlp.dense2", "mlp.fc2"),
 )
-_NORM_WEIGHTS = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
 
 
 def load_encoder(encoder: keras.Model, source: str, name: str) -> None:
@@ -67,7 +61,7 @@ def load_encoder(encoder: keras.Model, source: str, name: str) -> None:
     if source == "none":
         return
     if source in DATA_SETS:
-        assign(
+        weight_files.assign(
             encoder, from_keras_hub(_download(source, name)), f"keras-hub's mit_{name}, {source}"
         )
     elif source == "imagenet":
@@ -83,28 +77,6 @@ def load_encoder(encoder: keras.Model, source: str, name: str) -> None:
         )
     else:
         weight_files.load(encoder, source, f"the encoder MiT-{name.upper()}")
-
-
-def assign(model: keras.Model, values: Mapping[str, np.ndarray], where: str) -> None:
-    """Copies `values`, {weight path: array}, into a model; every weight needs exactly one array.
-
-    Raises InputError, which names `where`, before any weight is changed.
-    """
-    weights = {weight.path: weight for weight in model.weights}
-    missing, extra = sorted(weights.keys() - values), sorted(values.keys() - weights)
-    if missing or extra:
-        problem = f"has no weights for {missing[0]}" if missing else f"has unknown {extra[0]}"
-        raise InputError(
-            f"{where}: {problem} ({len(missing)} missing, {len(extra)} unknown); it belongs to "
-            "another architecture"
-        )
-    for path, weight in weights.items():
-        if values[path].shape != tuple(weight.shape):
-            raise InputError(
-                f"{where}: {path} is {values[path].shape}, expected {tuple(weight.shape)}"
-            )
-    for path, weight in weights.items():
-        weight.assign(values[path])
 
 
 def from_hugging_face(
@@ -128,7 +100,12 @@ def from_hugging_face(
         if ours is None:
             raise InputError(f"{where}: has {name}, which no SegFormer with {depths} blocks has")
         values = head if module.startswith("decode_head") else encoder
-        path, value = _keras_weight(ours, kind, np.asarray(tensor, np.float32))
+        array = np.asarray(tensor, np.float32)
+        if ours.endswith(("norm", "norm1", "norm2", "_bn")):
+            path, value = pytorch.norm_weight(ours, kind, array)
+        else:
+            depthwise = ours.endswith("depthwise")
+            path, value = pytorch.conv_weight(ours, kind, array, depthwise=depthwise)
         values[path] = value
     return encoder, head
 
@@ -147,18 +124,6 @@ def _hugging_face_layers(depths):
     yield "decode_head.linear_fuse", "head/fuse"
     yield "decode_head.batch_norm", "head_bn"
     yield "decode_head.classifier", "logits_conv"
-
-
-def _keras_weight(layer, kind, tensor):
-    """Converts PyTorch's name and axes to Keras': (out, in, h, w) -> (h, w, in, out)."""
-    if layer.endswith(("norm", "norm1", "norm2", "_bn")):
-        return f"{layer}/{_NORM_WEIGHTS.get(kind, kind)}", tensor
-    if kind == "bias":
-        return f"{layer}/bias", tensor
-    if tensor.ndim == 2:  # A linear layer; ours is a 1x1 convolution.
-        tensor = tensor[:, :, None, None]
-    depthwise = layer.endswith("depthwise")  # (channels, 1, h, w) -> (h, w, channels, 1).
-    return f"{layer}/kernel", tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
 
 
 def from_keras_hub(backbone: Any) -> dict[str, np.ndarray]:

@@ -1,11 +1,12 @@
 """Loading all weights of a model, from a file or from keras.applications."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from kseg.errors import InputError
 
@@ -26,6 +27,28 @@ def load(model: keras.Model, path: str | PathLike, expected: str) -> None:
     except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: does not hold {expected} ({reason})") from error
+
+
+def assign(model: keras.Model, values: Mapping[str, np.ndarray], where: str) -> None:
+    """Copies `values`, {weight path: array}, into a model; every weight needs exactly one array.
+
+    Raises InputError, which names `where`, before any weight is changed.
+    """
+    weights = {weight.path: weight for weight in model.weights}
+    missing, extra = sorted(weights.keys() - values), sorted(values.keys() - weights)
+    if missing or extra:
+        problem = f"has no weights for {missing[0]}" if missing else f"has unknown {extra[0]}"
+        raise InputError(
+            f"{where}: {problem} ({len(missing)} missing, {len(extra)} unknown); it belongs to "
+            "another architecture"
+        )
+    for path, weight in weights.items():
+        if values[path].shape != tuple(weight.shape):
+            raise InputError(
+                f"{where}: {path} is {values[path].shape}, expected {tuple(weight.shape)}"
+            )
+    for path, weight in weights.items():
+        weight.assign(values[path])
 
 
 def load_keras_applications(
