@@ -1,12 +1,14 @@
 """Rebuilds the models that come with kseg from folders of their data sets.
 
+    python -m kseg.import_weights efficientnet-lite tf_efficientnet_lite2.in1k
     python scripts/train_published.py --model lanes --bdd100k DIR --idd DIR --camvid DIR \
-        --weights mobilenet_v2_0.35_notop.weights.h5 --out DIR [--video FILE ...]
+        --weights efficientnet_lite2.weights.h5 --out DIR [--video FILE ...]
 
 Builds the TFRecords, trains the stages of RECIPES, measures, exports, and writes the model's folder
 to OUT/published/NAME, with its card; copied to kseg/published/NAME, it is published. The same
 command continues after an interruption. --run RUN measures and exports a run that was trained
-elsewhere. --weights: MobileNetV2 with alpha 0.35, from keras.applications, trained on ImageNet.
+elsewhere. --weights: the encoder, trained on ImageNet; for lanes EfficientNet-Lite2, for road
+keras.applications' MobileNetV2 with alpha 0.35.
 
 exit codes: 0 done; 2 bad input; 3 the export was rejected
 """
@@ -74,7 +76,8 @@ RECIPES = {
         {
             "lanes-idd": Stage(
                 "idd-7-96x160",
-                f"{COMMON} --size 96 160 --epochs 6 --encoder-weights {{weights}}",
+                f"{COMMON} --model deeplab_v3_plus_efficientnet_lite2 --size 96 160 --epochs 6 "
+                "--encoder-weights {weights}",
             ),
             "lanes": Stage(
                 "bdd100k-180x320",

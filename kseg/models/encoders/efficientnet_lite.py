@@ -1,10 +1,13 @@
 """EfficientNet-Lite 0 to 4 (Google, 2020), any output stride.
 
 EfficientNet (Tan and Le, 2019, arXiv:1905.11946, table 1) without what accelerators and int8 run
-badly: no squeeze-excite, ReLU6 for swish, and a stem and last convolution of the same width in all
-sizes. From github.com/tensorflow/tpu, models/official/efficientnet/lite. Two differences: strides
-beyond output_stride become dilations, and the last 1x1 convolution to 1280 channels, which serves
-classification, is left out, as in DeepLab.
+badly: no squeeze-excite, ReLU6 for swish, and a stem of the same width in all sizes. From
+github.com/tensorflow/tpu, models/official/efficientnet/lite. Two differences:
+
+- The last 1x1 convolution to 1280 channels, which serves classification, is left out, as in
+  DeepLab.
+- The two stages of stride 32, which have three quarters of the weights, are left out too, unless
+  output_stride is 32. So at 16 there are no dilations; at 8, the stages of stride 16 have them.
 """
 
 import math
@@ -27,6 +30,7 @@ class Block(NamedTuple):
     """An inverted residual. expansion: of its input's channels; stride: the published one."""
 
     name: str
+    stage: int
     expansion: int
     kernel: int
     channels: int
@@ -43,6 +47,7 @@ _STAGES = (
     (6, 5, 192, 4, 2),
     (6, 3, 320, 1, 1),
 )
+_STRIDE_16_STAGES = 5
 _STEM_CHANNELS = 32
 # (width, depth) by which B0 is scaled.
 SCALES = {
@@ -68,9 +73,10 @@ def build(input_size: Size, variant: str = "lite0", *, output_stride: int = 16) 
     )(x)
     x = layers.ReLU(6.0, name="stem_relu")(batch_norm(x, "stem_bn"))
     published = blocks(variant)
-    steps = dilate([block.stride for block in published], output_stride)
+    kept = [block for block in published if output_stride == 32 or block.stage <= _STRIDE_16_STAGES]
+    steps = dilate([block.stride for block in kept], output_stride)
     features = {}
-    for number, (block, step) in enumerate(zip(published, steps, strict=True)):
+    for number, (block, step) in enumerate(zip(kept, steps, strict=True)):
         stride, dilation, reached = step
         drop = _DROP * number / len(published)
         x, expanded = _inverted_residual(x, block, stride, dilation, drop)
@@ -84,15 +90,14 @@ def blocks(variant: str) -> list[Block]:
     """Returns all blocks of a key of SCALES."""
     width, depth = SCALES[variant]
     table = []
-    for number, (expansion, kernel, channels, repeats, stride) in enumerate(_STAGES, start=1):
-        if number not in (1, len(_STAGES)):  # These are not deepened.
+    for stage, (expansion, kernel, channels, repeats, stride) in enumerate(_STAGES, start=1):
+        scaled = round_channels(channels, width)
+        if stage not in (1, len(_STAGES)):  # These are not deepened.
             repeats = math.ceil(depth * repeats)
         for repeat in range(repeats):
-            name = f"block{number}{ascii_lowercase[repeat]}"
-            channels_here = round_channels(channels, width)
-            table.append(
-                Block(name, expansion, kernel, channels_here, stride if repeat == 0 else 1)
-            )
+            name = f"block{stage}{ascii_lowercase[repeat]}"
+            published = stride if repeat == 0 else 1
+            table.append(Block(name, stage, expansion, kernel, scaled, published))
     return table
 
 
@@ -115,7 +120,11 @@ def load_weights(encoder: keras.Model, source: str) -> None:
             f"{source}: no such encoder weights; give none or a .weights.h5 file written by "
             "python -m kseg.import_weights"
         )
-    weight_files.load(encoder, source, name)
+    complete = build((64, 64), encoder.name.removeprefix("efficientnet_"), output_stride=32)
+    weight_files.load(complete, source, name)
+    for layer in encoder.layers:
+        if layer.weights:
+            layer.set_weights(complete.get_layer(layer.name).get_weights())
 
 
 def _inverted_residual(x, block, stride, dilation, drop):

@@ -117,8 +117,7 @@ def _modules(variant: str, names: Names) -> Iterator[tuple[str, str]]:
     yield "stem_bn", names.stem_bn
     for number, block in enumerate(efficientnet_lite.blocks(variant)):
         if names is _TIMM:  # blocks.STAGE.BLOCK, both from 0; ours is block2a, say.
-            stage, letter = block.name.removeprefix("block")
-            prefix = f"blocks.{int(stage) - 1}.{ascii_lowercase.index(letter)}"
+            prefix = f"blocks.{block.stage - 1}.{ascii_lowercase.index(block.name[-1])}"
         else:
             prefix = f"_blocks.{number}"
         modules = names.narrow_block if block.expansion == 1 else names.block
