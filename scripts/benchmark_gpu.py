@@ -6,6 +6,9 @@ The stages are in scripts/benchmark_gpu/.
 """
 
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))  # kseg, where it is not installed.
 
 from benchmark_gpu.main import main  # The folder beside this file.
 

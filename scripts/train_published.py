@@ -1,14 +1,13 @@
 """Rebuilds the models that come with kseg from folders of their data sets.
 
-    python -m kseg.import_weights efficientnet-lite tf_efficientnet_lite2.in1k
     python scripts/train_published.py --model lanes --bdd100k DIR --idd DIR --camvid DIR \
-        --weights efficientnet_lite2.weights.h5 --out DIR [--video FILE ...]
+        --weights mobilenet_v2_0.35_notop.weights.h5 --out DIR [--video FILE ...]
 
 Builds the TFRecords, trains the stages of RECIPES, measures, exports, and writes the model's folder
 to OUT/published/NAME, with its card; copied to kseg/published/NAME, it is published. The same
 command continues after an interruption. --run RUN measures and exports a run that was trained
-elsewhere. --weights: the encoder, trained on ImageNet; for lanes EfficientNet-Lite2, for road
-keras.applications' MobileNetV2 with alpha 0.35.
+elsewhere. --weights: the encoder's, trained on ImageNet. lanes and road: MobileNetV2 with alpha
+0.35, from keras.applications; lanes-base: EfficientNet-Lite2, by kseg.import_weights.
 
 exit codes: 0 done; 2 bad input; 3 the export was rejected
 """
@@ -76,8 +75,7 @@ RECIPES = {
         {
             "lanes-idd": Stage(
                 "idd-7-96x160",
-                f"{COMMON} --model deeplab_v3_plus_efficientnet_lite2 --size 96 160 --epochs 6 "
-                "--encoder-weights {weights}",
+                f"{COMMON} --size 96 160 --epochs 6 --encoder-weights {{weights}}",
             ),
             "lanes": Stage(
                 "bdd100k-180x320",
@@ -92,6 +90,24 @@ RECIPES = {
             "At night without street lights, the unlit ground beside the lane is taken for an "
             "alternative lane.",
         ),
+    ),
+    "lanes-base": Recipe(
+        "Direct and alternative lanes, as BDD100K labels them, like lanes, by a larger network.",
+        ("BDD100K", "IDD", "ImageNet"),
+        {
+            "lanes-base-idd": Stage(
+                "idd-7-96x160",
+                f"{COMMON} --model deeplab_v3_plus_efficientnet_lite2 --size 96 160 --epochs 6 "
+                "--encoder-weights {weights}",
+            ),
+            "lanes-base": Stage(
+                "bdd100k-180x320",
+                f"{COMMON} --size 180 320 --epochs 30 --ema-momentum 0.99 "
+                "--init {runs}/lanes-base-idd",
+            ),
+        },
+        ("idd-road-180x320", "camvid-road-180x320"),
+        (),
     ),
     "road": Recipe(
         "Road or not, on three continents: IDD's drivable class, CamVid's road, and BDD100K's "

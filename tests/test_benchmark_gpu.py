@@ -44,7 +44,7 @@ def test_a_wrong_update_on_the_device_is_found(small_model, monkeypatch, tmp_pat
     model = right.build("unet", size=(32, 48))
     training_state.save(tmp_path / "states.npz", *right.train_reference(model))
     losses, states = training_state.load(tmp_path / "states.npz")
-    perturbed = dict(right.compare(model, losses, states, right.ROUNDING["float32"]))
+    perturbed = right.effect_of_rounding(model, losses, states, right.ROUNDING["float32"])
     assert (
         right.find_problems(dict(right.compare(model, losses, states)), perturbed, "float32") == []
     )

@@ -24,9 +24,9 @@ def copy(model: Any) -> State:
     return [keras.ops.convert_to_numpy(v).copy() for v in _variables(model)]
 
 
-def restore(model: Any, state: State, perturbation: float = 0.0) -> None:
+def restore(model: Any, state: State, perturbation: float = 0.0, seed: int = 0) -> None:
     """Sets all variables to a `copy`; multiplies trained weights by 1 + N(0, perturbation)."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     trained = {id(v) for v in model.trainable_variables}
     for variable, value in zip(_variables(model), state, strict=True):
         if perturbation and id(variable) in trained:
