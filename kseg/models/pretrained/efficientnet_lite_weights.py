@@ -72,9 +72,7 @@ def from_pytorch(
     """
     names = next((n for n in (_TIMM, _PYPI) if f"{n.stem}.weight" in tensors), None)
     if not names:
-        raise InputError(
-            f"{where}: has no {_TIMM.stem}.weight, so it is no EfficientNet of PyTorch"
-        )
+        raise InputError(f"{where}: has no {_TIMM.stem}.weight, so it is no EfficientNet-Lite")
     variant = _find_variant(tensors, names, where)
     layers = {module: layer for layer, module in _modules(variant, names)}
     values = {}
