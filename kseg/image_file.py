@@ -90,6 +90,15 @@ def decode(data: bytes, header: Header | None = None) -> np.ndarray:
     return turn_upright(pixels, header.orientation)
 
 
+def decode_jpeg_frame(data: bytes) -> np.ndarray:
+    """Returns a JPEG of a camera or a video as it is stored, (H, W, 3) uint8 BGR.
+
+    Raises ImageFileError when it is truncated or corrupt.
+    """
+    read_header(data)
+    return imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
 def imdecode(data: bytes, flags: int) -> np.ndarray:
     """cv2.imdecode that raises ImageFileError."""
     try:

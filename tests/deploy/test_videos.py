@@ -73,6 +73,8 @@ def in_cpp(program, path):
     found, rest = [], done.stdout
     while rest:
         line, _, rest = rest.partition(b"\n")
+        if line.startswith(b"corrupt "):
+            continue
         kind, _, height, width, time_s = line.decode().rsplit(" ", 4)
         assert kind.startswith("frame")
         shape = (int(height), int(width), 3)
@@ -128,6 +130,61 @@ def test_times_are_those_of_the_file(tmp_path):
     assert np.allclose([t for t, _ in video.timed_frames(clip)], [0.5, 0.6], atol=1e-3)
 
 
+def write_motion_jpegs(path, damage=None, number=3):
+    """Noise, brighter with every frame. damage: of the JPEG of frame `number`."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, SIZE[::-1])
+    noise = np.random.default_rng(0).integers(-20, 20, (*SIZE, 3))
+    for n in range(FRAMES):
+        writer.write((60 + 30 * n + noise).astype(np.uint8))
+    writer.release()
+    if damage:
+        data = bytearray(path.read_bytes())
+        begins = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
+        assert len(begins) == FRAMES
+        begin, end = begins[number], data.index(b"\xff\xd9", begins[number]) + 2
+        damage(data, begin, end)
+        path.write_bytes(data)
+    return path
+
+
+def truncate(data, begin, end):
+    middle = (begin + end) // 2
+    data[middle:end] = bytes(end - middle)
+
+
+def overwrite(data, begin, end):
+    data[begin:end] = b"x" * (end - begin)
+
+
+def brightness(frames):
+    return [round(float(frame.mean()) / 30 - 2, 1) for frame in frames]
+
+
+@pytest.mark.parametrize("damage", [truncate, overwrite])
+@pytest.mark.parametrize("name", ["drive.avi", "drive.mkv"])
+def test_a_corrupt_motion_jpeg_is_no_frame(tmp_path, damage, name):
+    """FFmpeg fills a truncated one with the frame before it."""
+    path = write_motion_jpegs(tmp_path / name, damage)
+    expected = [0, 1, 2, 4, 5]
+    for read in (in_predict, in_python_runner):
+        frames = [(t, frame) for t, frame in read(path) if frame is not None]
+        assert np.allclose([t for t, _ in frames], [n / RATE for n in expected], atol=1e-3)
+        assert np.allclose(brightness(frame for _, frame in frames), expected, atol=0.1)
+
+
+def test_jpegs_of_half_a_frame_are_left_to_ffmpeg(tmp_path):
+    """Interlaced motion JPEG has two JPEGs of half the height in each frame."""
+    path = write_motion_jpegs(tmp_path / "drive.avi")
+    data = bytearray(path.read_bytes())
+    height = data.index(b"strf") + 16  # Of BITMAPINFOHEADER.
+    assert struct.unpack_from("<i", data, height) == SIZE[:1]
+    struct.pack_into("<i", data, height, 2 * SIZE[0])
+    path.write_bytes(data)
+    for read in (in_predict, in_python_runner):
+        frames = [frame for _, frame in read(path) if frame is not None]
+        assert frames and {frame.shape[:2] for frame in frames} == {(2 * SIZE[0], SIZE[1])}
+
+
 def duration_s(path):
     """The duration that an MP4 file's header declares."""
     data = path.read_bytes()
@@ -180,6 +237,18 @@ def test_the_cpp_runner_sees_the_same_frames(read_frames, tmp_path, matrix):
     for (time_s, frame), (their_time_s, their_frame) in zip(ours, theirs, strict=True):
         assert their_time_s == pytest.approx(time_s, abs=1e-3)
         assert frame.shape == their_frame.shape and corners(frame) == corners(their_frame)
+        assert np.abs(frame.astype(int) - their_frame).max() <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [None, truncate, overwrite])
+def test_the_cpp_runner_sees_the_same_motion_jpegs(read_frames, tmp_path, damage):
+    path = write_motion_jpegs(tmp_path / "drive.avi", damage)
+    ours = [(t, frame) for t, frame in in_predict(path) if frame is not None]
+    theirs = in_cpp(read_frames, path)
+    assert len(ours) == len(theirs) == (FRAMES if damage is None else FRAMES - 1)
+    for (time_s, frame), (their_time_s, their_frame) in zip(ours, theirs, strict=True):
+        assert their_time_s == pytest.approx(time_s, abs=1e-3)
         assert np.abs(frame.astype(int) - their_frame).max() <= 2
 
 

@@ -5,11 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <opencv2/core/utils/logger.hpp>
-#include <opencv2/imgcodecs.hpp>
 #include <vector>
 
 #include "run/camera.h"
-#include "run/image_file.h"
+#include "run/jpeg_frame.h"
 #include "run/v4l2_node.h"
 
 namespace kseg {
@@ -49,28 +48,6 @@ std::string csi_pipeline(const std::string& source, const CameraOptions& options
   return "nvarguscamerasrc sensor-id=" + std::to_string(std::atoi(source.c_str() + 4)) + " ! " +
          caps + " ! nvvidconv ! video/x-raw, format=BGRx ! videoconvert ! " +
          "video/x-raw, format=BGR ! appsink drop=true max-buffers=1";
-}
-
-std::string fourcc_text(double value) {
-  const auto code = static_cast<std::uint32_t>(value > 0 ? value : 0);
-  std::string text;
-  for (int shift = 0; shift < 32; shift += 8) {
-    const auto letter = static_cast<char>((code >> shift) & 255);
-    if (letter > ' ' && letter < 127) text += letter;
-  }
-  return text;
-}
-
-bool is_jpeg(const std::string& format) {
-  return format == "MJPG" || format == "JPEG" || format == "mjpe";  // OpenCV 4.6 for a stream.
-}
-
-// False for a JPEG that is truncated or corrupt.
-bool decode_jpeg(const cv::Mat& file, cv::Mat& bgr) {
-  const std::vector<std::uint8_t> bytes(file.datastart, file.dataend);
-  if (!read_image_header(bytes)) return false;
-  bgr = cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
-  return !bgr.empty();
 }
 
 }  // namespace
@@ -162,8 +139,6 @@ void CameraCapture::configure(const std::string& shown, const CameraOptions& opt
   }
   if (options.rate > 0) warn("--camera-fps", number_text(options.rate), number_text(rate_));
   if (!options.format.empty()) warn("--camera-format", options.format, format);
-  // In place of a JPEG that is corrupt, OpenCV returns the frame before it, and FFmpeg a part of
-  // that; so the files are asked for, and checked and decoded here.
   const bool has_files = (v4l2_ || stream_) && is_jpeg(format);
   jpeg_ = has_files && (v4l2_ ? video_.set(cv::CAP_PROP_CONVERT_RGB, 0)
                               : video_.set(cv::CAP_PROP_FORMAT, -1));

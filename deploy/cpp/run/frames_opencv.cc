@@ -13,6 +13,7 @@
 #include "run/camera.h"
 #include "run/frames.h"
 #include "run/image_file.h"
+#include "run/jpeg_frame.h"
 #include "run/mp4_file.h"
 #include "run/overlay.h"
 
@@ -101,6 +102,8 @@ class Video : public FrameSource {
       if (!video_.open(path_.string())) return Error{"cannot be opened as a video"};
       video_.set(cv::CAP_PROP_ORIENTATION_AUTO, 0);
       declared_ = video_.get(cv::CAP_PROP_FRAME_COUNT);
+      jpeg_ = is_jpeg(fourcc_text(video_.get(cv::CAP_PROP_FOURCC))) && first_jpeg_is_a_frame() &&
+              video_.set(cv::CAP_PROP_FORMAT, -1);
     } catch (const cv::Exception&) {
       return Error{"cannot be opened as a video"};
     }
@@ -130,6 +133,17 @@ class Video : public FrameSource {
   }
 
  private:
+  // Also true if it cannot be decoded. An interlaced frame consists of two JPEGs of half its height,
+  // which FFmpeg joins.
+  bool first_jpeg_is_a_frame() const {
+    cv::VideoCapture video(path_.string());
+    video.set(cv::CAP_PROP_FORMAT, -1);
+    cv::Mat file, bgr;
+    if (!video.read(file) || !decode_jpeg(file, bgr)) return true;
+    return bgr.cols == static_cast<int>(video_.get(cv::CAP_PROP_FRAME_WIDTH)) &&
+           bgr.rows == static_cast<int>(video_.get(cv::CAP_PROP_FRAME_HEIGHT));
+  }
+
   // Takes the next frame and sets its time, decoded or not.
   bool grab() {
     double expected_s = time_s_ + 1 / *rate();
@@ -150,7 +164,8 @@ class Video : public FrameSource {
 
   bool retrieve(Image& image) {
     try {
-      if (!video_.retrieve(bgr_) || bgr_.empty()) return false;
+      if (!video_.retrieve(jpeg_ ? file_ : bgr_)) return false;
+      if (jpeg_ ? !decode_jpeg(file_, bgr_) : bgr_.empty()) return false;
       turn_upright(bgr_, orientation_);
     } catch (const cv::Exception&) {
       return false;
@@ -161,7 +176,8 @@ class Video : public FrameSource {
 
   fs::path path_;
   cv::VideoCapture video_;
-  cv::Mat bgr_;
+  bool jpeg_ = false;
+  cv::Mat file_, bgr_;
   double declared_ = 0, time_s_ = 0;
   std::optional<double> offset_s_;
   int count_ = 0, orientation_ = 1;

@@ -13,11 +13,11 @@ import numpy as np
 from kseg_run import image_file
 from kseg_run.errors import InputError
 from kseg_run.v4l2_node import v4l2_path, why_v4l2_fails
+from kseg_run.video_file import JPEG_FORMATS, fourcc_text
 
 DEFAULT_RATE = 25  # frames per second, for sources that do not report theirs
 OLDEST_FRAME_S = 60  # A driver's timestamp further back is of another clock.
 STREAM = re.compile(r"(rtsps?|https?)://")
-JPEG_FORMATS = ("MJPG", "JPEG", "mjpe")  # The last: OpenCV 4.6 for a stream.
 OPEN_TIMEOUT_MSEC, READ_TIMEOUT_MSEC = 53, 54  # cv2.CAP_PROP_*; not named by all versions.
 # NVIDIA's camera source delivers planar frames in its own memory; OpenCV needs BGR. appsink keeps
 # only the newest frame.
@@ -169,7 +169,7 @@ class CameraCapture:
         try:
             ok, image = self._video.retrieve()
             if ok and self._jpeg:
-                image = decode_jpeg(image.tobytes())
+                image = image_file.decode_jpeg_frame(image.tobytes())
         except (cv2.error, image_file.ImageFileError):
             return None
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if ok else None
@@ -184,15 +184,3 @@ class CameraCapture:
 
     def release(self) -> None:
         self._video.release()
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """Returns a camera's JPEG as BGR. Raises ImageFileError when it is truncated or corrupt."""
-    image_file.read_header(data)
-    return image_file.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-
-
-def fourcc_text(value: float) -> str:
-    code = int(value) if value > 0 else 0
-    letters = [chr(code >> shift & 255) for shift in range(0, 32, 8)]
-    return "".join(letter for letter in letters if " " < letter < "\x7f")

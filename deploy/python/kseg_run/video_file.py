@@ -9,6 +9,9 @@ ISO/IEC 14496-12, 8.2.2 and 8.3.2) is applied. Files of other formats are taken 
 
 Times: those of the file, from 0 at its first frame, so that variable rates and cut clips keep their
 pace. Where OpenCV has none, a frame follows its predecessor at the file's rate.
+
+Motion JPEG: FFmpeg fills a truncated frame with a part of the frame before it. So the JPEG files
+are asked for, and checked and decoded as image files are; one that is corrupt is no frame.
 """
 
 import math
@@ -21,9 +24,11 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from kseg_run.image_file import turn_upright
+from kseg_run.image_file import ImageFileError, decode_jpeg_frame, turn_upright
 
 DEFAULT_RATE = 25.0  # Frames per second, for files that do not say.
+# As fourcc_text gives them; the last: OpenCV 4.6 for a stream.
+JPEG_FORMATS = ("MJPG", "mjpg", "JPEG", "jpeg", "mjpe")
 TICKS = 10_000  # Per second, for written frame times.
 MAX_HEADER = 1 << 28  # Bytes; a larger moov box is corrupt.
 # (a, b, c, d) of x' = ax + cy, y' = bx + dy by their signs -> EXIF orientation.
@@ -66,6 +71,12 @@ class VideoFile:
         self.size = (width, height) if self._orientation >= 5 else (height, width)
         self.time_s = -1 / self.rate
         self._offset_s: float | None = None
+        pixels = fourcc_text(self._video.get(cv2.CAP_PROP_FOURCC))
+        self._jpeg = (
+            pixels in JPEG_FORMATS
+            and _first_jpeg_is(path, (height, width))
+            and self._video.set(cv2.CAP_PROP_FORMAT, -1)
+        )
 
     def grab(self) -> bool:
         """Takes the next frame. Returns False when it cannot be decoded, or there is none."""
@@ -85,10 +96,36 @@ class VideoFile:
         ok, image = self._video.retrieve()
         if not ok:
             return None
-        return turn_upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self._orientation)
+        try:
+            bgr = decode_jpeg_frame(image.tobytes()) if self._jpeg else image
+        except ImageFileError:
+            return None
+        return turn_upright(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), self._orientation)
 
     def release(self) -> None:
         self._video.release()
+
+
+def fourcc_text(code: float) -> str:
+    """Returns the four characters of OpenCV's number for a format, without those not printable."""
+    number = int(code) if code > 0 else 0
+    letters = [chr(number >> shift & 255) for shift in range(0, 32, 8)]
+    return "".join(letter for letter in letters if " " < letter < "\x7f")
+
+
+def _first_jpeg_is(path: str | os.PathLike[str], size: tuple[int, int]) -> bool:
+    """Whether the first JPEG of a video is a frame of this (height, width), or cannot be decoded.
+
+    An interlaced frame consists of two JPEGs of half its height, which FFmpeg joins.
+    """
+    video = cv2.VideoCapture(str(path))
+    video.set(cv2.CAP_PROP_FORMAT, -1)
+    ok, data = video.read()
+    video.release()
+    try:
+        return not ok or decode_jpeg_frame(data.tobytes()).shape[:2] == size
+    except ImageFileError:
+        return True
 
 
 def read_orientation(path: str | os.PathLike[str]) -> int:
