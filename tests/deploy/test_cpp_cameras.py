@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from kseg_run import camera_capture
 
 from tests import gstreamer
+from tests.deploy.mjpeg_server import LIMIT_S
 from tests.deploy.test_cpp import GOLDEN, LITERT, SOURCE, assert_equal_to_python, build, run
 
 pytestmark = pytest.mark.slow
@@ -71,13 +73,18 @@ def write_video(path, size, frames=FRAMES):
 
 
 def start(folder, *argv):
-    return subprocess.Popen(
+    """Starts a runner, which is killed after LIMIT_S."""
+    process = subprocess.Popen(
         [str(folder / "kseg_run"), *map(str, argv)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "KSEG_LITERT": LITERT},
     )
+    limit = threading.Timer(LIMIT_S, process.kill)
+    limit.daemon = True
+    limit.start()
+    return process
 
 
 def wait_for(process, words):
