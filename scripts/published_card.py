@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import half_weights  # The file beside this one.
 import jinja2
 import numpy as np
 
@@ -77,11 +78,11 @@ def publish(run, out, *, words, data, elsewhere, videos):
 
 
 def stage_run(run, out):
-    """Copies what the commands need of a run. Paths in its config become names."""
+    """Copies what the commands need of a run, its weights in float16. Paths become names."""
     config, _ = run_folder.read_run(run)
     out.mkdir(parents=True, exist_ok=True)
-    for file in ("labels.json", run_folder.BEST):
-        shutil.copyfile(run / file, out / file)
+    shutil.copyfile(run / "labels.json", out / "labels.json")
+    half_weights.write(run / run_folder.BEST, out / run_folder.BEST)
     files.write_text(out / "config.json", without_paths(config).to_json())
 
 

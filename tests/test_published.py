@@ -11,7 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from kseg import benchmark, doctor, evaluate, lint, predict, published_models, run_folder
+from kseg import (
+    benchmark,
+    doctor,
+    evaluate,
+    lint,
+    predict,
+    published_models,
+    run_folder,
+    trained_model,
+)
 from kseg.attention import __main__ as attention
 from kseg.evaluation import predictor
 from kseg.evaluation.scores import compute_scores, confusion_matrix
@@ -23,6 +32,7 @@ from tests.conftest import ROOT, assert_one_line, command, scene
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import half_weights
 import published_card
 
 STREET = ROOT / ".github" / "pictures" / "street.jpg"
@@ -213,6 +223,21 @@ def test_paths_of_a_config_become_names(config):
     assert (named.data, named.init, named.encoder_weights) == ("bdd-180x320", "idd", "none")
     assert named.also == ("idd 2 'drivable=direct|alternative' '*=ignore'",)
     assert named.size == config.size
+
+
+def test_weights_are_published_in_half_the_space(trained_run, tmp_path):
+    full, half = trained_model.load(trained_run)[0], trained_model.load(trained_run)[0]
+    path = tmp_path / "half.weights.h5"
+    half_weights.write(trained_run / run_folder.BEST, path)
+    assert path.stat().st_size < 0.8 * (trained_run / run_folder.BEST).stat().st_size
+    half.load_weights(path)
+    for ours, theirs in zip(full.weights, half.weights, strict=True):
+        assert theirs.dtype == "float32"
+        np.testing.assert_array_equal(theirs, ours.numpy().astype(np.float16))
+    half.weights[0].assign(np.full(half.weights[0].shape, 7e4))
+    half.save_weights(tmp_path / "large.weights.h5")
+    with pytest.raises(ValueError, match=r"large\.weights\.h5: .* beyond 65504"):
+        half_weights.write(tmp_path / "large.weights.h5", path)
 
 
 def test_a_wheel_holds_the_published_models(tmp_path):

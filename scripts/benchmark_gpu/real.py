@@ -11,6 +11,8 @@ import signal
 import time
 from pathlib import Path
 
+import half_weights
+
 from benchmark_gpu.run import Run
 from kseg import run_folder
 
@@ -98,30 +100,9 @@ def _training(out):
 
 def keep(run: Path, out: Path) -> None:
     """Copies a run without its checkpoints; weights become float16, which Keras loads as usual."""
-    import h5py
-    import numpy as np
-
     out.mkdir(parents=True)
     for name in (*FILES, "evaluation-val.json"):
         if (run / name).is_file():
             shutil.copy(run / name, out)
-    if not (run / run_folder.BEST).is_file():
-        return
-    with (
-        h5py.File(run / run_folder.BEST) as source,
-        h5py.File(out / run_folder.BEST, "w") as target,
-    ):
-
-        def copy(name, item):
-            if isinstance(item, h5py.Dataset):
-                value = item[()]
-                half = value.dtype == np.float32
-                created = target.create_dataset(
-                    name, data=value.astype(np.float16) if half else value
-                )
-            else:
-                created = target.require_group(name)
-            created.attrs.update(item.attrs)
-
-        source.visititems(copy)
-        target.attrs.update(source.attrs)
+    if (run / run_folder.BEST).is_file():
+        half_weights.write(run / run_folder.BEST, out / run_folder.BEST)
