@@ -83,12 +83,8 @@ def from_pytorch(
         layer = layers.get(module)
         if layer is None:
             raise InputError(f"{where}: has {name}, which EfficientNet-Lite does not have")
-        array = np.asarray(tensor, np.float32)
-        if layer.endswith("bn"):
-            path, value = pytorch.norm_weight(layer, kind, array)
-        else:
-            depthwise = layer.endswith("dwconv")
-            path, value = pytorch.conv_weight(layer, kind, array, depthwise=depthwise)
+        norm, depthwise = layer.endswith("bn"), layer.endswith("dwconv")
+        path, value = pytorch.keras_weight(layer, kind, tensor, norm=norm, depthwise=depthwise)
         values[path] = value
     return variant, values
 

@@ -100,12 +100,9 @@ def from_hugging_face(
         if ours is None:
             raise InputError(f"{where}: has {name}, which no SegFormer with {depths} blocks has")
         values = head if module.startswith("decode_head") else encoder
-        array = np.asarray(tensor, np.float32)
-        if ours.endswith(("norm", "norm1", "norm2", "_bn")):
-            path, value = pytorch.norm_weight(ours, kind, array)
-        else:
-            depthwise = ours.endswith("depthwise")
-            path, value = pytorch.conv_weight(ours, kind, array, depthwise=depthwise)
+        norm = ours.endswith(("norm", "norm1", "norm2", "_bn"))
+        depthwise = ours.endswith("depthwise")
+        path, value = pytorch.keras_weight(ours, kind, tensor, norm=norm, depthwise=depthwise)
         values[path] = value
     return encoder, head
 
