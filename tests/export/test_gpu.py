@@ -41,6 +41,7 @@ def vulkan():
         "pspnet_resnet50",
         "segformer_b0_edge",
         "deeplab_v3_plus_mobilenet_edge",
+        pytest.param("deeplab_v3_plus_efficientnet_lite0", marks=pytest.mark.slow),
         pytest.param("unet_efficientnet_v2_b0", marks=pytest.mark.slow),
         pytest.param("deeplab_v3_plus_mobilenet_v3_large", marks=pytest.mark.slow),
         # All their layers are in a model above or in the shared run.
