@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   python -m kseg.predict runs/deeplab drive.mp4 --compare runs/segformer lanes --flicker
   python -m kseg.predict /dev/video0 --seconds 20 --out camera
 
-Without RUN, the published model `lanes` predicts: direct and alternative lanes, as in BDD100K.
+Without RUN, the published model `lanes-base` predicts: direct and alternative lanes, as in BDD100K.
 `kseg published` lists all with their accuracy; --model NAME or NAME in place of RUN chooses one.
 Its default output folder is ./predictions.
 

@@ -16,7 +16,7 @@ from typing import Any
 from kseg.errors import InputError
 
 PUBLISHED = Path(__file__).parent / "published"
-DEFAULT = "lanes"
+DEFAULT = "lanes-base"
 RUN_HELP = "run folder of kseg.train, or a published model (kseg.published lists them)"
 
 RunPath = str | os.PathLike[str]

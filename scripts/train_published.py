@@ -92,7 +92,8 @@ RECIPES = {
         ),
     ),
     "lanes-base": Recipe(
-        "Direct and alternative lanes, as BDD100K labels them, like lanes, by a larger network.",
+        "Direct and alternative lanes, as BDD100K labels them: what lanes predicts, by a larger "
+        "network. Oncoming lanes are background.",
         ("BDD100K", "IDD", "ImageNet"),
         {
             "lanes-base-idd": Stage(
@@ -107,7 +108,14 @@ RECIPES = {
             ),
         },
         ("idd-road-180x320", "camvid-road-180x320"),
-        (),
+        (
+            "On a motorway, the hard shoulder is taken for an alternative lane.",
+            "On a country road, the oncoming lane and the gravel beside the road are in part taken "
+            "for alternative lanes.",
+            "At night without street lights, the unlit ground beside the lane is taken for an "
+            "alternative lane.",
+            "At a junction, all of the crossing is direct.",
+        ),
     ),
     "road": Recipe(
         "Road or not, on three continents: IDD's drivable class, CamVid's road, and BDD100K's "
