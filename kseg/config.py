@@ -76,8 +76,9 @@ class Config:
     )
     encoder_weights: str = _field(
         "none",
-        "initial weights of the encoder: none; imagenet (all but unet and SegFormer) or ade20k, "
-        "cityscapes (SegFormer), downloaded once; or a .weights.h5 file",
+        "initial weights of the encoder: none; imagenet (all but unet, SegFormer and "
+        "EfficientNet-Lite) or ade20k, cityscapes (SegFormer), downloaded once; or a .weights.h5 "
+        "file, such as kseg.import_weights writes for these two",
     )
     init: str = _field(
         "none",

@@ -56,9 +56,9 @@ def build(
     encoder_alpha: width multiplier of MobileNets; other encoders ignore it.
     output_stride: 8, 16 or 32, the coarsest stride of the encoders in kseg.model_names.ENCODERS.
     decoder_channels: width of the decoder; 0 takes the default of the family's file.
-    encoder_weights: "none"; "imagenet" (encoders in kseg.model_names.ENCODERS); "ade20k" or
-    "cityscapes" (SegFormer); or the path of a weights file, from keras.applications or, for
-    SegFormer, from kseg.import_weights.
+    encoder_weights: "none"; "imagenet" (encoders in kseg.model_names.ENCODERS but
+    EfficientNet-Lite); "ade20k" or "cityscapes" (SegFormer); or the path of a weights file, from
+    keras.applications or, for SegFormer and EfficientNet-Lite, from kseg.import_weights.
 
     Returns a keras.Model: "image" (B, H, W, 3) float32 RGB in [0, 255] -> (B, H, W, num_classes)
     float32 logits.
