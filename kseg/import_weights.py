@@ -246,7 +246,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         files = [path / "model.safetensors", path / "pytorch_model.bin"]
         found = next((file for file in files if file.is_file()), None)
         if not found:
-            raise InputError(f"{path}: has neither model.safetensors nor pytorch_model.bin")
+            problem = "has neither model.safetensors nor pytorch_model.bin"
+            raise InputError(f"{path}: {problem if path.is_dir() else 'no such file or folder'}")
         path = found
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
 

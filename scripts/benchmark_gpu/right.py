@@ -46,7 +46,7 @@ STEPS, CHECKED = 20, (0, 1, 4, 9, 19)
 SIZE, FRAMES = (64, 96), 4
 # Half a unit in the last place of the numbers that are multiplied. In order of importance.
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-9, "tf32": 2.0**-11}
-# Of one step of U-Net, five draws moved the moments by 0.00003 to 0.0085 of their step.
+# Of one step of U-Net, eight draws moved the moments by 0.00003 to 0.0085 of their step.
 DRAWS = 5
 FACTOR = 10
 # Differences that are always allowed: of the loss, and relative to how far a step moves a group.

@@ -148,6 +148,8 @@ def test_what_cannot_be_imported_or_loaded_is_one_line(tmp_path, monkeypatch, ca
     assert_one_line(capsys, "--run")
     assert command(import_weights.main, ["efficientnet-lite", tmp_path]) == 2
     assert_one_line(capsys, tmp_path, "model.safetensors")
+    assert command(import_weights.main, ["efficientnet-lite", "gone.pth"]) == 2
+    assert_one_line(capsys, "gone.pth: no such file")
     for source, words in (("imagenet", "tf_efficientnet_lite0.in1k"), ("a.h5", "import_weights")):
         with pytest.raises(InputError, match=words):
             models.build(MODEL, (64, 96), 3, encoder_weights=source)
