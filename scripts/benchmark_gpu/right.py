@@ -14,7 +14,8 @@ sizes away. How much a rounding error changes one step depends on the model, its
 each checked step from weights perturbed by one rounding error of each precision, DRAWS times. The
 device may differ from the CPU by FACTOR times the largest effect of these perturbations.
 
-    python -m benchmark_gpu.right cpu|device FAMILY PRECISION FOLDER
+    python -m benchmark_gpu.right cpu FAMILY PRECISION,... FOLDER
+    python -m benchmark_gpu.right device FAMILY PRECISION FOLDER
 """
 
 import os
@@ -67,7 +68,8 @@ def stage(run: Run) -> None:
             variables = {"XLA_FLAGS": flags}
             if side == "cpu":
                 variables |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
-            arguments = ("benchmark_gpu.right", side, family, precision, folder)
+            of_child = ",".join(precisions) if side == "cpu" else precision
+            arguments = ("benchmark_gpu.right", side, family, of_child, folder)
             return lambda: run.start(f"right-{family}-{side}-{precision}", *arguments, **variables)
 
         names = [("cpu", family, "float32") for family in families]
@@ -236,15 +238,18 @@ def compare(
 
 
 def main(side: str, family: str, precision: str, folder: str) -> None:
-    """One child process: the CPU's writes FOLDER/FAMILY.npz, the device's waits for it."""
+    """One child process: the CPU's writes FOLDER/FAMILY.npz, the device's waits for it.
+
+    precision: for the CPU, which computes in float32, all whose rounding it shall measure.
+    """
     path, start = Path(folder) / f"{family}.npz", time.perf_counter()
-    model = build(FAMILIES[family], precision)
+    model = build(FAMILIES[family], precision if side == "device" else "float32")
     if side == "cpu":
         losses, states = train_reference(model)
         training_state.save(path, losses, states)
         emit(losses=losses)
-        for name, rounding in ROUNDING.items():
-            emit(perturbed={name: effect_of_rounding(model, losses, states, rounding)})
+        for name in precision.split(","):
+            emit(perturbed={name: effect_of_rounding(model, losses, states, ROUNDING[name])})
         return
     initial = training_state.copy(model)
     train_step(model, 0)  # Compiles while the CPU is still training.
