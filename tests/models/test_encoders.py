@@ -19,6 +19,7 @@ from kseg.models.encoders import (
     resnet,
 )
 from kseg.models.encoders.dilation import dilate
+from kseg.models.pretrained import weight_files
 from tests.conftest import randomize
 
 
@@ -257,9 +258,7 @@ def test_a_finer_efficientnet_lite_has_the_same_stages():
     coarse = efficientnet_lite.build(size, output_stride=16)
     fine = efficientnet_lite.build(size, output_stride=8)
     for encoder in (coarse, fine):
-        for layer in encoder.layers:
-            if layer.weights:
-                layer.set_weights(complete.get_layer(layer.name).get_weights())
+        weight_files.copy_by_layer(complete, encoder)
     image = np.random.default_rng(2).uniform(0, 255, (1, *size, 3)).astype(np.float32)
     (expected,) = outputs(complete, [], complete.get_layer("block5c_add").output, image)
     at_coarse, at_fine = coarse(image)[16].numpy(), fine(image)[8].numpy()

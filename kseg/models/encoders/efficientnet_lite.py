@@ -122,9 +122,7 @@ def load_weights(encoder: keras.Model, source: str) -> None:
         )
     complete = build((64, 64), encoder.name.removeprefix("efficientnet_"), output_stride=32)
     weight_files.load(complete, source, name)
-    for layer in encoder.layers:
-        if layer.weights:
-            layer.set_weights(complete.get_layer(layer.name).get_weights())
+    weight_files.copy_by_layer(complete, encoder)
 
 
 def _inverted_residual(x, block, stride, dilation, drop):

@@ -73,9 +73,14 @@ def load_keras_applications(
             )
         reference = application(weights=None)
         load(reference, source, expected)
-    for layer in encoder.layers:
+    copy_by_layer(reference, encoder)
+
+
+def copy_by_layer(source: keras.Model, target: keras.Model) -> None:
+    """Copies the weights of all layers of `target` from those of the same name in `source`."""
+    for layer in target.layers:
         if layer.weights:
-            layer.set_weights(reference.get_layer(layer.name).get_weights())
+            layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
 def _download(application, expected):
