@@ -7,7 +7,7 @@ Builds the TFRecords, trains the stages of RECIPES, measures, exports, and write
 to OUT/published/NAME, with its card; copied to kseg/published/NAME, it is published. The same
 command continues after an interruption. --run RUN measures and exports a run that was trained
 elsewhere. --weights: the encoder's, trained on ImageNet. lanes and road: MobileNetV2 with alpha
-0.35, from keras.applications; lanes-base: EfficientNet-Lite2, by kseg.import_weights.
+0.35, from keras.applications; the -base models: EfficientNet-Lite2, by kseg.import_weights.
 
 exit codes: 0 done; 2 bad input; 3 the export was rejected
 """
@@ -67,6 +67,18 @@ RECORDS = {
     "idd-road-180x320": Records("idd", "--task road --size 180 320"),
     "camvid-road-180x320": Records("camvid", "--task road --size 180 320"),
 }
+# The first stage of the -base models.
+LITE2_IDD = Stage(
+    "idd-7-96x160",
+    f"{COMMON} --model deeplab_v3_plus_efficientnet_lite2 --size 96 160 --epochs 6 "
+    "--encoder-weights {weights}",
+)
+# BDD100K labels oncoming lanes as background, so its background says nothing about roads.
+ROAD = (
+    f"{COMMON} --size 180 320 --epochs 8 --ema-momentum 0.99 "
+    "--also {records}/bdd100k-180x320 2 direct=drivable alternative=drivable *=ignore "
+    "--also {records}/camvid-road-180x320 2 road=drivable *=background"
+)
 RECIPES = {
     "lanes": Recipe(
         "Direct and alternative lanes, as BDD100K labels them: the lane we drive in, lanes we "
@@ -96,11 +108,7 @@ RECIPES = {
         "network. Oncoming lanes are background.",
         ("BDD100K", "IDD", "ImageNet"),
         {
-            "lanes-base-idd": Stage(
-                "idd-7-96x160",
-                f"{COMMON} --model deeplab_v3_plus_efficientnet_lite2 --size 96 160 --epochs 6 "
-                "--encoder-weights {weights}",
-            ),
+            "lanes-base-idd": LITE2_IDD,
             "lanes-base": Stage(
                 "bdd100k-180x320",
                 f"{COMMON} --size 180 320 --epochs 30 --ema-momentum 0.99 "
@@ -121,16 +129,7 @@ RECIPES = {
         "Road or not, on three continents: IDD's drivable class, CamVid's road, and BDD100K's "
         "lanes. Oncoming lanes are road.",
         ("IDD", "BDD100K", "CamVid", "ImageNet"),
-        {
-            # BDD100K labels oncoming lanes as background, so its background says nothing here.
-            "road": Stage(
-                "idd-road-180x320",
-                f"{COMMON} --size 180 320 --epochs 8 --ema-momentum 0.99 "
-                "--encoder-weights {weights} "
-                "--also {records}/bdd100k-180x320 2 direct=drivable alternative=drivable *=ignore "
-                "--also {records}/camvid-road-180x320 2 road=drivable *=background",
-            ),
-        },
+        {"road": Stage("idd-road-180x320", f"{ROAD} --encoder-weights {{weights}}")},
         ("bdd100k-180x320", "camvid-road-180x320"),
         (
             "On a country road, the oncoming lane was missed, and the gravel beside the road was "
@@ -139,6 +138,17 @@ RECIPES = {
             "In a street with raindrops on the windscreen, the ground beside the road is in part "
             "taken for road.",
         ),
+    ),
+    "road-base": Recipe(
+        "Road or not, on three continents: what road predicts, by a larger network. Oncoming lanes "
+        "are road.",
+        ("IDD", "BDD100K", "CamVid", "ImageNet"),
+        {
+            "lanes-base-idd": LITE2_IDD,
+            "road-base": Stage("idd-road-180x320", f"{ROAD} --init {{runs}}/lanes-base-idd"),
+        },
+        ("bdd100k-180x320", "camvid-road-180x320"),
+        (),
     ),
 }
 

@@ -251,7 +251,7 @@ class SpeedRun:
 
     def __init__(self, tmp_path, monkeypatch, compile_s, seconds):
         self.compile_s, self.deadline, self.clock, self.measured = compile_s, seconds, 0.0, []
-        self.results = results.Results(tmp_path)
+        self.results, self.compiled = results.Results(tmp_path), tmp_path / "compiled"
         self.results.begin("speed", "a title")
         monkeypatch.setattr(speed, "time", self)
         monkeypatch.setattr(speed, "compile_case", self.compile_case)
@@ -292,6 +292,19 @@ def test_no_case_is_started_that_cannot_end(tmp_path, monkeypatch):
     assert run.measured[1] == ("deeplab_v3_plus_resnet50", "kseg", "PyTorch")
     assert len(run.measured) == 2 and run.clock < 260
     assert "not started" in run.results.stage["notes"][-1]
+
+
+def test_compiled_programs_of_an_earlier_call_need_little_time(tmp_path, monkeypatch):
+    (tmp_path / "compiled" / "pytorch").mkdir(parents=True)
+    run = SpeedRun(tmp_path, monkeypatch, {"kseg": 16, "PyTorch": 17}, 102)
+    speed.stage(run)
+    assert run.measured[0] == ("segformer_b0", "kseg", "PyTorch")
+
+
+def test_of_little_time_kseg_gets_all(tmp_path, monkeypatch):
+    run = SpeedRun(tmp_path, monkeypatch, {"kseg": 70, "PyTorch": 70}, 102)
+    speed.stage(run)
+    assert run.measured == [("segformer_b0", "kseg")]
 
 
 def test_pytorch_has_the_same_loss():

@@ -32,7 +32,7 @@ def emit(**values: Any) -> None:
 def environment(backend: str, cache: Path, **variables: str) -> dict[str, str]:
     """Returns the environment of a child process that computes with a Keras backend.
 
-    cache: folder in which JAX keeps compiled programs for later child processes.
+    cache: folder in which JAX and PyTorch keep compiled programs for later child processes.
     """
     paths = [str(SCRIPTS), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {
@@ -44,7 +44,8 @@ def environment(backend: str, cache: Path, **variables: str) -> dict[str, str]:
         # Several processes share the device, so none may reserve all of its memory at the start.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "pytorch"),
         **variables,
     }
 

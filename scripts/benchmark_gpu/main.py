@@ -38,8 +38,9 @@ EXAMPLES = """examples:
   python scripts/benchmark_gpu.py --tiny --data data/demo-144x256    tries every stage, on a CPU too
 
 The Keras backend is KERAS_BACKEND where it is set; otherwise JAX or TensorFlow, whichever finds a
-GPU. OUT gets results.json and report.md, which are written after every measurement, log.txt, and
-the trained models in runs/. With several stages, each has a time limit; one stage alone may use all
+GPU. OUT gets results.json and report.md, which are written after every measurement, log.txt, the
+trained models in runs/, and in compiled/ the compiled programs: where the time was not enough, call
+the script again with the same OUT, and it need not compile them again. With several stages, each has a time limit; one stage alone may use all
 minutes.
 """
 

@@ -20,6 +20,7 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, work: Path):
         self.results, self.out, self.work = Results(args.out), Path(args.out).resolve(), work
+        self.compiled = self.out / "compiled"  # Kept for later calls.
         self.tiny, self.epochs, self.files = args.tiny, args.epochs, args.files
         self.backend = _backend()
         # TFRecords by frame size; (0, 0): of frames that differ in size.
@@ -38,7 +39,7 @@ class Run:
 
     def start(self, name: str, module: str, *arguments: Any, **variables: str) -> children.Child:
         """Starts a child process with the log `name`. variables: of its environment."""
-        env = children.environment(self.backend, self.work / "compiled", **variables)
+        env = children.environment(self.backend, self.compiled, **variables)
         return children.Child(self._log(name), module, *arguments, env=env)
 
     def _log(self, name: str) -> Path:
