@@ -148,7 +148,13 @@ RECIPES = {
             "road-base": Stage("idd-road-180x320", f"{ROAD} --init {{runs}}/lanes-base-idd"),
         },
         ("bdd100k-180x320", "camvid-road-180x320"),
-        (),
+        (
+            "On a country road, the oncoming lane was missed in most frames, and a patch of grass "
+            "beside the road was taken for road in some.",
+            "At night without street lights, the unlit ground beside the road is taken for road.",
+            "In a street with raindrops on the windscreen, the ground beside the road is in part "
+            "taken for road.",
+        ),
     ),
 }
 
