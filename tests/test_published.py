@@ -39,7 +39,9 @@ STREET = ROOT / ".github" / "pictures" / "street.jpg"
 SHIPPED = published_models.PUBLISHED
 NAMES = published_models.names()
 DIRECT, ALTERNATIVE, BACKGROUND = range(3)
-MEAN_IOU_FLOORS = {"lanes": 0.66, "lanes-base": 0.69}
+# On the validation frames of BDD100K and of IDD lite.
+LANES_FLOORS = {"lanes": 0.66, "lanes-base": 0.69}
+ROAD_FLOORS = {"road": 0.93, "road-base": 0.94}
 
 
 @pytest.fixture(scope="session")
@@ -289,12 +291,16 @@ def test_the_shipped_tflite_predicts_as_the_shipped_weights(name, runner):
     assert (segmenter(frame) == expected).mean() > 0.995
 
 
-@pytest.mark.parametrize("name", MEAN_IOU_FLOORS)
+def test_every_shipped_model_has_a_floor():
+    assert sorted([*LANES_FLOORS, *ROAD_FLOORS]) == NAMES
+    assert published_models.DEFAULT in LANES_FLOORS
+
+
+@pytest.mark.parametrize("name", LANES_FLOORS)
 def test_the_shipped_lanes_of_a_motorway(tmp_path, name):
     chosen = [] if name == published_models.DEFAULT else ["--model", name]
     argv = [*chosen, STREET, "--out", tmp_path, "--save-masks"]
     assert command(predict.main, argv) == 0
-    assert published_models.DEFAULT in MEAN_IOU_FLOORS
     class_map = cv2.imread(str(tmp_path / "masks" / "street.png"), cv2.IMREAD_UNCHANGED)
     height, width = class_map.shape
     assert (height, width) == (540, 960)
@@ -303,32 +309,58 @@ def test_the_shipped_lanes_of_a_motorway(tmp_path, name):
     assert (class_map == DIRECT).mean() > 0.08
 
 
-def test_the_shipped_road_of_a_motorway(tmp_path):
-    assert command(predict.main, ["road", STREET, "--out", tmp_path, "--save-masks"]) == 0
+@pytest.mark.parametrize("name", ROAD_FLOORS)
+def test_the_shipped_road_of_a_motorway(tmp_path, name):
+    assert command(predict.main, [name, STREET, "--out", tmp_path, "--save-masks"]) == 0
     drivable = cv2.imread(str(tmp_path / "masks" / "street.png"), cv2.IMREAD_UNCHANGED) == 0
     assert drivable[: drivable.shape[0] // 2].mean() < 0.01  # Sky and trees.
     assert drivable[400:500, 440:520].mean() > 0.9  # The lane before the bonnet.
     assert 0.15 < drivable.mean() < 0.5
 
 
-@pytest.mark.parametrize(("name", "floor"), MEAN_IOU_FLOORS.items())
+@pytest.mark.parametrize(("name", "floor"), LANES_FLOORS.items())
 def test_the_shipped_lanes_on_real_validation_frames(shared_data, name, floor):
-    folder = shared_data / "bdd100k"
-    masks = sorted(folder.glob("drivable_maps/labels/val/*_drivable_id.png"))
-    if not masks:
-        pytest.skip(f"no bdd100k in {shared_data}")
+    images = shared_data / "bdd100k" / "images/100k/val"
+    masks = sorted(shared_data.glob("bdd100k/drivable_maps/labels/val/*_drivable_id.png"))
+    pairs = [(images / mask.name.replace("_drivable_id.png", ".jpg"), mask) for mask in masks]
+    # Legacy ids: 0 background, 1 direct, 2 alternative.
+    mean_iou = mean_iou_on(name, pairs, [BACKGROUND, DIRECT, ALTERNATIVE], BDD100K_DRIVABLE)
+    assert mean_iou > floor
+
+
+@pytest.mark.parametrize(("name", "floor"), ROAD_FLOORS.items())
+def test_the_shipped_road_on_real_validation_frames(shared_data, name, floor):
+    idd = shared_data / "idd20k_lite"
+    pairs = [
+        (
+            idd
+            / "leftImg8bit/val"
+            / mask.parent.name
+            / mask.name.replace("label.png", "image.jpg"),
+            mask,
+        )
+        for mask in sorted(idd.glob("gtFine/val/*/*_label.png"))
+    ]
+    labels = run_folder.read_run(SHIPPED / name)[1]
+    # 0 drivable, 1 to 6 anything else.
+    assert mean_iou_on(name, pairs, [0, 1, 1, 1, 1, 1, 1], labels) > floor
+
+
+def mean_iou_on(name, pairs, ids, labels):
+    """Scores a shipped model on (image, mask) files; ids: the class of each id of the masks."""
+    if not pairs:
+        pytest.skip("no real frames of this data set")
+    table = np.full(256, 255, np.uint8)
+    table[: len(ids)] = ids
     predict_frames = predictor.load_predictor(SHIPPED / name)
-    confusion = np.zeros((3, 3), np.int64)
-    for path in masks:
-        key = path.name.removesuffix("_drivable_id.png")
-        frame = cv2.imread(str(folder / f"images/100k/val/{key}.jpg"), cv2.IMREAD_COLOR_RGB)
-        # Legacy ids: 0 background, 1 direct, 2 alternative.
-        truth = np.array([BACKGROUND, DIRECT, ALTERNATIVE], np.uint8)[
-            cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        ]
-        confusion += confusion_matrix(truth, predict_frames([frame])[0].class_map, 3)
-    scores = compute_scores(confusion, BDD100K_DRIVABLE)
-    card = published_models.read_card(name)["validation"]["all"]["scores"]
-    assert scores["mean_iou"] > floor
+    confusion = np.zeros((len(labels.classes),) * 2, np.int64)
+    for image, mask in pairs:
+        frame = cv2.imread(str(image), cv2.IMREAD_COLOR_RGB)
+        truth = table[cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)]
+        class_map = predict_frames([frame])[0].class_map
+        confusion += confusion_matrix(truth, class_map, len(labels.classes))
+    mean_iou = compute_scores(confusion, labels)["mean_iou"]
     # The card was measured at the size of the model, this at that of the frames.
-    assert scores["mean_iou"] == pytest.approx(card["mean_iou"], abs=0.02)
+    card = published_models.read_card(name)["validation"]["all"]["scores"]
+    assert mean_iou == pytest.approx(card["mean_iou"], abs=0.02)
+    return mean_iou

@@ -39,9 +39,9 @@ EXAMPLES = """examples:
 
 The Keras backend is KERAS_BACKEND where it is set; otherwise JAX or TensorFlow, whichever finds a
 GPU. OUT gets results.json and report.md, which are written after every measurement, log.txt, the
-trained models in runs/, and in compiled/ the compiled programs: where the time was not enough, call
-the script again with the same OUT, and it need not compile them again. With several stages, each has a time limit; one stage alone may use all
-minutes.
+trained models in runs/ and the compiled programs in compiled/. When a compilation did not end in
+time, give that stage more minutes, then call the script again: it measures without compiling.
+With several stages, each has a time limit; one stage alone may use all minutes.
 """
 
 
