@@ -42,6 +42,7 @@ the complete model and its classes are written as a run folder, for kseg.predict
 --data and kseg.export --data.
 """
 
+RUN_SIZE = (512, 1024)  # Cityscapes at half of its size.
 _SAME_IN_ALL = {
     "num_attention_heads": [1, 2, 5, 8],
     "sr_ratios": [8, 4, 2, 1],
@@ -74,13 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--size",
         nargs=2,
         type=int,
-        default=(512, 1024),
         metavar=("HEIGHT", "WIDTH"),
-        help="input size of the run's model, with --run (default: 512 1024)",
+        help="input size of the run's model, with --run (default: {} {})".format(*RUN_SIZE),
     )
     args = parser.parse_args(argv)
     if args.run and args.out:
         raise InputError("--out and --run: give only one of them")
+    if args.size and not args.run:
+        raise InputError("--size: an encoder has no input size; give it with --run only")
     path = Path(args.path)
     if args.source == "efficientnet-lite":
         if args.run:
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     document = read_config(path)
     if args.run:
-        write_run(path, document, Path(args.run), tuple(args.size))
+        write_run(path, document, Path(args.run), tuple(args.size or RUN_SIZE))
     else:
         default = f"{path.resolve().name}.weights.h5"
         write_encoder(path, document, Path(args.out or default))

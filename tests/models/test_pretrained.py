@@ -404,6 +404,8 @@ def test_a_folder_without_weights_is_one_line(folder, tmp_path, capsys):
     assert_one_line(capsys, "nowhere/config.json")
     assert command(import_weights.main, ["hf", folder, "--out", "a.weights.h5", "--run", "b"]) == 2
     assert_one_line(capsys, "--out", "--run")
+    assert command(import_weights.main, ["hf", folder, "--size", 64, 96]) == 2
+    assert_one_line(capsys, "--size", "--run")
 
 
 @pytest.fixture(scope="module")
