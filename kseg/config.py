@@ -44,7 +44,11 @@ class Config:
         "ignore. Classes of the same name need none of these; '*=OURS' is for all others. May be "
         "given several times. Scores are measured on --data only, and an epoch is one pass over it",
     )
-    size: tuple[int, int] = _field((144, 256), "model input, height and width")
+    size: tuple[int, int] = _field(
+        (144, 256),
+        "height and width of the model's input; frames of another size are resized. Without "
+        "--preset: that of the source of --init, or else of the frames in --data",
+    )
     fit: str = _field(
         "letterbox",
         "how frames of another size are fitted to the input",

@@ -47,7 +47,12 @@ def find(init: str) -> InitSource:
 
 
 def architecture(init: str, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """Returns the ARCHITECTURE fields of the run that `init` names; {} for a file outside a run.
+    """Returns the ARCHITECTURE fields of `settings`."""
+    return {key: value for key, value in settings(init, out).items() if key in ARCHITECTURE}
+
+
+def settings(init: str, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Returns ARCHITECTURE and size of the run that `init` names; {} for a file outside a run.
 
     out: run folder of the training. If it has started from `init` already, its own config.json
     counts, so that it resumes even when the source is gone. Raises InputError as `find` does.
@@ -56,4 +61,4 @@ def architecture(init: str, out: str | os.PathLike[str] | None = None) -> dict[s
     config = configs.read(started) if started and started.is_file() else None
     if config is None or config.init != init:
         config = find(init).config
-    return {key: getattr(config, key) for key in ARCHITECTURE} if config else {}
+    return {key: getattr(config, key) for key in (*ARCHITECTURE, "size")} if config else {}

@@ -8,12 +8,15 @@ import argparse
 import dataclasses
 import shlex
 from dataclasses import replace
+from typing import Any
 
 from kseg import init_source
 from kseg.config import Config, kind_of, merge, read_values
 from kseg.errors import InputError
+from kseg.manifest import read_manifest
 
 AUTO = "auto"  # A value of --batch-size.
+DEFAULT = "demo"  # A key of PRESETS.
 
 
 def demo() -> Config:
@@ -178,8 +181,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        default="demo",
-        help=f"experiment to start from (default: demo). {presets}",
+        help=f"experiment to start from (default: {DEFAULT}, but with the --size of the source of "
+        f"--init, or else of the frames in --data). {presets}",
     )
     parser.add_argument("--config", metavar="JSON", help="config file; overrides the preset")
     group = parser.add_argument_group("config (each overrides the preset and the config file)")
@@ -192,12 +195,14 @@ def resolve(
 ) -> Config:
     """Merges preset, config file and flags of parsed `args` into a Config. Raises InputError.
 
-    With --init RUN, the model is that of RUN unless file or flags say otherwise. out: run folder of
-    the training, which may have started already. measures_batch: whether the caller resolves
-    --batch-size auto; the Config then has the batch size of preset or file.
+    With --init RUN, the model is that of RUN unless file or flags say otherwise. Where neither
+    these nor a preset say a size, it is that of RUN, or else the size in which data is stored, if
+    all its frames have one. out: run folder of the training, which may have started already.
+    measures_batch: whether the caller resolves --batch-size auto; the Config then has the batch
+    size of preset or file.
     """
     file = read_values(args.config) if args.config else {}
-    config = merge(PRESETS[args.preset](), file, where=args.config)
+    config = merge(PRESETS[args.preset or DEFAULT](), file, where=args.config)
     names = [spec.name for spec in dataclasses.fields(Config)]
     flags = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if args.batch_size == AUTO:
@@ -208,13 +213,25 @@ def resolve(
         flags["class_weights"] = " ".join(args.class_weights)
     if args.also is not None:
         flags["also"] = tuple(shlex.join(words) for words in args.also)
+    taken: dict[str, Any] = {}
+    if not args.preset:
+        taken["size"] = _stored_size(flags.get("data", config.data)) or config.size
     init = flags.get("init", config.init)
     if init != "none":
         if "init" in flags:  # In place of the weights from which the run of the file started.
             flags.setdefault("encoder_weights", "none")
-        taken = init_source.architecture(init, out)
-        flags = {key: value for key, value in taken.items() if key not in file} | flags
+        source = init_source.settings(init, out)
+        taken |= {key: source[key] for key in source if key != "size" or not args.preset}
+    flags = {key: value for key, value in taken.items() if key not in file} | flags
     return merge(config, flags, where="flags")
+
+
+def _stored_size(data):
+    """The size of the frames of a data set; None where they differ or there is no such data set."""
+    try:
+        return read_manifest(data).size
+    except InputError:
+        return None  # The caller opens it next, and reports this.
 
 
 def _add_flag(group, spec):

@@ -38,7 +38,7 @@ exit codes: 0 trained, 1 the loss became NaN, 2 bad input, or another kseg.train
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    out = Path(args.out or f"runs/{args.preset}")
+    out = Path(args.out or f"runs/{args.preset or presets.DEFAULT}")
     config = presets.resolve(args, str(out), measures_batch=True)
     auto_batch = args.batch_size == presets.AUTO
     hosts = args.hosts.split(",") if args.hosts else []

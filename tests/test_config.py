@@ -8,6 +8,8 @@ from kseg import config as configs
 from kseg import model_names, presets
 from kseg.config import Config
 from kseg.errors import InputError
+from kseg.labels import BDD100K_DRIVABLE
+from kseg.manifest import Manifest, Split
 
 
 def resolve(*flags):
@@ -28,6 +30,33 @@ def test_flags_win_over_file_which_wins_over_preset(tmp_path):
     config = resolve("--preset", "course", "--config", path, "--batch-size", 5, "--no-flip")
     assert (config.model, config.epochs, config.batch_size) == ("segformer_b3", 3, 5)
     assert config.learning_rate == 1.0 and not config.flip
+
+
+def stored(folder, size):
+    """A data set whose frames have this size; None: of different sizes."""
+    folder.mkdir()
+    splits = {"train": Split(8, (1, 1, 1), 0, ())}
+    manifest = Manifest("test", BDD100K_DRIVABLE, size, splits, {})
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def test_without_a_preset_the_size_is_that_of_the_frames(tmp_path):
+    data = stored(tmp_path / "data", (180, 320))
+    assert resolve("--data", data).size == (180, 320)
+    assert resolve("--data", data, "--size", 97, 161).size == (97, 161)
+    assert resolve("--data", data, "--preset", "demo").size == presets.demo().size
+    assert resolve("--data", stored(tmp_path / "mixed", None)).size == presets.demo().size
+    assert resolve("--data", tmp_path / "nowhere").size == presets.demo().size
+    (tmp_path / "c.json").write_text('{"size": [64, 96]}')
+    assert resolve("--data", data, "--config", tmp_path / "c.json").size == (64, 96)
+
+
+def test_without_a_preset_the_size_of_a_fine_tuning_is_that_of_its_source(tmp_path):
+    init = ["--data", stored(tmp_path / "data", (288, 512)), "--init", "lanes-base"]
+    assert resolve(*init).size == (180, 320)
+    assert resolve(*init, "--size", 97, 161).size == (97, 161)
+    assert resolve(*init, "--preset", "camvid").size == presets.camvid().size
 
 
 def test_further_data_sets_are_recorded_as_they_were_typed(tmp_path):

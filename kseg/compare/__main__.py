@@ -186,8 +186,10 @@ def _mark_failed(result, step, error):
 
 
 def _default_out(args):
-    name = "runs" if args.runs else args.preset + f"-{args.ablation}" * bool(args.ablation)
-    return f"comparisons/{name}"
+    if args.runs:
+        return "comparisons/runs"
+    preset = args.preset or presets.DEFAULT
+    return f"comparisons/{preset}" + f"-{args.ablation}" * bool(args.ablation)
 
 
 def _reject_training_flags(args):

@@ -24,16 +24,24 @@ def describe_run(
     parameters, gflops = cost[0] / 1e6, 2 * cost[1] / 1e9
     total_steps = steps_per_epoch * config.epochs
     _, *others = read_mixture(config, manifest).parts
-    frames = manifest.splits["train"].examples
+    frames = f"{manifest.splits['train'].examples} training frames{_resizing(config, manifest)}"
     # The backward pass costs twice the forward pass: gradients of activations and of weights.
     tflops = 3 * gflops * config.batch_size * total_steps / 1e3
     return (
         f"{config.model}: {parameters:.2f} M parameters, {gflops:.3f} GFLOPs per frame of "
         f"{config.size[0]}x{config.size[1]}\n"
-        f"{config.data}: {frames} training frames; {total_steps} steps of {config.batch_size} "
-        f"frames ({config.epochs} epochs), {tflops:.1f} TFLOPs in total"
+        f"{config.data}: {frames}; {total_steps} steps of {config.batch_size} frames "
+        f"({config.epochs} epochs), {tflops:.1f} TFLOPs in total"
         + "".join(f"\n{_describe_part(part, config)}" for part in others)
     )
+
+
+def _resizing(config, manifest):
+    """Says from which size frames are resized; "" where they are stored in that of the input."""
+    if manifest.size == config.size:
+        return ""
+    stored = "x".join(map(str, manifest.size)) if manifest.size else "different sizes"
+    return f" of {stored}, resized to {config.size[0]}x{config.size[1]}"
 
 
 def _describe_part(part, config):

@@ -1,3 +1,5 @@
+import pytest
+
 from kseg.config import Config
 from kseg.labels import CITYSCAPES_ROAD
 from kseg.manifest import Manifest, Split
@@ -42,5 +44,13 @@ def test_the_description_of_a_run_counts_its_operations():
     text = summary.describe_run(config, manifest, (2_500_000, 500_000_000), steps_per_epoch=10)
     # 20 steps of 10 frames, each one GFLOP forward and two backward.
     assert "2.50 M parameters, 1.000 GFLOPs" in text
-    for part in ("20 steps of 10", "2 epochs", "0.6 TFLOPs"):
+    for part in ("100 training frames; 20 steps of 10", "2 epochs", "0.6 TFLOPs"):
         assert part in text
+
+
+@pytest.mark.parametrize(("size", "words"), [((288, 512), "of 288x512,"), (None, "of different")])
+def test_the_description_of_a_run_says_that_frames_are_resized(size, words):
+    split = Split(examples=100, pixels=(1, 1), ignored=0, shards=())
+    manifest = Manifest("d", CITYSCAPES_ROAD, size, {"train": split}, {})
+    text = summary.describe_run(Config(), manifest, (1, 1), steps_per_epoch=10)
+    assert f"100 training frames {words}" in text and "resized to 144x256; 120 steps" in text
