@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   python -m kseg.train --model segformer_b0 --encoder-weights mit-b0.weights.h5
 
   python -m kseg.import_weights efficientnet-lite tf_efficientnet_lite0.in1k
-  python -m kseg.train --model deeplab_v3_plus_efficientnet_lite0 \
+  python -m kseg.train --model deeplab_v3_plus_efficientnet_lite0 \\
       --encoder-weights efficientnet_lite0.weights.h5
 
   python -m kseg.import_weights hf segformer-b0-finetuned-cityscapes-1024-1024 --run runs/b0-city

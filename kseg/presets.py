@@ -53,7 +53,7 @@ def camvid() -> Config:
 
 
 def camvid11() -> Config:
-    """CamVid's usual 11 classes at 480x360 (tfrecords_tools.build --source camvid --task 11).
+    """CamVid's usual 11 classes at 360x480 (tfrecords_tools.build --source camvid --task 11).
 
     For comparison, test mIoU from scratch in the papers: SegNet 46.4 to 55.6 (arXiv:1511.00561),
     ENet 51.3 (arXiv:1606.02147), FC-DenseNet56 58.9 (arXiv:1611.09326). This code reaches 68.1 on
@@ -76,7 +76,7 @@ def camvid11() -> Config:
 
 
 def course() -> Config:
-    """Protocol of a BDD100K course: 320x180, batch 8, Adam 3e-4, one-cycle, 12 epochs, log-Dice.
+    """Protocol of a BDD100K course: 180x320, batch 8, Adam 3e-4, one-cycle, 12 epochs, log-Dice.
 
     For any model: --preset course --model NAME. The course published these test mean IoUs (3
     classes, 3,430 BDD100K frames split 2401/686/343): unet 65.4, fcn_resnet50 69.6,

@@ -22,10 +22,11 @@ EXAMPLES = """examples:
   python -m kseg.train --loss "dice+0.5*cross_entropy" --class-weights auto --optimizer adamw
   python -m kseg.train --preset bdd100k --data data/bdd100k --save-steps 1000 --dry-run
   python -m kseg.train --init runs/idd --data data/bdd100k --out runs/bdd        other classes
-  python -m kseg.train --init runs/bdd --config runs/bdd/config.json --epochs 10 \
+  python -m kseg.train --init runs/bdd --config runs/bdd/config.json --epochs 10 \\
       --learning-rate 1e-4 --out runs/bdd-2                                      trains it further
   python -m kseg.train --preset course --data data/course --batch-size auto --mixed-precision auto
-  python -m kseg.train --data data/bdd100k --also data/idd "drivable=direct|alternative" "*=ignore"
+  python -m kseg.train --data data/idd --also data/bdd100k direct=drivable alternative=drivable \\
+      "*=ignore"                                                      two data sets: road or not
 
 RUN gets config.json, best.weights.h5, history.csv, curves.png and tensorboard/. To resume an
 interrupted run at its last checkpoint, run the same command again; the result is the same as

@@ -43,7 +43,7 @@ from tfrecords_tools.datasets import (
 CARD = Card(
     description="BDD100K drivable area: the lane driven in, lanes to change to, and the rest.",
     homepage="https://www.vis.xyz/bdd100k/",
-    license="BDD100K licence: research and education; read it where you download",
+    license="BDD100K licence: research and education; see its download page",
     citation="""@inproceedings{bdd100k,
   title={BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning},
   author={Yu, Fisher and Chen, Haofeng and Wang, Xin and Xian, Wenqi and Chen, Yingying and

@@ -35,7 +35,7 @@ from tfrecords_tools.datasets import (
 CARD = Card(
     description="Cityscapes, fine annotations: streets of 50 cities, labelled by pixel.",
     homepage="https://www.cityscapes-dataset.com/",
-    license="Cityscapes licence: non-commercial; read it where you download",
+    license="Cityscapes licence: non-commercial; see its download page",
     citation="""@inproceedings{cityscapes,
   title={The Cityscapes Dataset for Semantic Urban Scene Understanding},
   author={Cordts, Marius and Omran, Mohamed and Ramos, Sebastian and Rehfeld, Timo and

@@ -41,7 +41,7 @@ from tfrecords_tools.shapes import Shape, draw_shapes
 CARD = Card(
     description="India Driving Dataset: roads in and around Hyderabad and Bangalore.",
     homepage="https://idd.insaan.iiit.ac.in/",
-    license="IDD licence: research, non-commercial; read it where you download",
+    license="IDD licence: research, non-commercial; see its download page",
     citation="""@inproceedings{idd,
   title={IDD: A Dataset for Exploring Problems of Autonomous Navigation in Unconstrained
          Environments},
