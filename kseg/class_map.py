@@ -13,13 +13,13 @@ OTHERS = "*"
 class AlsoData(NamedTuple):
     """A further data set for training, as --also names it.
 
-    frames: how many of each batch are of it (0: an equal part). classes: {theirs: ours}, where ours
-    is a class, a union such as "direct|alternative", or "ignore"; "*" stands for all their classes
-    that are not named and have no namesake among ours.
+    frames: how many of each batch are of it (None: an equal part). classes: {theirs: ours}, where
+    ours is a class, a union such as "direct|alternative", or "ignore"; "*" stands for all their
+    classes that are not named and have no namesake among ours.
     """
 
     data: str
-    frames: int
+    frames: int | None
     classes: dict[str, str]
 
 
@@ -29,7 +29,9 @@ def parse(text: str) -> AlsoData:
         data, *words = shlex.split(text)
     except ValueError:
         raise InputError(f"'also' is {text!r}, expected DATA [FRAMES] [THEIRS=OURS ...]") from None
-    frames = int(words.pop(0)) if words and words[0].isdecimal() else 0
+    frames = int(words.pop(0)) if words and words[0].isdecimal() else None
+    if frames == 0:
+        raise InputError(f"--also {data} 0: expected 1 frame of each batch or more")
     classes: dict[str, str] = {}
     for word in words:
         theirs, equals, ours = word.rpartition("=")

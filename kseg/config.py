@@ -213,6 +213,12 @@ class Config:
             self.encoder_weights,
             f"none with init {self.init!r}, which has an encoder; give only one of the two",
         )
+        _require(
+            not self.freeze_encoder or self.init != "none" or self.encoder_weights != "none",
+            "freeze_encoder",
+            self.freeze_encoder,
+            "False without encoder_weights and init: an encoder of random weights must learn",
+        )
         loss_terms(self.loss)
         class_weight_numbers(self.class_weights)
         frames_of_batch(self)
@@ -258,7 +264,8 @@ def frames_of_batch(config: Config) -> list[int]:
     Raises InputError when none would be of config.data.
     """
     others = [class_map.parse(text) for text in config.also]
-    counts = [also.frames or config.batch_size // (len(others) + 1) for also in others]
+    equal = config.batch_size // (len(others) + 1)
+    counts = [equal if also.frames is None else also.frames for also in others]
     main = config.batch_size - sum(counts)
     if main < 1 or not all(counts):
         listed = ", ".join(f"{n} of {also.data}" for n, also in zip(counts, others, strict=True))

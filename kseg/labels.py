@@ -78,7 +78,10 @@ def _label_class(entry: dict[str, Any]) -> LabelClass:
     red, green, blue = (int(v) for v in entry["color"])
     if not all(0 <= v <= 255 for v in (red, green, blue)):
         raise ValueError(f"colour {entry['color']} is outside 0..255")
-    return LabelClass(str(entry["name"]), (red, green, blue), bool(entry.get("drivable", False)))
+    drivable = entry.get("drivable", False)
+    if not isinstance(drivable, bool):
+        raise ValueError(f"'drivable' of {entry['name']} is {drivable!r}, expected true or false")
+    return LabelClass(str(entry["name"]), (red, green, blue), drivable)
 
 
 # Colours: bdd100k/bdd100k, label/label.py (drivables).

@@ -54,7 +54,8 @@ class Manifest:
     request: the parameters of the build (source, split, seed, size, digest of the inputs). A build
     with the same request has nothing to do. drive_pattern: the regular expression that finds the
     drive in a frame's name, "" if names hold none. notes: what the build did to frames beyond
-    resizing, and to how many.
+    resizing, and to how many. reframed: to how many it added bars (letterbox), or cut edges off
+    (crop); None in data sets of older versions, which did not count them.
     """
 
     dataset: str
@@ -65,6 +66,7 @@ class Manifest:
     version: int = VERSION
     drive_pattern: str = ""
     notes: dict[str, int] = field(default_factory=dict)
+    reframed: int | None = None
 
     def to_json(self) -> str:
         document = dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
@@ -95,6 +97,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             request=document["request"],
             drive_pattern=document.get("drive_pattern", ""),
             notes=document.get("notes", {}),
+            reframed=document.get("reframed"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(

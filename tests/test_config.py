@@ -94,6 +94,7 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("also", "data/idd"),
         ("also", [3]),
         ("also", ["data/idd 8"]),
+        ("also", ["data/idd 0"]),
         ("class_weights", "0 0"),
         ("class_weights", ""),
         ("weight_decay", 0.1),  # With Adam.
@@ -102,6 +103,7 @@ def test_unknown_key_names_the_nearest(tmp_path):
         ("mixed_precision", "fp16"),
         ("gradient_accumulation_steps", 0),
         ("patience", -1),
+        ("freeze_encoder", True),  # Of random weights.
     ],
 )
 def test_a_bad_value_is_refused_with_its_key(key, value):

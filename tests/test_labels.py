@@ -36,6 +36,14 @@ def test_dict_round_trip(labels):
     assert LabelSet.from_dict(labels.to_dict()) == labels
 
 
+@pytest.mark.parametrize("drivable", ["false", 0, None])
+def test_drivable_is_true_or_false(drivable):
+    document = BDD100K_DRIVABLE.to_dict()
+    document["classes"][2]["drivable"] = drivable
+    with pytest.raises(InputError, match=rf"'drivable' of background is {drivable!r}, .* true"):
+        LabelSet.from_dict(document)
+
+
 def test_bdd100k_class_ids():
     assert BDD100K_DRIVABLE.names == ["direct", "alternative", "background"]
     assert BDD100K_DRIVABLE.drivable_ids == [0, 1]

@@ -18,7 +18,7 @@ def resolve(*words, theirs=CAMVID_ROAD):
 
 
 def test_the_words_of_the_command_line_are_parsed():
-    assert class_map.parse("data/idd") == AlsoData("data/idd", 0, {})
+    assert class_map.parse("data/idd") == AlsoData("data/idd", None, {})
     words = ["a folder", "3", "traffic light=background", "road=direct|alternative"]
     classes = {"traffic light": "background", "road": "direct|alternative"}
     assert class_map.parse(shlex.join(words)) == AlsoData("a folder", 3, classes)

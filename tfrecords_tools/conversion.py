@@ -231,7 +231,7 @@ def _manifest(
             drives=count_drives(keys, source.drive_pattern),
         )
     size = sizes.pop() if len(sizes) == 1 else None
-    every = chain.from_iterable(reports.values())
+    every = list(chain.from_iterable(reports.values()))
     notes = sum((Counter(report.notes) for report in every), Counter[str]())
     return Manifest(
         source.name,
@@ -241,4 +241,5 @@ def _manifest(
         request,
         drive_pattern=source.drive_pattern,
         notes=dict(sorted(notes.items())),
+        reframed=sum(report.reframed for report in every),
     )

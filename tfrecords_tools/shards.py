@@ -75,7 +75,7 @@ class ShardReport:
 
     job is its digest. ids (256,) counts the pixels of each mask id; sizes are the (height, width)
     that occur; bad lists the unusable frames, {"key", "image", "label", "reason"}; notes counts the
-    frames to which each note for the summary applies.
+    frames to which each note for the summary applies. reframed: as in Manifest.
     """
 
     job: str
@@ -86,6 +86,7 @@ class ShardReport:
     sizes: tuple[Size, ...]
     bad: tuple[dict, ...]
     notes: dict[str, int]
+    reframed: int
 
 
 def write_shard(
@@ -103,12 +104,13 @@ def write_shard(
     path = to_path(folder) / job.name
     ids, sizes, bad, examples = np.zeros(256, np.int64), set(), [], 0
     notes: Counter[str] = Counter()
+    reframed = 0
     with _atomic_write(path) as partial:
         try:
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 for frame in job.frames:
                     try:
-                        example, mask, noted = convert_frame(frame, job)
+                        example, mask, noted, is_reframed = convert_frame(frame, job)
                     except InputError as error:
                         place = {"image": str(frame.image_path), "label": frame.where}
                         bad.append({"key": frame.key, **place, "reason": str(error)})
@@ -117,6 +119,7 @@ def write_shard(
                         ids += count_ids(mask)
                         sizes.add(mask.shape)
                         notes += noted
+                        reframed += is_reframed
                         examples += 1
                     progress(1)
         except tf.errors.OpError as error:  # A full disk: TensorFlow's message is "PATH; reason".
@@ -130,6 +133,7 @@ def write_shard(
             sizes=tuple(sorted(sizes)),
             bad=tuple(bad),
             notes=dict(notes),
+            reframed=reframed,
         )
     with _atomic_write(_report_path(path)) as partial:
         partial.write_text(json.dumps(dataclasses.asdict(report)))
@@ -201,10 +205,11 @@ def remove_reports(jobs: list[ShardJob], folder: Path | str) -> None:
         _report_path(to_path(folder) / job.name).unlink(missing_ok=True)
 
 
-def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Counter[str]]:
+def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Counter[str], bool]:
     """Checks one Frame of a ShardJob and converts it to a record.
 
-    Returns (serialized Example, (H, W) uint8 mask as stored, notes for the summary). Raises
+    Returns (serialized Example, (H, W) uint8 mask as stored, notes for the summary, whether the
+    frame got bars or lost edges). Raises
     InputError with the name of the file that is corrupt, of another size, or has an unknown id.
     """
     from kseg.data import records
@@ -217,7 +222,10 @@ def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Count
     notes: Counter[str] = Counter()
     if header.orientation != 1:
         notes["images turned upright by their EXIF orientation; labels must fit them upright"] = 1
+    reframed = False
     if job.size and job.size != mask.shape:
+        place = preprocess.placement(mask.shape, job.size, job.fit)
+        reframed = (place.height, place.width) != job.size
         image = preprocess.fit_image(image, job.size, job.fit)
         mask = preprocess.fit_mask(mask, job.size, job.fit)
         data = _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -225,7 +233,7 @@ def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Count
         notes["images stored as PNG, because they are WebP or BMP or had to be turned"] = 1
         data = _encode(".png", image, [])
     mask_png = cv2.imencode(".png", mask, MASK_PNG)[1].tobytes()
-    return records.encode(frame.key, data, mask_png, mask.shape), mask, notes
+    return records.encode(frame.key, data, mask_png, mask.shape), mask, notes, reframed
 
 
 def is_storable(header: image_file.Header) -> bool:

@@ -1,6 +1,7 @@
 """The rows of a comparison: models, an ablation or existing runs. Standard library only."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -123,14 +124,17 @@ def choose_split(rows: Iterable[Row], split: str | None = None) -> tuple[str, in
     manifests = {row.config.data: read_manifest(row.config.data) for row in rows}
     if split is None:
         split = "test" if all(_frames(m, "test") for m in manifests.values()) else "val"
-    data_sets: dict[tuple[str, int], str] = {}
+    data_sets: dict[tuple[str, int, str], str] = {}
     for data, manifest in manifests.items():
         if not _frames(manifest, split):
             raise InputError(f"{data}: no split '{split}'; it has {', '.join(manifest.splits)}")
-        data_sets.setdefault((manifest.dataset, _frames(manifest, split)), data)
+        # Builds of other sizes have the same frames; others may differ in nothing but the seed.
+        choice = {k: v for k, v in manifest.request.items() if k not in ("size", "fit")}
+        key = (manifest.dataset, _frames(manifest, split), json.dumps(choice, sort_keys=True))
+        data_sets.setdefault(key, data)
     if len(data_sets) > 1:
         listed = " and ".join(
-            f"{data} ({dataset}, {count} frames)" for (dataset, count), data in data_sets.items()
+            f"{data} ({dataset}, {count} frames)" for (dataset, count, _), data in data_sets.items()
         )
         raise InputError(
             f"rows would be measured on different frames: {listed}; choose one data set with --data"

@@ -36,7 +36,8 @@ def open_split(
 
     Raises InputError when there is no such split, when none of its pixels has a class, when a shard
     is missing or has another size, when the frames were resized with another fit than config.fit,
-    or when the classes differ from `labels`.
+    when they have bars or cut edges of another aspect ratio than config.size, or when the classes
+    differ from `labels`.
     """
     folder = config.data
     manifest = read_manifest(folder)
@@ -157,6 +158,21 @@ def _check_fit(config, manifest):
         raise InputError(
             f"{config.data}: its frames were resized with fit '{stored}' but the config says "
             f"'{config.fit}'; use --fit {stored}, or build again with --fit {config.fit}"
+        )
+    if not manifest.size or manifest.reframed == 0 or config.fit == "stretch":
+        return
+    place = preprocess.placement(manifest.size, config.size, config.fit)
+    # Scaled sizes are rounded, so equal aspect ratios may differ by a pixel.
+    if manifest.request.get("size") and (
+        abs(place.height - config.size[0]) > 1 or abs(place.width - config.size[1]) > 1
+    ):
+        stored_size, size = ("x".join(map(str, s)) for s in (manifest.size, config.size))
+        done = {"letterbox": "bars", "crop": "cut edges"}[config.fit]
+        may = "may have" if manifest.reframed is None else "have"
+        raise InputError(
+            f"{config.data}: its frames {may} {done} that fit {stored_size}, and would get others "
+            f"for {size}, but in the car a frame is fitted once; build the data set with --size "
+            f"{' '.join(map(str, config.size))}, or use a --size of the same aspect ratio"
         )
 
 

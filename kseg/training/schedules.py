@@ -6,6 +6,7 @@ from keras import ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PolynomialDecay
 
 from kseg.config import Config
+from kseg.errors import InputError
 
 
 def build(config: Config, steps: int) -> LearningRateSchedule:
@@ -14,7 +15,7 @@ def build(config: Config, steps: int) -> LearningRateSchedule:
     poly falls as (1 - step / steps) ** poly_power to 0 (DeepLab, arXiv:1606.00915, sec. 4.1),
     cosine as half a wave to 0 (arXiv:1608.03983 without restarts), one_cycle is OneCycle. The
     others can start with warmup_steps. With gradient accumulation, steps still count batches,
-    although not every batch makes an update.
+    although not every batch makes an update. Raises InputError when the warm-up does not end.
     """
     peak = config.learning_rate
     if config.schedule == "one_cycle":
@@ -24,6 +25,11 @@ def build(config: Config, steps: int) -> LearningRateSchedule:
         "cosine": CosineDecay(peak, steps),
         "constant": PolynomialDecay(peak, steps, end_learning_rate=peak),
     }[config.schedule]
+    if config.warmup_steps >= steps:
+        raise InputError(
+            f"'warmup_steps' is {config.warmup_steps}, but the training has only {steps} steps; "
+            "use a smaller --warmup-steps, or more --epochs"
+        )
     return Warmup(schedule, config.warmup_steps) if config.warmup_steps else schedule
 
 

@@ -22,11 +22,12 @@ from kseg.manifest import Manifest, Split, read_manifest
 from tests.conftest import ROOT, assert_one_line, command
 
 
-def write_data(folder, labels=CAMVID_ROAD, **frames):
+def write_data(folder, labels=CAMVID_ROAD, size=(64, 96), seed=0, **frames):
     """Writes a data set that has only a manifest."""
     folder.mkdir()
     splits = {name: Split(count, (1, 1, 1), 0, ()) for name, count in frames.items()}
-    manifest = Manifest("a set", labels, (64, 96), splits, {"inputs": "first"})
+    request = {"inputs": "first", "seed": seed, "size": size}
+    manifest = Manifest("a set", labels, size, splits, request)
     (folder / "manifest.json").write_text(manifest.to_json())
     return folder
 
@@ -435,6 +436,19 @@ def test_the_default_split_is_test_or_else_val_and_a_missing_one_is_refused(runs
         plan.choose_split(rows, "tset")
     less = str(write_data(tmp_path / "less", train=9, val=4))
     assert plan.choose_split(plan.from_runs(runs, tmp_path, less)) == ("val", 4)
+
+
+def test_other_frames_of_the_same_number_are_no_comparison(runs, tmp_path):
+    counts = {"train": 9, "val": 5, "test": 7}
+    larger = write_data(tmp_path / "larger", size=(96, 144), **counts)
+    other = write_data(tmp_path / "other", seed=1, **counts)
+    size, seed = (
+        write_run(tmp_path / data.name / "run", Config(data=str(data), size=(64, 96)))
+        for data in (larger, other)
+    )
+    assert plan.choose_split(plan.from_runs([*runs, size], tmp_path)) == ("test", 7)
+    with pytest.raises(InputError, match=r"different frames: .*other \(a set, 7 frames\)"):
+        plan.choose_split(plan.from_runs([*runs, seed], tmp_path))
 
 
 # The table.

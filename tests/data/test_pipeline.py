@@ -1,14 +1,17 @@
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kseg.config import Config
 from kseg.data import pipeline, training_batches
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID
 from kseg.manifest import read_manifest
+from tests.conftest import run_build, write_bdd100k
 
 
 def batches(config, count, **first):
@@ -111,6 +114,36 @@ def test_frames_of_another_size_are_fitted_by_preprocess(config):
     assert np.array_equal(
         fitted["mask"][0].numpy(), preprocess.fit_mask(mask, (48, 48), "letterbox")
     )
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "again", "refused"),
+    [
+        ("letterbox", (64, 64), (96, 128), True),
+        ("crop", (64, 64), (96, 128), True),
+        ("stretch", (64, 64), (96, 128), False),
+        ("letterbox", (64, 64), (96, 97), False),  # But for rounding, the same aspect ratio.
+        ("letterbox", (64, 97), (96, 128), False),  # That of the files: nothing was added.
+    ],
+)
+def test_frames_are_not_fitted_twice(tmp_path, fit, size, again, refused):
+    write_bdd100k(tmp_path / "bdd", {"train": 2, "val": 1}, size=(128, 194))
+    flags = ["--size", *size, "--fit", fit]
+    assert run_build(tmp_path / "bdd", tmp_path / "out", *flags) == 0
+    config = Config(data=str(tmp_path / "out"), size=again, fit=fit)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["reframed"] == (0 if fit == "stretch" or size == (64, 97) else 3)
+    if refused:
+        with pytest.raises(InputError, match=r"have (bars|cut edges) that fit 64x64, .*--size 96"):
+            pipeline.open_split(config, "val")
+        del manifest["reframed"]  # As an older version wrote it.
+        (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(InputError, match="may have"):
+            pipeline.open_split(config, "val")
+    else:
+        frame = next(iter(pipeline.labelled_frames(config, "val")))
+        assert frame["image"].shape[1:3] == again
+    pipeline.open_split(dataclasses.replace(config, size=size), "val")
 
 
 def test_a_fit_other_than_the_stored_one_is_refused(config):

@@ -216,3 +216,28 @@ def test_a_palette_mask_of_pillow_is_read_by_its_indices(tmp_path):
     image.putpalette(np.array(COLORS, np.uint8).tobytes())
     image.save(data / "masks/f0.png")
     assert np.array_equal(read(folder.source(data)), IDS)
+
+
+def move(root, part, *places):
+    """Moves f0, f1, ... of images or masks to these places below it."""
+    for number, place in enumerate(places):
+        (root / part / place).mkdir(exist_ok=True)
+        (root / part / f"f{number}.png").rename(root / part / place / f"f{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "words"),
+    [
+        (["train", "validation"], ["train", "validation"], "images/validation/f1.png: would be"),
+        (["train"], ["train"], "images/f1.png: would be left out"),
+        (["validation"], ["validation"], "images/validation/f0.png: would be left out"),
+        (["train", "train"], ["train", "val"], "masks has a folder 'val' and .*images has none"),
+        (["train", "train"], ["train", "old"], "masks/old/f1.png: would be left out"),
+    ],
+)
+def test_no_frame_is_left_out_silently(tmp_path, images, masks, words):
+    root = write_folder(tmp_path / "own", png(IDS), png(IDS))
+    move(root, "images", *images)
+    move(root, "masks", *masks)
+    with pytest.raises(InputError, match=words):
+        folder.source(root)

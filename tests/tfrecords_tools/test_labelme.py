@@ -145,6 +145,18 @@ def test_the_image_inside_the_json_is_used_and_splits_are_folders(tmp_path, caps
 
 
 # Each writes a folder that is refused, and returns the words.
+def beside_a_split(root):
+    write(root, [ROAD], embedded=True)
+    write(root / "train", [ROAD], key="b", labels=None)
+    return "a.json: would be left out", "read from train only"
+
+
+def split_of_another_name(root):
+    write(root, [ROAD])
+    write(root / "validation", [ROAD], key="b", labels=None)
+    return "validation/b.json: would be left out", "train, val, test"
+
+
 def no_labels_txt(root):
     write(root, [ROAD], labels=None)
     return "labels.txt", r"printf '__ignore__\n_background_\nroad\n'"
@@ -170,7 +182,13 @@ def damaged_json(root):
     return "a.json", "no 'shapes'"
 
 
-@pytest.mark.parametrize("arrange", [no_labels_txt, unknown_label, no_image, no_json, damaged_json])
+ARRANGED = [
+    *(beside_a_split, split_of_another_name, no_labels_txt, unknown_label, no_image, no_json),
+    damaged_json,
+]
+
+
+@pytest.mark.parametrize("arrange", ARRANGED)
 def test_an_incomplete_folder_gets_one_line(tmp_path, arrange):
     words = arrange(tmp_path)
     with pytest.raises(InputError) as caught:
@@ -178,6 +196,14 @@ def test_an_incomplete_folder_gets_one_line(tmp_path, arrange):
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_other_files_in_other_folders_are_not_missed(tmp_path):
+    write(tmp_path / "train", [ROAD], labels=None)
+    write(tmp_path / "__MACOSX", [ROAD], labels=None)
+    (tmp_path / "labels.txt").write_text(LABELS)
+    (tmp_path / "info.json").write_text("{}")
+    assert len(labelme.source(tmp_path).splits["train"]) == 1
 
 
 def test_files_of_macos_and_windows_are_no_images_without_labels(tmp_path):

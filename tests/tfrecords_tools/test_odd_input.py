@@ -188,6 +188,8 @@ def zero_and_255(data, case):
 @row("split whose pixels are all ignored, or training split of one class")
 def useless(data, case):
     split, value, word = case
+    for path in data.folder.glob("*/good.*"):
+        path.unlink()  # Not of a split.
     data.add(("t.jpg", JPEG), ("t.png", MASK), "train")
     data.add(("v.jpg", JPEG), ("v.png", MASK), "val")
     data.add((f"{split[0]}.jpg", JPEG), (f"{split[0]}.png", png(np.full_like(IDS, value))), split)

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from kseg.config import Config
+from kseg.errors import InputError
 from kseg.training.schedules import OneCycle, build
 
 
@@ -53,3 +54,8 @@ def test_warm_up_scales_the_first_steps(name):
     assert float(warm(0)) == pytest.approx(0.1 * float(plain(0)))
     assert float(warm(4)) == pytest.approx(0.5 * float(plain(4)))
     assert [float(warm(step)) for step in (9, 60)] == [float(plain(step)) for step in (9, 60)]
+
+
+def test_a_warm_up_that_does_not_end_is_refused():
+    with pytest.raises(InputError, match=r"'warmup_steps' is 100, .* only 100 steps"):
+        built(schedule="poly", warmup_steps=100)

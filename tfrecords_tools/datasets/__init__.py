@@ -105,6 +105,36 @@ def split_folders(folder: Path, names: tuple[str, ...] = SPLITS) -> list[str]:
     return present
 
 
+def own_splits(folder: Path, is_read: Callable[[Path], bool]) -> dict[str, Path]:
+    """Returns {split: folder} of the folders train, val and test, of data without a fixed layout.
+
+    {"train": folder} where it has none of them. Raises InputError on a file for which is_read is
+    true and that would be left out: beside such folders, or in folders of other names.
+    """
+    splits = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+    for path in sorted(folder.iterdir()):
+        if path.name in splits or image_file.is_system_name(path.name):
+            continue
+        inside = path.rglob("*") if path.is_dir() else [path] if splits else ()
+        left_out = next((p for p in inside if _is_visible(p) and is_read(p)), None)
+        if left_out:
+            there = " and ".join(splits) if splits else "it"
+            raise InputError(
+                f"{left_out}: would be left out, because files of {folder} are read from {there} "
+                f"only; move it, or rename its folder to one of {', '.join(SPLITS)}"
+            )
+    return splits or {"train": folder}
+
+
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file name ends with one of `suffixes`, in letters of any case."""
+    return path.name.lower().endswith(suffixes)
+
+
+def _is_visible(path):
+    return not image_file.is_system_name(path.name)
+
+
 def pair_folders(image_dir: Path, mask_dir: Path, *, skip_unpaired: bool = False) -> list[Frame]:
     """Pairs images with PNG masks of the same file name. Returns the Frames, sorted by key.
 

@@ -27,11 +27,13 @@ from kseg.labels import IGNORE_ID, LabelSet
 from kseg.paths import to_path
 from kseg.preprocess import Size
 from tfrecords_tools.datasets import (
-    SPLITS,
+    IMAGE_SUFFIXES,
     Card,
     Frame,
     LayoutError,
     Source,
+    has_suffix,
+    own_splits,
     pair_folders,
     read_json,
 )
@@ -71,8 +73,7 @@ def source(
     path = root / "classes.json"
     labels, coding = read_classes(path, mask_values)
     images, masks = root / "images", root / "masks"
-    names = [name for name in SPLITS if (images / name).is_dir()]
-    folders = {n: (images / n, masks / n) for n in names} or {"train": (images, masks)}
+    folders = _pairs_of_folders(images, masks)
     splits = {n: pair_folders(*pair, skip_unpaired=skip_unpaired) for n, pair in folders.items()}
     frames = [frame for part in splits.values() for frame in _spread(part, _SAMPLE)]
     samples = _read_samples(frames)
@@ -83,6 +84,21 @@ def source(
     origin = _describe(samples, reading, coding)
     reader = partial(read_labels, reading=reading, coding=coding)
     return Source(labels.name, labels, splits, reader, Card(f"Labels of {data}."), origin)
+
+
+def _pairs_of_folders(images, masks):
+    """{split: (its images, its masks)}. Raises InputError where one of the two is missing."""
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise LayoutError(f"{folder}: no such folder")
+    of_images = own_splits(images, partial(has_suffix, suffixes=IMAGE_SUFFIXES))
+    of_masks = own_splits(masks, partial(has_suffix, suffixes=(".png",)))
+    for name in sorted(of_images.keys() ^ of_masks.keys()):
+        found, missing = (images, masks) if name in of_images else (masks, images)
+        raise LayoutError(
+            f"{found} has a folder '{name}' and {missing} has none; give both the same folders"
+        )
+    return {name: (folder, of_masks[name]) for name, folder in of_images.items()}
 
 
 def read_classes(path: Path, mask_values: list[str] | None = None) -> tuple[LabelSet, Coding]:

@@ -32,12 +32,13 @@ from kseg.paths import to_path
 from kseg.preprocess import Size
 from tfrecords_tools.class_names import label_set, voc_color
 from tfrecords_tools.datasets import (
-    SPLITS,
     Card,
     Frame,
     LayoutError,
     Source,
     files_by_key,
+    has_suffix,
+    own_splits,
     read_json,
 )
 from tfrecords_tools.shapes import Shape, draw_shapes
@@ -69,7 +70,7 @@ def source(data: Path | str, *, skip_unpaired: bool = False) -> Source:
     root = to_path(data)
     if not root.is_dir():
         raise LayoutError(f"{data}: no such folder")
-    folders = {n: root / n for n in SPLITS if (root / n).is_dir()} or {"train": root}
+    folders = own_splits(root, _is_labelme)
     counts: Counter[str] = Counter()
     splits = {name: _read_folder(folder, counts, skip_unpaired) for name, folder in folders.items()}
     labels = _read_classes(root / "labels.txt", counts)
@@ -121,6 +122,15 @@ def _read_folder(folder: Path, counts: Counter, skip_unpaired: bool) -> list[Fra
 
 def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
+
+
+def _is_labelme(path: Path) -> bool:
+    if not has_suffix(path, (".json",)):
+        return False
+    try:
+        return bool(read_json(path, lambda document: "shapes" in document))
+    except InputError:
+        return False
 
 
 def _summary(document: dict, path: Path) -> tuple[list[str], Any]:
