@@ -109,6 +109,8 @@ def predict(args: argparse.Namespace) -> int:
     out = Path(args.out or published_models.output_folder(runs[0]) / "predictions")
     suffixes = [".png"] if images else [".mp4", *([".gif"] if args.gif else [])]
     _refuse_overwriting(images or [source], out, suffixes)
+    if args.save_masks:
+        _refuse_masks_over(images or [source], out)
     from kseg.runtime import backend_devices
 
     for folder in filter(published_models.is_published, runs):
@@ -151,6 +153,17 @@ def _refuse_overwriting(inputs, out, suffixes):
                     f"{path}: has the same output as {targets[target]}; rename one of them"
                 )
             targets[target] = path
+
+
+def _refuse_masks_over(inputs, out):
+    """Raises InputError when inputs lie in the folder of the masks, which may replace them."""
+    masks = (out / "masks").resolve()
+    for path in inputs:
+        if path.resolve().is_relative_to(masks):
+            raise InputError(
+                f"{path}: is an input, and {masks} is the folder for masks, which could overwrite "
+                "it; choose another --out"
+            )
 
 
 def _images(source):

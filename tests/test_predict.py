@@ -91,7 +91,7 @@ def shades(clip):
 def test_corrupt_frames_of_a_video_are_skipped_and_counted(count, capsys):
     assert shades(clip_of(1, None, 2, None, None, 3, 4, count=count)) == [1, 2, 3, 4]
     assert_one_line_has(capsys, "drive.mp4", "skipped 3 of 7")
-    assert shades(clip_of(None, 1, None, 2, 3, first=2, count=2)) == [2]
+    assert shades(clip_of(None, 1, None, 2, first=2, count=2)) == [2]
     assert_one_line_has(capsys, "drive.mp4", "skipped 1 of 2")
 
 
@@ -102,6 +102,14 @@ def test_a_video_ends_after_its_last_frame_whatever_its_header_says(capsys):
     with pytest.raises(InputError, match=r"drive\.mp4: .*frame"):
         shades(past)
     assert past.video.reads < 1000 and capsys.readouterr().err == ""
+
+
+def test_a_video_of_more_frames_than_its_header_says_is_read_to_its_end(capsys):
+    longer = clip_of(1, 2, None, 3, 4, 5, count=4)
+    assert shades(longer) == [1, 2, 3, 4, 5] and longer.video.reads == 7
+    assert_one_line_has(capsys, "skipped 1 of 6")
+    both_corrupt = clip_of(1, 2, None, None, 3, count=4)  # 3 is past a corrupt end.
+    assert shades(both_corrupt) == [1, 2, 3]
 
 
 def test_a_video_with_a_corrupt_frame_is_drawn_to_its_end(trained_run, tmp_path, capsys):
@@ -131,7 +139,16 @@ def test_an_overlay_never_replaces_its_input(trained_run, frames, capsys):
     (frames / "frames" / "tall.jpg").write_bytes(before[frames / "frames" / "wide.jpg"])
     assert command(predict.main, [trained_run, frames / "frames", "--out", frames / "o"]) == 2
     assert_one_line(capsys, "tall.png", "tall.jpg")
-    assert before == {p: p.read_bytes() for p in before}
+
+
+def test_masks_never_replace_an_input(trained_run, frames, capsys):
+    folder = (frames / "frames").rename(frames / "masks")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    argv = [trained_run, folder, "--out", frames]
+    assert command(predict.main, [*argv, "--save-masks"]) == 2
+    assert_one_line(capsys, "tall.png: is an input", "--out")
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+    assert command(predict.main, argv) == 0
 
 
 def test_a_file_where_the_output_should_go_gets_one_line(trained_run, frames, capsys):

@@ -107,6 +107,13 @@ def test_every_command_writes_its_output_here_and_nothing_into_the_package(toy, 
     assert before == {path: path.stat().st_mtime_ns for path in toy.iterdir()}
 
 
+def test_flags_that_the_shipped_file_does_not_follow_are_refused(toy, capsys):
+    for flags in (["--precision", "int8"], ["--verify-gpu"], ["--split", "test"], ["--frames", 7]):
+        assert command(export.main, ["toy", "--tflite", *flags]) == 2
+        assert_one_line(capsys, "toy", "--data")
+    assert files_here() == set()
+
+
 def test_commands_that_take_a_file_take_the_models_file(toy, capsys):
     file = str(toy / "toy.tflite")
     assert published_models.tflite_file("toy") == file

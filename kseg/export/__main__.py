@@ -88,14 +88,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar="DIR",
         help="data set to verify and calibrate on (default: that of the run)",
     )
-    parser.add_argument("--split", default="val", help="split to verify on (default: val)")
+    parser.add_argument("--split", help="split to verify on (default: val)")
     parser.add_argument(
-        "--frames", type=int, default=100, metavar="N", help="frames to verify on (default: 100)"
+        "--frames", type=int, metavar="N", help="frames to verify on (default: 100)"
     )
     parser.add_argument(
         "--calibration",
         type=int,
-        default=100,
         metavar="N",
         help="training frames to calibrate int8 and int16x8 on (default: 100)",
     )
@@ -108,7 +107,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--gpu-frames",
         type=int,
-        default=8,
         metavar="N",
         help="frames to run on the GPU (default: 8)",
     )
@@ -132,9 +130,9 @@ def export(args: argparse.Namespace) -> int:
     from kseg import run_folder
 
     for name in ("frames", "calibration", "gpu_frames"):
-        if getattr(args, name) < 1:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} {getattr(args, name)}: expected at least 1")
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if args.allow_loss is not None and args.allow_loss < 0:
         raise InputError(f"--allow-loss {args.allow_loss:g}: expected points of IoU, 0 or more")
     folder = published_models.find_run(args.run)
@@ -144,6 +142,7 @@ def export(args: argparse.Namespace) -> int:
     if not args.tflite and args.profile != ["cpu"]:
         raise InputError(f"--profile {' '.join(args.profile)}: is of --tflite; add it")
     targets = plan(args)
+    _refuse_unused_flags(targets, args)
     trained, labels = run_folder.read_run(folder)
     size = tuple(args.size) if args.size else trained.size
     config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
@@ -156,13 +155,14 @@ def export(args: argparse.Namespace) -> int:
     from kseg.export import verification
     from kseg.export.model_converter import ModelConverter
 
-    manifest, _ = pipeline.open_split(config, args.split, labels)
+    split = args.split or "val"
+    manifest, _ = pipeline.open_split(config, split, labels)
     checks = verification.Checks(
         config=config,
         labels=labels,
-        split=args.split,
-        frames=args.frames,
-        gpu_frames=args.gpu_frames,
+        split=split,
+        frames=args.frames or 100,
+        gpu_frames=args.gpu_frames or 8,
         verify_gpu=args.verify_gpu,
         allowed_loss=args.allow_loss,
     )
@@ -172,14 +172,14 @@ def export(args: argparse.Namespace) -> int:
         model,
         config,
         labels,
-        calibration_frames=args.calibration,
+        calibration_frames=args.calibration or 100,
         allowed_loss=args.allow_loss,
     )
     converted = {}
     for target in targets:
         print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
         converted[target] = converter.convert(target.profile, target.precision, args.output)
-    print(f"verifying on frames of {config.data} ({args.split}) ...", flush=True)
+    print(f"verifying on frames of {config.data} ({split}) ...", flush=True)
     config_hash = run_folder.config_hash(folder)
     reports = verification.verify(
         model, converted, checks, config_hash=config_hash, dataset=manifest.dataset
@@ -190,8 +190,10 @@ def export(args: argparse.Namespace) -> int:
 
 def _copy_published(folder, args):
     """Copies the verified .tflite of a published model to --out or the current folder."""
-    if args.profile or args.precision or args.size or args.output or args.onnx:
-        # Another file must be verified, and that needs labels.
+    changes = ("profile", "precision", "size", "output", "onnx")
+    checks = ("split", "frames", "calibration", "verify_gpu", "gpu_frames", "allow_loss")
+    if any(getattr(args, name) not in (None, False) for name in changes + checks):
+        # Another file must be verified, as this one to be verified again, and that needs labels.
         published_models.check_data(folder, args.data)
     source = folder / f"{folder.name}.tflite"
     out = Path(args.out or published_models.output_folder(folder))
@@ -202,6 +204,19 @@ def _copy_published(folder, args):
         shutil.copyfile(source, partial)
     print(f"{target}: the verified file that comes with kseg; --data converts another")
     return 0
+
+
+def _refuse_unused_flags(targets, args):
+    """Raises InputError for a flag about checks or precisions that none of the files has."""
+    on_gpu = any(target.profile.operators for target in targets)
+    calibrated = any(target.precision in ("int8", "int16x8") for target in targets)
+    for flag, value, is_used, needs in (
+        ("--verify-gpu", args.verify_gpu, on_gpu, "--profile gpu, gpu-classic or gpu-gl"),
+        ("--gpu-frames", args.gpu_frames, on_gpu, "--profile gpu, gpu-classic or gpu-gl"),
+        ("--calibration", args.calibration, calibrated, "--precision int8 or int16x8"),
+    ):
+        if value and not is_used:
+            raise InputError(f"{flag}: of no use to the files that are written; add {needs}")
 
 
 def plan(args: argparse.Namespace) -> list[Target]:

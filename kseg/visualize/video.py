@@ -1,6 +1,7 @@
 """Videos: reading the frames of a file, and writing MP4 and GIF files atomically."""
 
 import contextlib
+import itertools
 import math
 import os
 import sys
@@ -71,24 +72,27 @@ def timed_frames(clip: Clip) -> Iterator[tuple[float, np.ndarray]]:
     """Yields the clip's (seconds since the video's first frame, frame as people see it).
 
     Frames that cannot be decoded are skipped; their number is printed to stderr at the end.
-    Failed reads after the last frame are the end of the video, not corrupt frames.
+    Failed reads after the last frame are the end of the video, not corrupt frames. The header's
+    number of frames may be too small: reading ends at the first failure from there on, as in the
+    runners.
     """
     # Frames are read one by one, because seeking is inexact in many files.
     video, half_s = clip.video, 0.5 / clip.video.rate
-    decoded = skipped = failed = number = 0
-    while failed < MAX_FAILED_READS and (not video.declared or number < video.declared):
-        grabbed, number = video.grab(), number + 1
-        if video.time_s < clip.start_s - half_s:
-            failed = 0 if grabbed else failed + 1
-            continue
+    decoded = skipped = failed = 0
+    for number in itertools.count():
+        grabbed, in_range = video.grab(), video.time_s >= clip.start_s - half_s
         if video.time_s >= clip.end_s - half_s:
             break
-        frame = video.retrieve() if grabbed else None
-        if frame is None:
+        frame = video.retrieve() if grabbed and in_range else None
+        if frame is not None:
+            decoded, skipped, failed = decoded + 1, skipped + failed, 0
+            yield video.time_s, frame
+        elif grabbed and not in_range:
+            failed = 0
+        else:
             failed += 1
-            continue
-        decoded, skipped, failed = decoded + 1, skipped + failed, 0
-        yield video.time_s, frame
+            if failed == MAX_FAILED_READS or 0 < video.declared <= number:
+                break
     if not decoded:
         raise InputError(f"{clip.source}: opened as a video but no frame can be read")
     if skipped:

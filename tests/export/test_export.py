@@ -92,6 +92,9 @@ def test_the_folders_report_keeps_earlier_files_of_the_same_model_and_frames(tmp
         (["--profile", "gpu", "--precision", "int8"], ["int8", "--profile cpu"]),
         (["--profile", "gpu-classic", "--output", "class-map"], ["ARG_MAX", "logits"]),
         (["--calibration", 0], ["--calibration 0"]),
+        (["--calibration", 3], ["--calibration", "--precision int8"]),
+        (["--precision", "fp16", "--verify-gpu"], ["--verify-gpu", "--profile gpu"]),
+        (["--gpu-frames", 3], ["--gpu-frames", "--profile gpu"]),
         (["--size", 8, 8], ["32"]),
     ],
 )
