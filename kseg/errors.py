@@ -26,7 +26,15 @@ def user_path(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
+        raise InputError(f"{error.filename or path}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "is a file, not a folder"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not a file"
+    return error.strerror or str(error)
 
 
 def is_by_the_machine(error: OSError) -> bool:

@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit code."""
     from kseg import files, run_folder
+    from kseg.manifest import resizing
 
     folder = published_models.find_run(args.run)
     run_folder.read_run(folder)  # Bad input fails here, before the model is built.
@@ -109,7 +110,9 @@ def evaluate(args: argparse.Namespace) -> int:
     overlays = out / f"overlays-{args.split}"
     drawn = _evenly_spaced(total, args.overlays)
     batches = math.ceil(total / config.batch_size)
-    confusion, borders = _score_model(model, frames, batches, labels, overlays, drawn)
+    path = out / f"evaluation-{args.split}.json"
+    _remove_earlier(overlays, path)
+    confusion, borders, names = _score_model(model, frames, batches, labels, overlays, drawn)
     results = {"model": compute_scores(confusion, labels) | boundary.scores(borders, labels)}
     if args.position_baseline:
         train = pipeline.labelled_frames(config, "train")
@@ -120,9 +123,11 @@ def evaluate(args: argparse.Namespace) -> int:
             predicted = np.broadcast_to(class_map, truth.shape)
             baseline += confusion_matrix(truth, predicted, len(labels.classes))
         results["position only"] = compute_scores(baseline, labels)
-    _print_table(results, f"{args.run} on {config.data}, {args.split}: {total} frames")
+    counted = f"{total} frames{resizing(manifest, config.size)}"
+    _print_table(results, f"{args.run} on {config.data}, {args.split}: {counted}")
     _print_classes(results["model"], labels)
     report = {
+        "run": str(args.run),
         "data": config.data,
         "split": args.split,
         "frames": total,
@@ -130,8 +135,8 @@ def evaluate(args: argparse.Namespace) -> int:
         "gflops": 2 * cost.multiply_adds(model) / 1e9,
         **results,
         "confusion": confusion.tolist(),
+        "overlays": names,
     }
-    path = out / f"evaluation-{args.split}.json"
     files.write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(f"scores in {path}" + (f", overlays in {overlays}" if args.overlays else ""))
     return 0
@@ -143,8 +148,21 @@ def _evenly_spaced(total: int, count: int) -> set[int]:
     return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
 
 
+def _remove_earlier(overlays, path):
+    """Removes the overlays that an earlier evaluation has recorded: of other weights or data."""
+    try:
+        names = json.loads(path.read_text())["overlays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in names:
+        (overlays / name).unlink(missing_ok=True)
+
+
 def _score_model(model, frames, batches, labels, overlays, drawn):
-    """Returns confusion matrix and boundary counts; writes an overlay of each frame in `drawn`."""
+    """Returns confusion matrix, boundary counts and the names of the overlays.
+
+    Writes an overlay of each frame in `drawn`.
+    """
     import numpy as np
     from rich.progress import track
 
@@ -156,7 +174,7 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
     if drawn:
         with user_path(overlays):
             overlays.mkdir(exist_ok=True)
-    confusion, borders, number = 0, 0, 0
+    confusion, borders, number, names = 0, 0, 0, []
     for batch in track(frames, "evaluating", total=batches):
         predicted = np.argmax(model.predict_on_batch(batch["image"].numpy()), axis=-1).astype(
             np.uint8
@@ -168,9 +186,10 @@ def _score_model(model, frames, batches, labels, overlays, drawn):
             if number in drawn:
                 image = batch["image"][i].numpy().astype(np.uint8)
                 panels = side_by_side(image, truth[i], predicted[i], labels)
-                write_image(overlays / f"{key.decode()}.png", panels)
+                names.append(f"{key.decode()}.png")
+                write_image(overlays / names[-1], panels)
             number += 1
-    return confusion, borders
+    return confusion, borders, names
 
 
 def most_frequent_classes(frames: Iterable[dict], num_classes: int) -> np.ndarray:

@@ -7,11 +7,12 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kseg.errors import InputError
 from kseg.labels import IGNORE_ID, LabelSet
-from kseg.paths import to_path
+from kseg.paths import is_remote, to_path
 
 FILE_NAME = "manifest.json"
 VERSION = 1
@@ -79,9 +80,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError as error:
+        local = not is_remote(folder) and not Path(folder).is_absolute()
         raise InputError(
-            f"{folder}: no {FILE_NAME}, so this is not a complete TFRecord data set; build one "
-            "with `python -m tfrecords_tools.build`"
+            f"{folder}: no {FILE_NAME}{f' (in {Path.cwd()})' if local else ''}, so this is not a "
+            "complete TFRecord data set; name another with --data, or build one with `python -m "
+            "tfrecords_tools.build`"
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); build the data set again") from error
@@ -123,6 +126,14 @@ def check_labelled(folder: str | os.PathLike[str], manifest: Manifest, split: st
             "nothing to learn; check the masks (in masks of 0 and 255, 255 is ignored: "
             "--source folder --mask-values 0:0 255:1 makes it class 1)"
         )
+
+
+def resizing(manifest: Manifest, size: tuple[int, int]) -> str:
+    """Says that frames are resized to `size`, after their number; "" where they are stored so."""
+    if manifest.size == size:
+        return ""
+    stored = "x".join(map(str, manifest.size)) if manifest.size else "different sizes"
+    return f" of {stored}, resized to {size[0]}x{size[1]}"
 
 
 def missing_classes(manifest: Manifest, split: str) -> list[str]:

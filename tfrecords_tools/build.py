@@ -246,6 +246,18 @@ def _print_summary(manifest: Manifest, out: Path) -> None:
         print(f"{len(bad)} unusable frames were left out; {quarantine} lists them:")
         for kind, count in conversion.count_reasons(bad).items():
             print(f"  {count} x {kind}")
+    if "train" in manifest.splits and "val" not in manifest.splits:
+        print(
+            "warning: there is no split 'val', which kseg.train needs; build with --split, such as "
+            "--split 0.8 0.2 0",
+            file=sys.stderr,
+        )
+    if not manifest.labels.drivable_ids:
+        print(
+            "warning: no class is drivable, so there will be no drivable IoU, and runners will see "
+            'no free road; say which with --drivable, or "drivable": true in classes.json',
+            file=sys.stderr,
+        )
     if "train" in manifest.splits and (missing := missing_classes(manifest, "train")):
         print(
             f"warning: split 'train' has no pixel of {', '.join(missing)}; a model cannot learn "

@@ -85,14 +85,20 @@ def already_built(out: Path, request: dict) -> bool:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
+    differs = ""
     if (out / FILE_NAME).is_file():
-        if read_manifest(out).request == request:
+        # As JSON has it: lists for tuples.
+        stored, now = read_manifest(out).request, json.loads(json.dumps(request))
+        if stored == now:
             return True
+        keys = [key for key in now if stored.get(key) != now[key] and key != "inputs"]
+        differs = ", ".join(f"{key} {stored.get(key)} there, {now[key]} now" for key in keys)
     elif is_remote(out) and all(_is_build_output(path) for path in out.iterdir()):
         return False
     raise InputError(
         f"{out}: already exists and holds something else, or this data set as another version of "
-        "tfrecords_tools wrote it; choose another --out or remove it first"
+        f"tfrecords_tools wrote it{f' ({differs})' if differs else ''}; choose another --out or "
+        "remove it first"
     )
 
 
@@ -113,6 +119,13 @@ def convert(
     partial = out if is_remote(out) else out.with_name(out.name + ".partial")
     with user_path(out):
         partial.mkdir(parents=True, exist_ok=True)
+    if partial == out:
+        return _convert(source, jobs, request, out, out, max_bad, run_jobs)
+    with files.lock(partial, "another tfrecords_tools.build writes there"):
+        return _convert(source, jobs, request, out, partial, max_bad, run_jobs)
+
+
+def _convert(source, jobs, request, out, partial, max_bad, run_jobs):
     planned = _all_jobs(jobs)
     shards.remove_stale_files(planned, partial)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Reads and hashes the finished shards.
@@ -145,6 +158,7 @@ def _publish(partial: Path, out: Path) -> None:
     files.sync(partial)
     if out.exists():
         out.rmdir()
+    (partial / files.LOCK).unlink(missing_ok=True)
     partial.rename(out)
     files.sync(out.parent)
 
@@ -190,8 +204,9 @@ def _write_quarantine(reports: list[ShardReport], folder: Path, max_bad: float) 
     total = len(bad) + sum(report.examples for report in reports)
     share = 100 * len(bad) / total
     if share > max_bad:
-        kinds = "; ".join(f"{count} x {kind}" for kind, count in count_reasons(bad).items())
-        kinds = f": {kinds}" if len(bad) > 1 else ""
+        reasons = count_reasons(bad)
+        kinds = "; ".join(f"{count} x {kind}" for kind, count in reasons.items())
+        kinds = f": {kinds}" if len(reasons) > 1 else ""
         raise InputError(
             f"{len(bad)} of {total} frames cannot be used ({share:.3g} %, --max-bad is "
             f"{max_bad:g}){kinds}; first: {bad[0]['reason']}; all are listed in {path}; repair "
@@ -200,12 +215,19 @@ def _write_quarantine(reports: list[ShardReport], folder: Path, max_bad: float) 
 
 
 def count_reasons(bad: list[dict[str, str]]) -> dict[str, int]:
-    """Groups entries of the quarantine: {reason without names and numbers: frames}, sorted."""
+    """Groups entries of the quarantine by their reasons, but for names and numbers in them.
+
+    Returns {reason of the first such frame, without file names: frames}, the most frequent first.
+    """
     kinds: Counter[str] = Counter()
+    first: dict[str, str] = {}
     for entry in bad:
         text = entry["reason"].replace(entry["label"], "").replace(entry["image"], "")
-        kinds[re.sub(r"\d+", "N", " ".join(text.split())).strip(": ")] += 1
-    return dict(kinds.most_common())
+        text = " ".join(text.split()).strip(": ")
+        kind = re.sub(r"\d+", "N", text)
+        first.setdefault(kind, text)
+        kinds[kind] += 1
+    return {first[kind]: count for kind, count in kinds.most_common()}
 
 
 def _manifest(

@@ -226,6 +226,8 @@ def convert_frame(frame: Frame, job: ShardJob) -> tuple[bytes, np.ndarray, Count
     if job.size and job.size != mask.shape:
         place = preprocess.placement(mask.shape, job.size, job.fit)
         reframed = (place.height, place.width) != job.size
+        if 2 * place.height * place.width < job.size[0] * job.size[1]:
+            notes["images fill less than half of the stored frames; is --size HEIGHT WIDTH?"] = 1
         image = preprocess.fit_image(image, job.size, job.fit)
         mask = preprocess.fit_mask(mask, job.size, job.fit)
         data = _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

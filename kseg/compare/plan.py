@@ -183,7 +183,10 @@ def _row_to_train(name, changes, config, out, where):
 
 def _checked_name(name):
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
-        raise InputError(f"'{name}': a row's name has only letters, digits and _ . + -")
+        raise InputError(
+            f"'{name}': a row's name has only letters, digits and _ . + -; give "
+            "it one, as in NAME=RUN or NAME=MODEL"
+        )
     return name
 
 

@@ -166,6 +166,7 @@ def export(args: argparse.Namespace) -> int:
         verify_gpu=args.verify_gpu,
         allowed_loss=args.allow_loss,
     )
+    weights = files.sha256(folder / run_folder.BEST)
     model, _, _ = trained_model.load(folder, size)
     verification.check_targets(targets, args.output, model, checks)
     converter = ModelConverter(
@@ -180,9 +181,13 @@ def export(args: argparse.Namespace) -> int:
         print(f"converting {args.run} ({config.model}) to {target.path.name} ...", flush=True)
         converted[target] = converter.convert(target.profile, target.precision, args.output)
     print(f"verifying on frames of {config.data} ({split}) ...", flush=True)
-    config_hash = run_folder.config_hash(folder)
     reports = verification.verify(
-        model, converted, checks, config_hash=config_hash, dataset=manifest.dataset
+        model,
+        converted,
+        checks,
+        config_hash=run_folder.config_hash(folder),
+        weights=weights,
+        dataset=manifest.dataset,
     )
     _print_reports(reports)
     return 0 if all(report["passed"] for report in reports) else 3

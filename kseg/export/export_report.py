@@ -39,6 +39,7 @@ class Report:
     int8: dict[str, Any] | None  # kseg.export.quantize.search, and "calibration_frames"
     float16: dict[str, Any] | None  # kseg.export.float16_range.measure, where that matters
     notes: list[str]
+    weights: str = ""  # SHA-256 of the run's weights file.
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -108,8 +109,8 @@ def write_json(path: Path, document: Any) -> None:
 def earlier_reports(path: Path, reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the reports of `path` (export_report.json) that still hold beside new `reports`.
 
-    Those are of files that exist, are not among the new ones, and were made from the same model and
-    checked on the same frames. The scores of the Keras model identify both.
+    Those are of files that exist, are not among the new ones, and were made from the same weights
+    and checked on the same frames, which the scores of the Keras model identify.
     """
     try:
         earlier = json.loads(path.read_text())
@@ -121,6 +122,7 @@ def earlier_reports(path: Path, reports: list[dict[str, Any]]) -> list[dict[str,
             if report["file"] not in new_files
             and (path.parent / report["file"]).is_file()
             and all(report[key] == reports[0][key] for key in identity)
+            and report.get("weights") == reports[0].get("weights")
         ]
     except FileNotFoundError:
         return []

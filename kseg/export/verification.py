@@ -86,12 +86,13 @@ def verify(
     checks: Checks,
     *,
     config_hash: str,
+    weights: str,
     dataset: str,
 ) -> list[dict[str, Any]]:
     """Measures, judges and writes the files, with contract and reports. Returns the reports.
 
     config_hash and dataset go into the contract: the hash of the run's own config, and the name of
-    the data set that the files are verified on.
+    the data set that the files are verified on. weights: SHA-256 of the run's, for the reports.
     """
     frames = functools.partial(labelled_frames.labelled, checks.config, checks.split, checks.frames)
     data = {target: file.data for target, file in converted.items()}
@@ -106,6 +107,7 @@ def verify(
     runners: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for target, file in converted.items():
         report = measure(target, file, comparison, checks)
+        report.weights = weights
         judge(report, checks)
         runner = load(file.data)
         packed = pack(file.data, build_contract(report, runner, checks, config_hash, dataset))

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from kseg import run_folder
 from kseg.compare import table as comparison
 from kseg.errors import InputError
 from kseg.export import export_page
+from kseg.files import sha256
 from kseg.manifest import Manifest
 from kseg.report.runs import Run
 
@@ -64,20 +66,27 @@ def _text(value):
 
 
 def exports(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The files that kseg.export made of the runs. Raises InputError."""
+    """The files that kseg.export made of the runs, and which are of older weights.
+
+    Raises InputError.
+    """
     exported = []
     for i, run in enumerate(runs):
         reports = [_read_json(path) for path in sorted(run.path.glob("*.report.json"))]
         if not reports:
             continue
+        weights = sha256(run.path / run_folder.BEST)
         try:
             files = export_page.file_rows(reports)
+            # Reports of older versions do not name the weights.
+            stale = [r["file"] for r in reports if r.get("weights") not in (None, "", weights)]
         except _MALFORMED as error:
             raise InputError(
                 f"{run.path}: a .report.json was not written by kseg.export ({error!r})"
             ) from error
         page = run.path / "export_report.html"
-        exported.append({"run": i, "files": files, "page": str(page) if page.is_file() else ""})
+        page_text = str(page) if page.is_file() else ""
+        exported.append({"run": i, "files": files, "stale": stale, "page": page_text})
     return exported
 
 

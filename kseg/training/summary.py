@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kseg.config import Config
 from kseg.labels import LabelSet
-from kseg.manifest import Manifest
+from kseg.manifest import Manifest, resizing
 from kseg.mixture import read_mixture
 from kseg.training.history import best_row
 from kseg.visualize.percent import percent_cell
@@ -24,7 +24,7 @@ def describe_run(
     parameters, gflops = cost[0] / 1e6, 2 * cost[1] / 1e9
     total_steps = steps_per_epoch * config.epochs
     _, *others = read_mixture(config, manifest).parts
-    frames = f"{manifest.splits['train'].examples} training frames{_resizing(config, manifest)}"
+    frames = f"{manifest.splits['train'].examples} training frames{resizing(manifest, config.size)}"
     # The backward pass costs twice the forward pass: gradients of activations and of weights.
     tflops = 3 * gflops * config.batch_size * total_steps / 1e3
     return (
@@ -34,14 +34,6 @@ def describe_run(
         f"({config.epochs} epochs), {tflops:.1f} TFLOPs in total"
         + "".join(f"\n{_describe_part(part, config)}" for part in others)
     )
-
-
-def _resizing(config, manifest):
-    """Says from which size frames are resized; "" where they are stored in that of the input."""
-    if manifest.size == config.size:
-        return ""
-    stored = "x".join(map(str, manifest.size)) if manifest.size else "different sizes"
-    return f" of {stored}, resized to {config.size[0]}x{config.size[1]}"
 
 
 def _describe_part(part, config):

@@ -72,9 +72,9 @@ def timed_frames(clip: Clip) -> Iterator[tuple[float, np.ndarray]]:
     """Yields the clip's (seconds since the video's first frame, frame as people see it).
 
     Frames that cannot be decoded are skipped; their number is printed to stderr at the end.
-    Failed reads after the last frame are the end of the video, not corrupt frames. The header's
-    number of frames may be too small: reading ends at the first failure from there on, as in the
-    runners.
+    Failed reads after the last frame are the end of the video, not corrupt frames; where the header
+    says that there are more, stderr says so. Its number may be too small: reading ends at the first
+    failure from there on, as in the runners.
     """
     # Frames are read one by one, because seeking is inexact in many files.
     video, half_s = clip.video, 0.5 / clip.video.rate
@@ -92,12 +92,21 @@ def timed_frames(clip: Clip) -> Iterator[tuple[float, np.ndarray]]:
         else:
             failed += 1
             if failed == MAX_FAILED_READS or 0 < video.declared <= number:
+                _report_early_end(clip, number + 1 - failed)
                 break
     if not decoded:
         raise InputError(f"{clip.source}: opened as a video but no frame can be read")
     if skipped:
         print(
             f"{clip.source}: skipped {skipped} of {decoded + skipped} frames (not decodable)",
+            file=sys.stderr,
+        )
+
+
+def _report_early_end(clip, count):
+    if 0 < count < clip.video.declared:
+        print(
+            f"{clip.source}: ends after {count} frames; its header says {clip.video.declared}",
             file=sys.stderr,
         )
 

@@ -231,7 +231,7 @@ def test_colours_are_the_contracts_and_black_or_unseen_pixels_are_transparent(co
 def test_the_cores_own_tests_pass():
     """The comparison of GPU and CPU, latency percentiles, rows, patterns."""
     done = subprocess.run(
-        ["node", "--test", "test/core.test.js"],
+        ["node", "--test", "test/core.test.js", "test/worker.test.js"],
         cwd=WEB,
         capture_output=True,
         text=True,

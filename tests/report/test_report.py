@@ -15,6 +15,7 @@ from kseg.config import Config
 from kseg.errors import InputError
 from kseg.evaluation import boundary, calibration
 from kseg.evaluation.scores import confusion_matrix
+from kseg.files import sha256
 from kseg.labels import BDD100K_DRIVABLE, IGNORE_ID, LabelClass, LabelSet
 from kseg.manifest import Manifest, Split
 from kseg.report import __main__ as report
@@ -348,6 +349,7 @@ def test_attention_pages_are_linked_relative_to_the_report(tmp_path):
 
 def test_exports_and_timings_are_repeated_where_there_are_any(tmp_path, capsys):
     run = made_run("a")._replace(path=tmp_path)
+    (tmp_path / run_folder.BEST).write_bytes(b"weights")
     assert recorded_results.exports([run]) == [] == recorded_results.timings([run], [])
     speed = {f"{key}_ms": 1.5 for key in ("min", "median", "p90")} | {"p99_ms": None}
     model = {"name": "x/road.tflite", "runtime": "LiteRT", "model": speed, "peak_mb": 30.2}
@@ -369,9 +371,14 @@ def test_exports_and_timings_are_repeated_where_there_are_any(tmp_path, capsys):
     made = {"file": "m.tflite", "passed": False, "bytes": 2_000_000, "latency_ms": 3.25}
     made |= {"keras": {"mean_iou": 0.5}, "tflite": {"mean_iou": 0.25}, "agreement_limit": 0.99}
     path = tmp_path / "m.tflite.report.json"
-    path.write_text(json.dumps(made | {"pixel_agreement": 0.8}))
+    made_of = {"weights": sha256(tmp_path / run_folder.BEST), "pixel_agreement": 0.8}
+    path.write_text(json.dumps(made | made_of))
     text = words(made_page([run], exports=recorded_results.exports([run])))
     assert "m.tflite REJECTED 25.00% -25.00 points - 80.000%" in text and "2.00 MB" in text
+    assert "Of other weights" not in text
+    (tmp_path / run_folder.BEST).write_bytes(b"trained on")
+    text = words(made_page([run], exports=recorded_results.exports([run])))
+    assert "Of other weights than this run has now, so export again: m.tflite" in text
     path.write_text(json.dumps(made))
     assert command(lambda _: recorded_results.exports([run]), []) == 2
     assert_one_line(capsys, "kseg.export")

@@ -1,4 +1,5 @@
 import { classIds, inputTensor } from './core/class_map.js'
+import { ClosedError } from './core/errors.js'
 import { DeviceLostError } from './core/gpu_check.js'
 
 const LOAD_S = 120
@@ -52,13 +53,19 @@ export class Graph {
 
   /** @param {string} problem */
   fail(problem) {
-    this.close()
     const name = this.device === 'gpu' ? 'the GPU' : 'the CPU'
-    for (const call of this.calls.values()) call.reject(new DeviceLostError(`${name} ${problem}`))
-    this.calls.clear()
+    this.end(new DeviceLostError(`${name} ${problem}`))
   }
 
+  /** Calls that have no answer yet end with a ClosedError. */
   close() {
+    this.end(new ClosedError('closed'))
+  }
+
+  /** @param {Error} error */
+  end(error) {
     this.worker.terminate()
+    for (const call of this.calls.values()) call.reject(error)
+    this.calls.clear()
   }
 }

@@ -1,5 +1,5 @@
 /** Segments frames: fits them, runs the graph, compares the GPU with the CPU, and measures. */
-import { InputError } from './core/errors.js'
+import { ClosedError, InputError } from './core/errors.js'
 import { fitFrame, unfitClassMap } from './core/fit.js'
 import { CheckedGpu, regionOf } from './core/gpu_check.js'
 import { measureLanes } from './core/lane_measures.js'
@@ -36,10 +36,11 @@ async function load({ bytes, name, device, base }) {
   let note = ''
   if (device === 'gpu') {
     gpu = new Graph(read, 'gpu')
+    graphs.push(gpu)
     try {
       await gpu.load(base)
-      graphs.push(gpu)
     } catch (error) {
+      if (error instanceof ClosedError) throw error
       note = `no GPU: ${name}: ${/** @type {Error} */ (error).message}; running on the CPU`
       gpu.close()
       gpu = null
@@ -113,6 +114,7 @@ self.onmessage = async ({ data }) => {
   try {
     await (data.do === 'load' ? load(data) : segment(data))
   } catch (error) {
+    if (error instanceof ClosedError) return // Another model was chosen meanwhile.
     const { message } = /** @type {Error} */ (error)
     if (data.do !== 'load') skip(/** @type {Error} */ (error))
     else if (error instanceof InputError) post({ type: 'error', message, keeps: model !== null })

@@ -1,4 +1,4 @@
-import { FrameError, InputError } from './errors.js'
+import { ClosedError, FrameError, InputError } from './errors.js'
 import { placement } from './fit.js'
 
 /**
@@ -171,6 +171,7 @@ export class CheckedGpu {
         agreement = compare(fitted, ids, await this.cpu(fitted), region, this.width)
       }
     } catch (error) {
+      if (error instanceof ClosedError) return
       if (!(error instanceof FrameError)) throw error
     }
     this.note(agreement)
