@@ -33,6 +33,20 @@ def test_a_path_of_the_user_is_reported_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: {tmp_path / 'missing'}: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda p: (p / "file").mkdir(), "file: is a file, not a folder"),
+        (lambda p: (p / "file" / "below").mkdir(), "below: is a file, not a folder"),
+        (lambda p: p.read_bytes(), ": is a folder, not a file"),
+    ],
+)
+def test_a_file_for_a_folder_is_said_so(tmp_path, use, words):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=f"{words}$"), user_path(tmp_path):
+        use(tmp_path)
+
+
 def test_no_permission_is_reported_in_one_line(capsys):
     assert run(failing(PermissionError(errno.EACCES, "Permission denied", "a.tflite"))) == 2
     assert capsys.readouterr().err == "error: a.tflite: Permission denied\n"

@@ -55,6 +55,16 @@ def test_all_output_goes_to_out(trained_run, tmp_path):
     assert sorted(trained_run.rglob("*")) == before
 
 
+def test_overlays_of_an_earlier_evaluation_are_removed_and_other_files_kept(trained_run, tmp_path):
+    assert evaluate.main([str(trained_run), "--out", str(tmp_path), "--overlays", "3"]) == 0
+    (tmp_path / "overlays-val" / "mine.png").write_bytes(b"")
+    assert evaluate.main([str(trained_run), "--out", str(tmp_path), "--overlays", "1"]) == 0
+    report = json.loads((tmp_path / "evaluation-val.json").read_text())
+    (name,) = report["overlays"]
+    assert {path.name for path in (tmp_path / "overlays-val").iterdir()} == {name, "mine.png"}
+    assert report["run"] == str(trained_run)
+
+
 def test_a_missing_gpu_is_an_error_on_request(trained_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(backend_devices, "find", lambda all_hosts=False: [])
     assert command(evaluate.main, [trained_run, "--require-gpu", "--out", tmp_path / "out"]) == 2

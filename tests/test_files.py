@@ -138,8 +138,10 @@ def test_a_file_that_cannot_be_written_is_one_line_but_a_bug_while_writing_is_no
         with pytest.raises(InputError, match=r"missing|other"):
             files.write_text(path, "text")
     for path in ("a.json", tmp_path / "a.json"):
-        with pytest.raises(InputError, match="No space"), files.atomic_write(path):
+        with pytest.raises(InputError, match=r"No space.*free some"), files.atomic_write(path):
             raise OSError(errno.ENOSPC, "No space left on device")
+        with pytest.raises(InputError, match=r"denied.*make it w"), files.atomic_write(path):
+            raise OSError(errno.EACCES, "Permission denied")
         with pytest.raises(FileNotFoundError), files.atomic_write(path):
             (tmp_path.parent / "template.html").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["other"]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -443,8 +444,46 @@ def test_a_folder_with_another_data_set_is_not_touched(bdd100k, tmp_path, capsys
     assert run_build(bdd100k, tmp_path / "out") == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert run_build(bdd100k, tmp_path / "out", "--size", 60, 100) == 2
-    assert_one_line(capsys, tmp_path / "out", "something else")
+    assert_one_line(capsys, tmp_path / "out", "something else", "(size None there, [60, 100] now)")
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+
+
+def test_a_second_build_of_one_folder_is_one_line(bdd100k, tmp_path, capsys):
+    (tmp_path / "out.partial").mkdir()
+    with files.lock(tmp_path / "out.partial", "the first"):
+        assert run_build(bdd100k, tmp_path / "out") == 2
+    assert_one_line(capsys, "out.partial: another tfrecords_tools.build", f"process {os.getpid()}")
+    assert run_build(bdd100k, tmp_path / "out") == 0
+    assert not (tmp_path / "out" / files.LOCK).exists()
+
+
+def test_what_the_next_commands_lack_is_said_at_once(tmp_path, capsys):
+    write_bdd100k(tmp_path / "d", {"train": 2})
+    assert run_build(tmp_path / "d", tmp_path / "swapped", "--size", 100, 60) == 0
+    printed = capsys.readouterr()
+    assert "2 images fill less than half of the stored frames; is --size HEIGHT" in printed.out
+    assert "no split 'val', which kseg.train needs; build with --split" in printed.err
+    assert "drivable" not in printed.err
+    classes = [{"id": i, "name": f"c{i}", "color": [i, 9, 9]} for i in range(3)]
+    own = tmp_path / "own"
+    for part in ("images", "masks"):
+        (own / part).mkdir(parents=True)
+    cv2.imwrite(str(own / "images/a.png"), np.zeros((40, 60, 3), np.uint8))
+    cv2.imwrite(str(own / "masks/a.png"), np.eye(40, 60, dtype=np.uint8))
+    (own / "classes.json").write_text(json.dumps({"name": "own", "classes": classes}))
+    assert run_build(own, tmp_path / "out", source="folder") == 0
+    assert "no class is drivable, so" in capsys.readouterr().err
+
+
+def test_reasons_are_grouped_and_keep_their_numbers():
+    reasons = [
+        "a.png: ids 7 in the mask",
+        "b.png: ids 9, 8 in the mask",
+        "c.png: ids 12 in the mask",
+    ]
+    bad = [{"reason": r, "label": r[:5], "image": "x.jpg"} for r in reasons]
+    counts = {"ids 7 in the mask": 2, "ids 9, 8 in the mask": 1}
+    assert conversion.count_reasons(bad) == counts
 
 
 def test_files_left_by_a_killed_build_are_removed(bdd100k, tmp_path):
