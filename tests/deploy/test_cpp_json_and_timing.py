@@ -1,5 +1,6 @@
 """kseg_run --json and --timing: the C++ runner's measures equal the Python runner's."""
 
+import copy
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from kseg_run import command
 
+from kseg import contract
 from tests.conftest import scene
 from tests.golden_files import GOLDEN
 
@@ -84,6 +86,19 @@ def assert_lines_are_equal(folder, frames, tmp_path):
 
 def test_lines_equal_the_python_runners(plain, frames, tmp_path):
     assert_lines_are_equal(plain, frames, tmp_path)
+
+
+def test_of_a_model_without_a_drivable_class_no_road_is_measured(plain, frames, tmp_path):
+    labels = copy.deepcopy(contract.read(MODEL).labels)
+    for label in labels["classes"]:
+        label["drivable"] = False
+    model = with_contract(tmp_path / "model.tflite", labels=labels)
+    cpp, python = lines_of_both_runners(plain, model, frames, tmp_path, *ROWS)
+    for mine, theirs in zip(cpp, python, strict=True):
+        assert mine["drivable_share"] is theirs["drivable_share"] is None
+        assert mine["rows"] == theirs["rows"]
+        assert all(row["free_px"] is None for row in mine["rows"])
+    assert any(row["width_px"] for line in cpp for row in line["rows"])  # Of class direct.
 
 
 @pytest.mark.slow

@@ -215,8 +215,11 @@ def test_measures_equal_the_python_runners(core, runner, tmp_path):
     maps += [np.full((4, 5), 255, np.uint8)]
     for ids in maps:
         core.add("measure", ids=core.write(ids), size=ids.shape, classes=classes, rows=rows)
+    none = [{**label, "drivable": False} for label in classes]
+    core.add("measure", ids=core.write(maps[0]), size=maps[0].shape, classes=none, rows=rows)
     measure = LaneMeasures(classes, rows)
-    assert core.run() == [measure(ids) for ids in maps]
+    expected = [*(measure(ids) for ids in maps), LaneMeasures(none, rows)(maps[0])]
+    assert core.run() == expected and expected[-1]["drivable_share"] is None
 
 
 def test_colours_are_the_contracts_and_black_or_unseen_pixels_are_transparent(core):

@@ -50,10 +50,11 @@ Result<LaneMeasures> LaneMeasures::make(const std::vector<ClassLabel>& classes,
                  ": expected a share of the frame's height, from 0 to below 1"};
   }
   LaneMeasures measures;
-  measures.rows_ = std::move(rows);
   for (const ClassLabel& label : classes) {
     measures.drivable_[static_cast<std::size_t>(label.id)] = label.drivable;
+    measures.has_drivable_ = measures.has_drivable_ || label.drivable;
   }
+  measures.rows_ = std::move(rows);
   const ClassLabel* lane = find(classes, ego.value_or(kEgoClass));
   measures.ego_ = measures.drivable_;
   if (lane != nullptr) {
@@ -70,7 +71,7 @@ Measurements LaneMeasures::measure(const Image& class_map) const {
     seen += id != kUnseenId ? 1U : 0U;
   }
   Measurements out;
-  if (seen > 0) out.drivable_share = static_cast<double>(drivable) / static_cast<double>(seen);
+  if (seen > 0 && has_drivable_) out.drivable_share = static_cast<double>(drivable) / static_cast<double>(seen);
   for (const double row : rows_) out.rows.push_back(measure_row(class_map, row));
   return out;
 }
@@ -80,13 +81,15 @@ LaneRow LaneMeasures::measure_row(const Image& class_map, double row) const {
   LaneRow out;
   out.row = row;
   out.row_px = static_cast<int>(row * height);
+  if (has_drivable_) out.free_px = 0;
   const Run run = longest_run(class_map.row(out.row_px), width, ego_);
   if (run.length == 0) return out;
   const double centre = run.start + (run.length - 1) / 2.0;
   out.centre_offset_px = centre - (width - 1) / 2.0;
   out.width_px = run.length;
+  if (!has_drivable_) return out;
   const auto column = static_cast<std::size_t>(centre);
-  for (int y = out.row_px; y >= 0 && drivable_[class_map.row(y)[column]]; --y) ++out.free_px;
+  for (int y = out.row_px; y >= 0 && drivable_[class_map.row(y)[column]]; --y) ++*out.free_px;
   return out;
 }
 

@@ -22,11 +22,14 @@ struct LaneRow {
   // minus the frame's centre, (width - 1) / 2; positive: the lane lies right. None: no ego lane.
   std::optional<double> centre_offset_px;
   int width_px = 0;  // Length of that run.
-  int free_px = 0;   // Consecutive drivable rows from that centre upwards, including the row.
+  // Consecutive drivable rows from that centre upwards, including the row. None: no class is
+  // drivable.
+  std::optional<int> free_px;
 };
 
 struct Measurements {
-  std::optional<double> drivable_share;  // Of the pixels that the model saw; none if it saw none.
+  // Of the pixels that the model saw. None: it saw no pixel, or no class is drivable.
+  std::optional<double> drivable_share;
   std::vector<LaneRow> rows;
 };
 
@@ -46,6 +49,7 @@ class LaneMeasures {
 
   std::vector<double> rows_;
   std::array<bool, 256> drivable_{}, ego_{};
+  bool has_drivable_ = false;
 };
 
 }  // namespace kseg

@@ -58,7 +58,7 @@ std::string row_json(const LaneRow& row) {
   return "{\"row\": " + shortest(row.row) + ", \"row_px\": " + std::to_string(row.row_px) +
          ", \"centre_offset_px\": " + (offset ? shortest(*offset) : "null") +
          ", \"width_px\": " + std::to_string(row.width_px) +
-         ", \"free_px\": " + std::to_string(row.free_px) + "}";
+         ", \"free_px\": " + (row.free_px ? std::to_string(*row.free_px) : "null") + "}";
 }
 
 std::string gpu_check_json(const std::optional<GpuCheckLine>& check) {

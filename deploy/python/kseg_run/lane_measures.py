@@ -30,6 +30,8 @@ class LaneMeasures:
                         including the row itself; 0 where the row has no ego lane
     ego: name of the ego lane's class; None: "direct" if the model has it, else all drivable
     classes. Raises InputError for an unknown class and for rows outside [0, 1).
+
+    Without a drivable class, drivable_share and free_px are None.
     """
 
     def __init__(self, classes: Sequence[dict], rows: Sequence[float], ego: str | None = None):
@@ -43,6 +45,7 @@ class LaneMeasures:
                 )
         self._rows = rows
         drivable = [c["id"] for c in classes if c["drivable"]]
+        self._has_drivable = bool(drivable)
         ego = ego or (EGO_CLASS if EGO_CLASS in ids else None)
         self._is_drivable = _lookup_table(drivable)
         self._is_ego = _lookup_table([ids[ego]] if ego else drivable)
@@ -50,7 +53,7 @@ class LaneMeasures:
     def __call__(self, class_map: np.ndarray) -> dict[str, Any]:
         drivable = cv2.LUT(class_map, self._is_drivable)
         seen = class_map.size - int(np.count_nonzero(class_map == UNSEEN_ID))
-        share = cv2.countNonZero(drivable) / seen if seen else None
+        share = cv2.countNonZero(drivable) / seen if seen and self._has_drivable else None
         rows = [self._measure_row(class_map, drivable, row) for row in self._rows]
         return {"drivable_share": share and round(share, 6), "rows": rows}
 
@@ -60,13 +63,17 @@ class LaneMeasures:
         height, width = class_map.shape
         y = int(row * height)
         start, length = longest_run(self._is_ego[class_map[y]])
-        measures = {"row": row, "row_px": y, "centre_offset_px": None, "width_px": 0, "free_px": 0}
+        measures: dict[str, Any] = {
+            **{"row": row, "row_px": y, "centre_offset_px": None, "width_px": 0},
+            "free_px": 0 if self._has_drivable else None,
+        }
         if length:
             centre = start + (length - 1) / 2
             upwards = drivable[: y + 1, int(centre)][::-1]
             measures["centre_offset_px"] = centre - (width - 1) / 2
             measures["width_px"] = length
-            measures["free_px"] = len(upwards) if upwards.all() else int(np.argmin(upwards))
+            if self._has_drivable:
+                measures["free_px"] = len(upwards) if upwards.all() else int(np.argmin(upwards))
         return measures
 
 

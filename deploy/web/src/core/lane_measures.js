@@ -13,7 +13,8 @@ import { InputError } from './errors.js'
  * @param {number[]} rows shares of the frame's height, 0 (top) to below 1
  */
 export function measureLanes(ids, size, classes, rows) {
-  const drivable = lookUpTable(classes.filter((label) => label.drivable))
+  const drivableClasses = classes.filter((label) => label.drivable)
+  const drivable = lookUpTable(drivableClasses)
   const direct = classes.filter((label) => label.name === 'direct')
   const ego = direct.length ? lookUpTable(direct) : drivable
   let seen = 0
@@ -23,8 +24,11 @@ export function measureLanes(ids, size, classes, rows) {
     count += drivable[id]
   }
   return {
-    drivable_share: seen ? Number((count / seen).toFixed(6)) : null,
-    rows: rows.map((row) => measureRow(ids, size, drivable, ego, row)),
+    drivable_share: seen && drivableClasses.length ? Number((count / seen).toFixed(6)) : null,
+    rows: rows.map((row) => {
+      const measures = measureRow(ids, size, drivable, ego, row)
+      return drivableClasses.length ? measures : { ...measures, free_px: null }
+    }),
   }
 }
 
