@@ -40,10 +40,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if _is_elsewhere(error, path.parent) and not is_by_the_machine(error):
             raise  # A bug in what writes the file.
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space there" if is_full else "make it writable, or name another place"
+        advice = "repair that"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            advice = "free some space there"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = "make it writable, or name another place,"
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); {advice}, and run the same "
+            f"{path}: cannot be written ({error.strerror or error}); {advice} and run the same "
             "command again"
         ) from error
 

@@ -71,7 +71,9 @@ Measurements LaneMeasures::measure(const Image& class_map) const {
     seen += id != kUnseenId ? 1U : 0U;
   }
   Measurements out;
-  if (seen > 0 && has_drivable_) out.drivable_share = static_cast<double>(drivable) / static_cast<double>(seen);
+  if (seen > 0 && has_drivable_) {
+    out.drivable_share = static_cast<double>(drivable) / static_cast<double>(seen);
+  }
   for (const double row : rows_) out.rows.push_back(measure_row(class_map, row));
   return out;
 }
