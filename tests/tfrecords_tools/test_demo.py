@@ -162,7 +162,7 @@ def test_an_impossible_parent_is_one_line(tmp_path, capsys):
     assert run(lambda: write(tmp_path / "file" / "set")) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"error: {tmp_path / 'file'}") and message.count("\n") == 1
-    assert "Not a directory" in message
+    assert "is a file, not a folder" in message
 
 
 @pytest.mark.parametrize(
