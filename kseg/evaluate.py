@@ -107,6 +107,7 @@ def evaluate(args: argparse.Namespace) -> int:
     total = manifest.splits[args.split].examples
     with user_path(out):
         out.mkdir(exist_ok=True)
+    files.check_writable(out)
     overlays = out / f"overlays-{args.split}"
     drawn = _evenly_spaced(total, args.overlays)
     batches = math.ceil(total / config.batch_size)

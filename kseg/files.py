@@ -40,15 +40,26 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if _is_elsewhere(error, path.parent) and not is_by_the_machine(error):
             raise  # A bug in what writes the file.
-        advice = "repair that"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = "free some space there"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "make it writable, or name another place,"
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); {advice} and run the same "
-            "command again"
-        ) from error
+        raise InputError(_cannot_be_written(path, error)) from error
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Raises InputError where a folder cannot be written: before the work, not after it."""
+    try:
+        with temporary_folder(folder):
+            pass
+    except OSError as error:
+        raise InputError(_cannot_be_written(folder, error)) from error
+
+
+def _cannot_be_written(path, error):
+    advice = "repair that"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = "free some space there"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "make it writable, or name another place,"
+    reason = error.strerror or error
+    return f"{path}: cannot be written ({reason}); {advice} and run the same command again"
 
 
 def _is_elsewhere(error: OSError, folder: Path) -> bool:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -127,6 +128,20 @@ def test_a_write_removes_what_a_killed_write_left(holding, tmp_path):
     first.wait()
     files.write_text(tmp_path / "other.txt", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path, monkeypatch):
+    files.check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=r"nowhere: cannot be written \(No such .*; repair that"):
+        files.check_writable(tmp_path / "nowhere")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(InputError, match=r"\(Permission denied\); make it writable, or name"):
+        files.check_writable(tmp_path)
 
 
 def test_a_file_that_cannot_be_written_is_one_line_but_a_bug_while_writing_is_not(

@@ -143,6 +143,9 @@ def export(args: argparse.Namespace) -> int:
         raise InputError(f"--profile {' '.join(args.profile)}: is of --tflite; add it")
     targets = plan(args)
     _refuse_unused_flags(targets, args)
+    for parent in {target.path.parent for target in targets}:
+        if parent.is_dir():  # Else it is made, in a folder that exists.
+            files.check_writable(parent)
     trained, labels = run_folder.read_run(folder)
     size = tuple(args.size) if args.size else trained.size
     config = dataclasses.replace(trained, size=size, data=args.data or trained.data)
