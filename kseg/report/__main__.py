@@ -105,6 +105,7 @@ def report(args: argparse.Namespace) -> int:
     from kseg.report.runs import open_runs
 
     runs = open_runs(folders, args.split, args.data)
+    files.check_writable(out.parent)
     attributes = frame_groups.read_attributes(args.scenes) if args.scenes else {}
     recorded = {  # Read before the long work, because it may fail.
         "comparisons": recorded_results.comparisons(runs, args.comparison),
