@@ -236,6 +236,7 @@ def test_errors_equal_the_python_runners(plain, runner, capsys, tmp_path):
         ((other, frame), r"(its first bytes are b'a\ttab\\\xff\n')"),
         ((model, tmp_path / "nothing.jpg"), "no such file, folder or camera"),
         ((model, frame, "--out", tmp_path), "contains the input"),
+        ((model, frame, "--out", frame), "frame.ppm: is a file, not a folder"),
     ):
         out = () if "--out" in argv else ("--out", tmp_path / "out")
         ours = run(plain, *argv, *out)

@@ -126,6 +126,13 @@ def test_an_undecodable_image_is_skipped_and_counted(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
+def test_a_file_in_the_place_of_the_output_folder_is_said_so(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run_in_process(MODEL, GOLDEN / "half.png", "--out", out) == 2
+        assert capsys.readouterr().err == f"error: --out {out}: is a file, not a folder\n"
+
+
 def test_two_images_with_the_same_stem_are_refused_before_anything_is_written(tmp_path, capsys):
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -241,3 +241,10 @@ def test_no_frame_is_left_out_silently(tmp_path, images, masks, words):
     move(root, "masks", *masks)
     with pytest.raises(InputError, match=words):
         folder.source(root)
+
+
+def test_skip_unpaired_leaves_out_a_split_of_masks_only(tmp_path):
+    root = write_folder(tmp_path / "own", png(IDS), png(IDS))
+    move(root, "images", "train", "train")
+    move(root, "masks", "train", "val")
+    assert len(folder.source(root, skip_unpaired=True).splits["train"]) == 1

@@ -73,7 +73,7 @@ def source(
     path = root / "classes.json"
     labels, coding = read_classes(path, mask_values)
     images, masks = root / "images", root / "masks"
-    folders = _pairs_of_folders(images, masks)
+    folders = _pairs_of_folders(images, masks, skip_unpaired)
     splits = {n: pair_folders(*pair, skip_unpaired=skip_unpaired) for n, pair in folders.items()}
     frames = [frame for part in splits.values() for frame in _spread(part, _SAMPLE)]
     samples = _read_samples(frames)
@@ -86,19 +86,24 @@ def source(
     return Source(labels.name, labels, splits, reader, Card(f"Labels of {data}."), origin)
 
 
-def _pairs_of_folders(images, masks):
-    """{split: (its images, its masks)}. Raises InputError where one of the two is missing."""
+def _pairs_of_folders(images, masks, skip_unpaired):
+    """{split: (its images, its masks)}.
+
+    Raises InputError where one of the two is missing, unless skip_unpaired.
+    """
     for folder in (images, masks):
         if not folder.is_dir():
             raise LayoutError(f"{folder}: no such folder")
     of_images = own_splits(images, partial(has_suffix, suffixes=IMAGE_SUFFIXES))
     of_masks = own_splits(masks, partial(has_suffix, suffixes=(".png",)))
-    for name in sorted(of_images.keys() ^ of_masks.keys()):
+    only_one = sorted(of_images.keys() ^ of_masks.keys())
+    for name in [] if skip_unpaired else only_one:
         found, missing = (images, masks) if name in of_images else (masks, images)
         raise LayoutError(
-            f"{found} has a folder '{name}' and {missing} has none; give both the same folders"
+            f"{found} has a folder '{name}' and {missing} has none; give both the same folders, or "
+            "leave such frames out with --skip-unpaired"
         )
-    return {name: (folder, of_masks[name]) for name, folder in of_images.items()}
+    return {n: (of_images[n], of_masks[n]) for n in of_images if n in of_masks}
 
 
 def read_classes(path: Path, mask_values: list[str] | None = None) -> tuple[LabelSet, Coding]:

@@ -33,7 +33,12 @@ Status prepare_folder(const fs::path& folder, bool save_masks, const std::string
   if (!error && !fs::is_directory(target, error)) {
     error = std::make_error_code(std::errc::file_exists);
   }
-  if (error) return Error{"--out " + folder.string() + ": " + error.message()};
+  if (error) {
+    const bool is_file =
+        error == std::errc::file_exists || error == std::errc::not_a_directory;
+    const std::string reason = is_file ? "is a file, not a folder" : error.message();
+    return Error{"--out " + folder.string() + ": " + reason};
+  }
   const fs::path input = fs::canonical(source, error);
   if (error) return Done{};  // A camera.
   const fs::path out = fs::canonical(folder, error);

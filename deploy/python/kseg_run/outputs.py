@@ -61,7 +61,9 @@ class FileOutput:
         try:
             (folder / "masks" if save_masks else folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"--out {folder}: {error.strerror}") from error
+            is_file = isinstance(error, (FileExistsError, NotADirectoryError))
+            reason = "is a file, not a folder" if is_file else error.strerror
+            raise InputError(f"--out {folder}: {reason}") from error
         source = source.resolve()
         if source.exists() and folder.resolve() in (source, source.parent):
             # An overlay has the name of its input and would overwrite it.
