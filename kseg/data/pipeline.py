@@ -42,6 +42,7 @@ def open_split(
     folder = config.data
     manifest = read_manifest(folder)
     _check_fit(config, manifest)
+    _check_fitted_once(config, manifest)
     if labels and manifest.labels.names != labels.names:
         raise InputError(
             f"{folder}: its classes are {manifest.labels.names}, the run's are {labels.names}"
@@ -159,21 +160,25 @@ def _check_fit(config, manifest):
             f"{config.data}: its frames were resized with fit '{stored}' but the config says "
             f"'{config.fit}'; use --fit {stored}, or build again with --fit {config.fit}"
         )
-    if not manifest.size or manifest.reframed == 0 or config.fit == "stretch":
+
+
+def _check_fitted_once(config, manifest):
+    """Raises InputError where stored bars or cut edges would be followed by others."""
+    was_resized = manifest.size and manifest.request.get("size")
+    if not was_resized or manifest.reframed == 0 or config.fit == "stretch":
         return
     place = preprocess.placement(manifest.size, config.size, config.fit)
     # Scaled sizes are rounded, so equal aspect ratios may differ by a pixel.
-    if manifest.request.get("size") and (
-        abs(place.height - config.size[0]) > 1 or abs(place.width - config.size[1]) > 1
-    ):
-        stored_size, size = ("x".join(map(str, s)) for s in (manifest.size, config.size))
-        done = {"letterbox": "bars", "crop": "cut edges"}[config.fit]
-        may = "may have" if manifest.reframed is None else "have"
-        raise InputError(
-            f"{config.data}: its frames {may} {done} that fit {stored_size}, and would get others "
-            f"for {size}, but in the car a frame is fitted once; build the data set with --size "
-            f"{' '.join(map(str, config.size))}, or use a --size of the same aspect ratio"
-        )
+    if max(abs(place.height - config.size[0]), abs(place.width - config.size[1])) <= 1:
+        return
+    stored_size, size = ("x".join(map(str, s)) for s in (manifest.size, config.size))
+    done = {"letterbox": "bars", "crop": "cut edges"}[config.fit]
+    may = "may have" if manifest.reframed is None else "have"
+    raise InputError(
+        f"{config.data}: its frames {may} {done} that fit {stored_size}, and would get others "
+        f"for {size}, but in the car a frame is fitted once; build the data set with --size "
+        f"{' '.join(map(str, config.size))}, or use a --size of the same aspect ratio"
+    )
 
 
 def fit_example(
